@@ -1,0 +1,245 @@
+"""Droplets and Fit: the tables and files that every part speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError
+from .images import Image
+
+SCALAR_COLUMNS = ("x", "y", "radius", "x_sd", "y_sd", "radius_sd", "p_present")
+LABEL_COLUMNS = ("class", "class_p", "frame", "track_id", "pinned")
+
+
+@dataclass(frozen=True)
+class Droplets:
+    """A set of N droplets, in pixels of the image given (x right, y down, pixel centres at integers).
+
+    A quantity that does not apply is None, and its columns are absent from the table.
+
+    Attributes
+    ----------
+    x, y, radius : ndarray
+        (N,) float, pixels.
+    x_sd, y_sd, radius_sd : ndarray, optional
+        (N,) posterior standard deviations, pixels.
+    p_present : ndarray, optional
+        (N,) probability that there is a droplet.
+    composition, composition_sd : ndarray, optional
+        (N, K) posterior means and standard deviations.
+    labels : dict
+        Further columns by name: class, class_p, frame, track_id, pinned, or the user's own.
+    pixel_size_um : float, optional
+        With it the table also has x_um, y_um, radius_um.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    x_sd: np.ndarray | None = None
+    y_sd: np.ndarray | None = None
+    radius_sd: np.ndarray | None = None
+    p_present: np.ndarray | None = None
+    composition: np.ndarray | None = None
+    composition_sd: np.ndarray | None = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    pixel_size_um: float | None = None
+
+    def __post_init__(self) -> None:
+        n = np.size(self.x)
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in ("labels", "pixel_size_um") or value is None:
+                continue
+            value = np.asarray(value, float)
+            ndim = 2 if f.name.startswith("composition") else 1
+            if value.ndim != ndim or len(value) != n:
+                raise InputError(f"droplets: {f.name} has shape {value.shape}; {n} droplets expected")
+            object.__setattr__(self, f.name, value)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def types(self) -> int:
+        """Number of composition components, 0 where composition is unknown."""
+        return 0 if self.composition is None else self.composition.shape[1]
+
+    def __getitem__(self, index: Any) -> Droplets:
+        """The droplets chosen by a mask, slice or index array."""
+        chosen: dict[str, Any] = {
+            f.name: getattr(self, f.name)[index]
+            for f in fields(self)
+            if f.name not in ("labels", "pixel_size_um") and getattr(self, f.name) is not None
+        }
+        return replace(self, **chosen, labels={k: np.asarray(v)[index] for k, v in self.labels.items()})
+
+    def scaled(self, factor: float) -> Droplets:
+        """The same droplets in pixels of the image resized by `factor` (pixel centres at integers)."""
+
+        def times(a: np.ndarray | None) -> np.ndarray | None:
+            return None if a is None else a * factor
+
+        return replace(
+            self,
+            x=(self.x + 0.5) * factor - 0.5,
+            y=(self.y + 0.5) * factor - 0.5,
+            radius=self.radius * factor,
+            x_sd=times(self.x_sd),
+            y_sd=times(self.y_sd),
+            radius_sd=times(self.radius_sd),
+            pixel_size_um=None if self.pixel_size_um is None else self.pixel_size_um / factor,
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The droplets table; columns in the order of the documentation, absent ones left out."""
+        columns: dict[str, Any] = {
+            name: getattr(self, name) for name in SCALAR_COLUMNS if getattr(self, name) is not None
+        }
+        for suffix, values in (("", self.composition), ("_sd", self.composition_sd)):
+            if values is not None:
+                columns |= {f"composition_{k}{suffix}": values[:, k] for k in range(values.shape[1])}
+        columns |= {k: self.labels[k] for k in LABEL_COLUMNS if k in self.labels}
+        columns |= {k: v for k, v in self.labels.items() if k not in LABEL_COLUMNS}
+        if self.pixel_size_um is not None:
+            columns |= {f"{name}_um": getattr(self, name) * self.pixel_size_um for name in ("x", "y", "radius")}
+        return pd.DataFrame(columns)
+
+    @classmethod
+    def from_dataframe(cls, table: pd.DataFrame, *, name: str = "table") -> Droplets:
+        """Read a droplets table; only x, y and radius are required.
+
+        Raises
+        ------
+        InputError
+            A required column is missing, a position is not finite or a radius not positive.
+        """
+        missing = [c for c in ("x", "y", "radius") if c not in table]
+        if missing:
+            raise InputError(f"{name}: no column {', '.join(missing)}; a droplets table has x, y and radius in pixels")
+        values: dict[str, Any] = {}
+        for column in SCALAR_COLUMNS:
+            if column in table:
+                try:
+                    values[column] = table[column].to_numpy(float)
+                except (TypeError, ValueError) as error:
+                    raise InputError(f"{name}: column {column} is not numeric ({error})") from error
+        for column in ("x", "y", "radius"):
+            wrong = ~np.isfinite(values[column]) | (values[column] <= 0 if column == "radius" else False)
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
+                what = "a positive number" if column == "radius" else "a finite number"
+                raise InputError(f"{name}: {column} in row {row} is {values[column][row]}, not {what}")
+        k = sum(f"composition_{i}" in table for i in range(table.shape[1]))
+        for suffix in ("", "_sd"):
+            names = [f"composition_{i}{suffix}" for i in range(k)]
+            if k and all(c in table for c in names):
+                values[f"composition{suffix}"] = table[names].to_numpy(float)
+        known = set(SCALAR_COLUMNS) | {f"composition_{i}{s}" for i in range(k) for s in ("", "_sd")}
+        pixel_size = None
+        if "radius_um" in table and len(table):
+            pixel_size = float(table["radius_um"].iloc[0] / table["radius"].iloc[0])
+        labels = {
+            c: table[c].to_numpy() for c in table.columns if c not in known and c not in ("x_um", "y_um", "radius_um")
+        }
+        return cls(**values, labels=labels, pixel_size_um=pixel_size)
+
+
+@dataclass(frozen=True)
+class Optics:
+    """Learned neural optics: how a droplet of given size and composition looks.
+
+    Attributes
+    ----------
+    weights, weights_sd : dict
+        Posterior means and standard deviations of the network's weights by name, as `Dense_0.kernel`, float32.
+    types, channels : int
+        Composition components K and image channels C that the network was made for.
+    length : float
+        The radius, in pixels, that the network's radius input is measured in (typical radius of the first image).
+    composition : str
+        'free' or 'simplex'.
+    renderer : str
+        'nearest', 'blended' or 'layered'.
+    noise_sd : float
+        Standard deviation of the noise, intensities 0..1.
+    """
+
+    weights: dict[str, np.ndarray]
+    weights_sd: dict[str, np.ndarray]
+    types: int
+    channels: int
+    length: float
+    composition: str
+    renderer: str
+    noise_sd: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit found, and all that is needed to continue from it.
+
+    Attributes
+    ----------
+    droplets : Droplets
+        Posterior means and standard deviations.
+    reconstruction : ndarray
+        (H, W, C) float32 in 0..1: the posterior mean of the rendered image.
+    optics : Optics
+        The learned neural optics; give it to the next `fit` of the series.
+    losses : ndarray
+        (n_chunks, 3): step, mean loss (negative ELBO) of the chunk that ends there, seconds since the start.
+    summary : dict
+        What `summary.json` holds.
+    background : ndarray
+        (T, C) coefficients of the background surface in logit space.
+    image : Image, optional
+        The image fitted; None when its file is gone after `read`.
+    """
+
+    droplets: Droplets
+    reconstruction: np.ndarray
+    optics: Optics
+    losses: np.ndarray
+    summary: dict[str, Any]
+    background: np.ndarray
+    image: Image | None = None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The droplets table."""
+        return self.droplets.to_dataframe()
+
+    @property
+    def residual(self) -> np.ndarray:
+        """(H, W, C) float32, image minus reconstruction.
+
+        Raises
+        ------
+        InputError
+            The image is not at hand (read from a folder and its file is gone or changed).
+        """
+        if self.image is None:
+            where = self.summary.get("image", {}).get("path") or "unknown"
+            raise InputError(f"residual: the image of this fit is not at hand ({where}); use read(folder, image=...)")
+        return self.image.pixels - self.reconstruction
+
+    def save(self, folder: str | Path) -> Path:
+        """Write droplets.csv, droplets.parquet, reconstruction.tif, optics.safetensors and summary.json.
+
+        Returns the folder.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written to.
+        """
+        from .files import save_fit
+
+        return save_fit(self, folder)

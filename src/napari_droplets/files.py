@@ -1,0 +1,212 @@
+"""Results on disk: CSV and Parquet tables, TIFF reconstruction, safetensors optics, JSON summary; nothing pickled."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .droplets import Droplets, Fit, Optics
+from .errors import InputError
+from .images import as_image
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` make the file beside its place, then move it there: a failed write leaves the last one whole.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    partial = path.with_name(f".partial-{path.name}")  # the suffix stays: writers choose formats by it
+    try:
+        write(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_table(droplets: Droplets, path: str | Path) -> Path:
+    """Write a droplets table as CSV, or as Parquet where the name ends so.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    path, table = Path(path), droplets.to_dataframe()
+    parquet = path.suffix == ".parquet"
+    write_whole(path, lambda p: table.to_parquet(p, index=False) if parquet else table.to_csv(p, index=False))
+    return path
+
+
+def save_summary(summary: dict[str, Any], path: Path) -> None:
+    """Write summary.json."""
+    write_whole(path, lambda p: p.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8"))
+
+
+def save_fit(fit: Fit, folder: str | Path) -> Path:
+    """Write all of a fit but the overlay; see `Fit.save`."""
+    import tifffile
+
+    folder = writable_folder(folder)
+    picture = fit.reconstruction if fit.reconstruction.shape[-1] > 1 else fit.reconstruction[..., 0]
+    kind = "rgb" if picture.ndim == 3 else "minisblack"
+    save_table(fit.droplets, folder / "droplets.csv")
+    save_table(fit.droplets, folder / "droplets.parquet")
+    write_whole(
+        folder / "reconstruction.tif",
+        lambda p: tifffile.imwrite(p, picture, photometric=kind, compression="zlib"),
+    )
+    extra = {
+        "background": np.asarray(fit.background, np.float32),
+        "losses": np.asarray(fit.losses, np.float64),
+    }
+    save_optics(fit.optics, folder / "optics.safetensors", extra=extra)
+    save_summary(fit.summary, folder / "summary.json")
+    return folder
+
+
+def save_optics(optics: Optics, path: str | Path, *, extra: dict[str, np.ndarray] | None = None) -> Path:
+    """Write optics as safetensors, their settings in its metadata.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    path = Path(path)
+    tensors = {f"mean/{k}": np.ascontiguousarray(v) for k, v in optics.weights.items()}
+    tensors |= {f"sd/{k}": np.ascontiguousarray(v) for k, v in optics.weights_sd.items()}
+    names = ("types", "channels", "length", "composition", "renderer", "noise_sd")
+    metadata = {"napari-droplets": json.dumps({name: getattr(optics, name) for name in names})}
+    write_whole(path, lambda p: save_file(tensors | (extra or {}), p, metadata=metadata))
+    return path
+
+
+def read_optics(path: str | Path) -> Optics:
+    """Read optics that `save_optics` or `Fit.save` wrote; a result folder serves too.
+
+    Raises
+    ------
+    InputError
+        No such file, or not one of ours.
+    """
+    path = Path(path)
+    path = path / "optics.safetensors" if path.is_dir() else path
+    return _read_optics(path)[0]
+
+
+def _read_optics(path: Path) -> tuple[Optics, dict[str, np.ndarray]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = json.loads((file.metadata() or {}).get("napari-droplets", "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(f"{path}: not a safetensors file ({error})") from error
+    if metadata is None:
+        raise InputError(f"{path}: not optics written by napari-droplets")
+    weights = {k.removeprefix("mean/"): v for k, v in tensors.items() if k.startswith("mean/")}
+    sd = {k.removeprefix("sd/"): v for k, v in tensors.items() if k.startswith("sd/")}
+    return Optics(weights, sd, **metadata), {k: v for k, v in tensors.items() if "/" not in k}
+
+
+def writable_folder(folder: str | Path) -> Path:
+    """Make `folder` where needed and prove that it can be written to, before hours of work depend on it.
+
+    Raises
+    ------
+    InputError
+        It is a file, cannot be made, or cannot be written to.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".napari-droplets-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{folder}: not a folder that can be written to ({error.strerror}); choose another output folder"
+        ) from error
+    return folder
+
+
+def read_table(path: str | Path) -> Droplets:
+    """Read a droplets table from CSV or Parquet.
+
+    Raises
+    ------
+    InputError
+        No such file, not a table, or not a droplets table.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as a table ({error})") from error
+    return Droplets.from_dataframe(table, name=str(path))
+
+
+def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
+    """Read what `Fit.save` or the command line wrote: a folder gives a Fit, a table Droplets.
+
+    Parameters
+    ----------
+    path : path
+        A folder with summary.json, or a CSV or Parquet table.
+    image : array-like or path, optional
+        The image of the fit; by default the file named in the summary, if it is still the same.
+
+    Raises
+    ------
+    InputError
+        Something is missing or cannot be read; the message names the file.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return read_table(path)
+    summary_path = path / "summary.json"
+    if not summary_path.exists():
+        raise InputError(f"{path}: no summary.json; not a folder written by napari-droplets")
+    try:
+        summary = json.loads(summary_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{summary_path}: not valid JSON ({error})") from error
+    droplets = read_table(path / "droplets.csv")
+    if not (path / "optics.safetensors").exists():  # written by --detect-only
+        return droplets
+    import tifffile
+
+    try:
+        reconstruction = tifffile.imread(path / "reconstruction.tif").astype(np.float32)
+    except Exception as error:
+        raise InputError(f"{path / 'reconstruction.tif'}: cannot be read ({error})") from error
+    if reconstruction.ndim == 2:
+        reconstruction = reconstruction[..., None]
+    optics, extra = _read_optics(path / "optics.safetensors")
+    source = image if image is not None else summary.get("image", {}).get("path")
+    original = None
+    if image is not None or (source and Path(source).exists()):
+        original = as_image(source, channels=summary.get("settings", {}).get("channels"))
+        if image is None and original.sha256 != summary["image"]["sha256"]:
+            original = None
+        elif original is not None and original.shape != reconstruction.shape:
+            raise InputError(f"{path}: its fit is of {reconstruction.shape}, the image given of {original.shape}")
+    return Fit(droplets, reconstruction, optics, extra["losses"], summary, extra["background"], original)

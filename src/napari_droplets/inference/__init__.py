@@ -1,0 +1,1 @@
+"""From an image to droplets with uncertainties: proposals, variational inference, posterior."""

@@ -1,0 +1,1 @@
+"""The napari side: widget, layers, readers, writers, sample data."""

@@ -1,0 +1,1 @@
+"""Many images: batches over a folder."""

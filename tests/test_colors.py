@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from napari_droplets.colors import UNKNOWN_COLOR, composition_colors
+
+
+def test_three_components_are_rgb():
+    composition = np.random.default_rng(0).uniform(size=(20, 3))
+    np.testing.assert_allclose(composition_colors(composition), composition, atol=1e-12)
+
+
+def test_one_component_is_a_colormap_over_zero_to_one():
+    colors = composition_colors(np.array([[0.0], [1.0]]))
+    np.testing.assert_allclose(colors, [[0.267004, 0.004874, 0.329415], [0.993248, 0.906157, 0.143936]])
+
+
+@pytest.mark.parametrize("k", [2, 4, 7, 16])
+def test_pure_components_differ_and_colors_stay_in_range(k):
+    pure = composition_colors(np.eye(k))
+    distances = np.linalg.norm(pure[:, None] - pure[None], axis=-1) + np.eye(k)
+    assert distances.min() > 0.2
+    full = composition_colors(np.ones((1, k)))
+    np.testing.assert_allclose(full, 1)
+
+
+def test_unknown_composition():
+    some = composition_colors(np.array([[0.1, np.nan, 0.2], [0, 0, 1]]))
+    np.testing.assert_allclose(some, [UNKNOWN_COLOR, (0, 0, 1)])
+    np.testing.assert_allclose(composition_colors(np.empty((2, 0))), [UNKNOWN_COLOR] * 2)
+    assert composition_colors(np.empty((0, 3))).shape == (0, 3)

@@ -1,0 +1,292 @@
+"""The picture of a result: found circles on the image, reconstruction, residual, loss and sizes on one slide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .colors import composition_colors
+from .droplets import Droplets, Fit
+from .errors import InputError
+from .files import write_whole
+from .images import Image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = (16, 9)  # inches: a slide
+DPI = 125  # 2000 x 1125 pixels
+MAX_SIDE = 1000  # pixels of a shown image across the large panel; more only costs time
+CLOSE_UP_RADII = 36  # side of the close-up in typical radii: circles are large enough to judge, neighbors are seen
+INK = "#222222"
+
+
+def overlay(found: Fit | tuple[Image, Droplets]) -> Figure:
+    """Draw a fit, or an image with the droplets detected in it.
+
+    Matplotlib's object interface only: safe in any thread, leaves no global state.
+
+    Parameters
+    ----------
+    found : Fit or (Image, Droplets)
+        A fit also shows its reconstruction, residual and loss.
+
+    Raises
+    ------
+    InputError
+        The image of the fit is not at hand.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    fit = found if isinstance(found, Fit) else None
+    image, droplets = (found.image, found.droplets) if isinstance(found, Fit) else found
+    if image is None:
+        raise InputError("overlay: the image of this fit is not at hand; use read(folder, image=...)")
+    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
+    figure.suptitle(_title(image, droplets, fit), fontsize=17, color=INK, x=0.012, ha="left")
+    axes = figure.subplot_mosaic(
+        [["all", "all", "close", "again"], ["all", "all", "whole", "residual"], ["sizes", "sizes", "loss", "loss"]]
+        if fit is not None
+        else [["all", "all", "close"], ["all", "all", "sizes"]],
+        height_ratios=[1, 1, 0.72] if fit is not None else [1.25, 1],
+    )
+    colors, box = _circle_colors(droplets), _close_up(image, droplets)
+
+    _show(axes["all"], image.pixels, "image with the droplets found")
+    _circles(axes["all"], image, droplets, colors)
+    _frame(axes["all"], box)
+    _legend(axes["all"], droplets)
+    _scale_bar(axes["all"], image.shape[1], droplets.pixel_size_um or image.pixel_size_um)
+    _show(axes["close"], image.pixels, "close-up (white frame)", box)
+    _circles(axes["close"], image, droplets, colors)
+    _sizes(axes["sizes"], droplets)
+    if fit is not None:
+        _show(axes["again"], fit.reconstruction, "close-up, reconstruction", box)
+        _show(axes["whole"], fit.reconstruction, "reconstruction")
+        _residual(axes["residual"], fit)
+        _loss(axes["loss"], fit)
+    return figure
+
+
+def save_overlay(found: Fit | tuple[Image, Droplets], path: str | Path) -> Path:
+    """Draw `overlay` into an image file, PNG or whatever its name ends with.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written, or the image is not at hand.
+    """
+    path, figure = Path(path), overlay(found)
+    write_whole(path, lambda p: figure.savefig(p))
+    return path
+
+
+def _title(image: Image, droplets: Droplets, fit: Fit | None) -> str:
+    name = image.name if len(image.name) <= 70 else f"{image.name[:45]}…{image.name[-24:]}"
+    parts = [name, f"{len(droplets):,} droplet{'' if len(droplets) == 1 else 's'}"]
+    if fit is not None:
+        parts.append(f"RMSE {float(np.sqrt(np.mean(fit.residual**2))):.4f}")
+    return "   ·   ".join(parts)
+
+
+def _circle_colors(droplets: Droplets) -> np.ndarray:
+    composition = droplets.composition
+    return composition_colors(np.empty((len(droplets), 0)) if composition is None else composition)
+
+
+def _circles(ax: Axes, image: Image, droplets: Droplets, colors: np.ndarray) -> None:
+    """Circles in data units, on rims dark on a bright image and bright on a dark one, so that no color drowns."""
+    from matplotlib.collections import EllipseCollection
+
+    if not len(droplets):
+        return
+    left, right = ax.get_xlim()
+    place = ax.get_subplotspec()
+    points = 72 * SIZE[0] * len(place.colspan) / place.get_gridspec().ncols  # across the panel
+    width = float(np.clip(np.median(droplets.radius) * points / (right - left) / 6, 0.45, 1.8))
+    rim = 0.0 if np.median(_thinned(image.pixels)) > 0.35 else 1.0
+    for linewidth, edge in ((2.2 * width, [(rim, rim, rim, 0.55)]), (width, colors)):
+        ax.add_collection(
+            EllipseCollection(
+                2 * droplets.radius,
+                2 * droplets.radius,
+                np.zeros(len(droplets)),
+                units="xy",
+                offsets=np.c_[droplets.x, droplets.y],
+                offset_transform=ax.transData,
+                facecolors="none",
+                edgecolors=edge,
+                linewidths=linewidth,
+            ),
+            autolim=False,
+        )
+
+
+def _show(ax: Axes, pixels: np.ndarray, title: str, box: tuple[int, int, int, int] | None = None, **options: Any):
+    """Show (H, W, C) pixels, or the part in box (x0, y0, x1, y1), in coordinates of the whole image."""
+    x0, y0, x1, y1 = box or (0, 0, pixels.shape[1], pixels.shape[0])
+    part = pixels[y0:y1, x0:x1]
+    step = -(-max(part.shape[:2]) // MAX_SIDE)
+    if step > 1:
+        part = _block_means(part, step)
+        x1, y1 = x0 + part.shape[1] * step, y0 + part.shape[0] * step
+    drawn = ax.imshow(
+        part[..., 0] if part.shape[-1] == 1 else np.clip(part, 0, 1),
+        extent=(x0 - 0.5, x1 - 0.5, y1 - 0.5, y0 - 0.5),
+        **{"cmap": "gray", "interpolation": "nearest" if box else "antialiased", **options},
+    )
+    edge = box or (0, 0, pixels.shape[1], pixels.shape[0])
+    ax.set_xlim(edge[0] - 0.5, edge[2] - 0.5)
+    ax.set_ylim(edge[3] - 0.5, edge[1] - 0.5)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_title(title, fontsize=11, color=INK, loc="left")
+    return drawn
+
+
+def _block_means(pixels: np.ndarray, step: int) -> np.ndarray:
+    """Means of step x step blocks; an incomplete last row or column of blocks is dropped."""
+    height, width = (side // step * step for side in pixels.shape[:2])
+    return sum(pixels[i:height:step, j:width:step] for i in range(step) for j in range(step)) / step**2
+
+
+def _close_up(image: Image, droplets: Droplets) -> tuple[int, int, int, int]:
+    """Box (x0, y0, x1, y1) around the most crowded place, shaped as the image so that the panels line up."""
+    height, width, _ = image.shape
+    radius = float(np.median(droplets.radius)) if len(droplets) else min(height, width) / CLOSE_UP_RADII
+    zoom = np.clip(CLOSE_UP_RADII * radius, 24, 0.5 * max(height, width)) / max(height, width)
+    side_x, side_y = max(16, round(zoom * width)), max(16, round(zoom * height))
+    side_x, side_y = min(side_x, width), min(side_y, height)
+    x0, y0 = (width - side_x) // 2, (height - side_y) // 2
+    if len(droplets):
+        xs = np.append(np.arange(0, width - side_x, max(side_x // 4, 1)), width - side_x)
+        ys = np.append(np.arange(0, height - side_y, max(side_y // 4, 1)), height - side_y)
+        counts = np.zeros((len(ys), len(xs)))
+        for row, y in enumerate(ys):
+            inside = np.sort(droplets.x[(droplets.y >= y) & (droplets.y < y + side_y)])
+            counts[row] = np.searchsorted(inside, xs + side_x) - np.searchsorted(inside, xs)
+        row, column = np.unravel_index(np.argmax(counts), counts.shape)
+        x0, y0 = int(xs[column]), int(ys[row])
+    return x0, y0, x0 + side_x, y0 + side_y
+
+
+def _frame(ax: Axes, box: tuple[int, int, int, int]) -> None:
+    from matplotlib.patches import Rectangle
+
+    x0, y0, x1, y1 = box
+    for width, color in ((3.5, "black"), (1.8, "white")):
+        ax.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=width))
+
+
+def _legend(ax: Axes, droplets: Droplets) -> None:
+    """What a droplet of one pure component is drawn in."""
+    from matplotlib.lines import Line2D
+
+    if not droplets.types:
+        return
+    colors = composition_colors(np.eye(droplets.types))
+    if droplets.types == 1:
+        colors = composition_colors(np.array([[0.0], [1.0]]))
+        labels = ["composition_0 = 0", "composition_0 = 1"]
+    else:
+        labels = [f"composition_{k}" for k in range(droplets.types)]
+    ax.legend(
+        [Line2D([], [], linestyle="none", marker="o", color=c, markersize=8) for c in colors],
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.005),
+        ncols=min(len(labels), 8),
+        frameon=False,
+        fontsize=10,
+        handletextpad=0.1,
+        columnspacing=1.2,
+    )
+
+
+def _scale_bar(ax: Axes, width: int, pixel_size_um: float | None) -> None:
+    """A bar of a round length, about a sixth of the image wide."""
+    from matplotlib.patches import Rectangle
+
+    if pixel_size_um is None:
+        return
+    wanted = width * pixel_size_um / 6
+    power = 10.0 ** np.floor(np.log10(wanted))
+    length = power * max(m for m in (1, 2, 5) if m * power <= wanted)
+    span = length / (width * pixel_size_um)
+    x, y = 0.97 - span, 0.045
+    box = {"transform": ax.transAxes, "linewidth": 0}
+    ax.add_patch(Rectangle((x - 0.015, y - 0.025), span + 0.03, 0.105, facecolor=(0, 0, 0, 0.6), **box))
+    ax.add_patch(Rectangle((x, y), span, 0.012, facecolor="white", **box))
+    ax.text(
+        x + span / 2, y + 0.02, f"{length:g} µm", transform=ax.transAxes, color="white", ha="center", va="bottom",
+        fontsize=11,
+    )  # fmt: skip
+
+
+def _residual(ax: Axes, fit: Fit) -> None:
+    residual = fit.residual.mean(axis=-1, keepdims=True)
+    limit = float(f"{np.quantile(np.abs(_thinned(residual)), 0.995):.1g}") or 1.0
+    drawn = _show(ax, residual, "residual", cmap="RdBu_r", vmin=-limit, vmax=limit)
+    beside = ax.inset_axes((1.02, 0, 0.04, 1))
+    bar = ax.figure.colorbar(drawn, cax=beside, ticks=[-limit, 0, limit], extend="both")
+    bar.set_label("image − reconstruction" + (", channel mean" if fit.image.pixels.shape[-1] > 1 else ""), fontsize=9)
+    bar.ax.tick_params(labelsize=9)
+    bar.outline.set_visible(False)
+
+
+def _thinned(pixels: np.ndarray) -> np.ndarray:
+    """Enough of the pixels for a median or quantile."""
+    step = max(1, max(pixels.shape[:2]) // 500)
+    return pixels[::step, ::step]
+
+
+def _loss(ax: Axes, fit: Fit) -> None:
+    ax.set_title("loss (negative ELBO) per intensity value", fontsize=11, color=INK, loc="left")
+    _plain(ax)
+    losses = np.asarray(fit.losses, float).reshape(-1, 3)
+    if not len(losses):
+        ax.text(0.5, 0.5, "no steps", transform=ax.transAxes, ha="center", va="center", color=INK)
+        return
+    step, loss = losses[:, 0], losses[:, 1] / fit.reconstruction.size
+    ax.plot(step, loss, color="#2a6f97", linewidth=1.8, marker="o" if len(step) < 30 else "", markersize=3)
+    ax.set_xlabel("step")
+    # the first steps fall so far that the rest would be a flat line
+    settled = loss[len(loss) // 5 :]
+    low, high = settled.min(), settled.max()
+    if loss.max() - low > 4 * (high - low) > 0:
+        ax.set_ylim(low - 0.1 * (high - low), high + 1.0 * (high - low))
+
+
+def _sizes(ax: Axes, droplets: Droplets) -> None:
+    unit, factor = ("px", 1.0) if droplets.pixel_size_um is None else ("µm", droplets.pixel_size_um)
+    ax.set_title("droplet sizes", fontsize=11, color=INK, loc="left")
+    _plain(ax)
+    ax.set_xlabel(f"diameter ({unit})")
+    ax.set_ylabel("droplets")
+    if not len(droplets):
+        ax.text(0.5, 0.5, "none found", transform=ax.transAxes, ha="center", va="center", color=INK)
+        ax.set_xticks([])
+        ax.set_yticks([])
+        return
+    diameter = 2 * droplets.radius * factor
+    top = float(diameter.max()) * 1.02
+    bins = int(np.clip(np.sqrt(len(diameter)), 8, 60))
+    ax.hist(diameter, bins=np.linspace(0, top, bins + 1), color="#61a5c2", edgecolor="white", linewidth=0.5)
+    median = float(np.median(diameter))
+    ax.axvline(median, color=INK, linewidth=1.2, linestyle="--")
+    ax.text(
+        median, 0.98, f"  median {median:.3g} {unit}", transform=ax.get_xaxis_transform(), va="top", color=INK,
+        fontsize=10,
+    )  # fmt: skip
+    ax.set_xlim(0, top)
+
+
+def _plain(ax: Axes) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=9, colors=INK)

@@ -1,10 +1,149 @@
-"""Proposals without a network: blobs of |image - background| at the droplets' scale."""
+"""Proposals without a network: blobs of |image - background|, dark and bright alike, at the droplets' scale."""
 
 from __future__ import annotations
 
+import numpy as np
+from scipy import ndimage
+
+from ..droplets import Droplets
+from ..errors import InputError
 from ..images import Image
+
+WORKING_RADIUS = 4.0  # pixels; images with larger droplets are shrunk to it first, which loses nothing a blob needs
+SIZE_RANGE = 3.0  # droplets up to this factor smaller or larger than the typical one are looked for
+NOISE_LEVEL = 6.0  # blobs must stand out of the noise by this many standard deviations …
+RELATIVE_LEVEL = 0.12  # … and have this fraction of the response of strong ones
+OVERLAP = 0.5  # of two blobs that share more of their area than this the weaker one goes
+CROP = 512  # pixels; the part of an image from which the typical size is read
+
+
+def background_surface(pixels: np.ndarray) -> np.ndarray:
+    """Smooth background color, (H, W, C) float32: a cubic surface fitted to the pixels that agree with it.
+
+    Least squares with the pixels further off than 2.5 robust standard deviations left out, again and again; good
+    where droplets cover less than half of the image.
+    """
+    h, w, c = pixels.shape
+    step = max(1, int(np.sqrt(h * w / 40_000)))  # a cubic needs no more points than these
+    v, u = (a.ravel() for a in np.mgrid[0:h:step, 0:w:step])
+    values = pixels[v, u]
+    basis = _cubic(u / w * 2 - 1, v / h * 2 - 1)
+    keep = np.ones(len(values), bool)
+    fitted = np.broadcast_to(np.median(values, 0), values.shape)
+    for _ in range(8):
+        off = np.linalg.norm(values - fitted, axis=-1)
+        keep = off <= 2.5 * max(1.4826 * np.median(off[keep]) / np.sqrt(c), 1e-3)
+        if keep.sum() < 5 * basis.shape[1]:
+            break
+        coefficients = np.linalg.lstsq(basis[keep], values[keep], rcond=None)[0]
+        fitted = basis @ coefficients
+    else:
+        full = _cubic(*(a.ravel() for a in np.meshgrid(np.arange(w) / w * 2 - 1, np.arange(h) / h * 2 - 1)))
+        return np.clip(full @ coefficients, 0, 1).reshape(h, w, c).astype(np.float32)
+    return np.broadcast_to(np.median(pixels, (0, 1)), pixels.shape).astype(np.float32)
+
+
+def _cubic(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return np.stack([u**i * v**j for i in range(4) for j in range(4 - i)], -1)
+
+
+def contrast(pixels: np.ndarray) -> tuple[np.ndarray, float]:
+    """Distance of each pixel's color from the background (H, W), and the standard deviation of its noise."""
+    difference = pixels - background_surface(pixels)
+    # a pixel minus the mean of its left and right neighbor has 1.5 times the noise's variance
+    second = difference[:, 1:-1] - (difference[:, :-2] + difference[:, 2:]) / 2
+    noise = float(np.sqrt(np.sum((1.4826 * np.median(np.abs(second), (0, 1))) ** 2 / 1.5) / pixels.shape[-1]))
+    return np.linalg.norm(difference, axis=-1), noise
 
 
 def estimate_diameter(image: Image) -> float:
-    """Typical droplet diameter in pixels of the image."""
-    raise NotImplementedError
+    """Typical droplet diameter in pixels of the image: the median over its blobs, larger ones counting more.
+
+    Raises
+    ------
+    InputError
+        No blob stands out of the noise.
+    """
+    found = []
+    factor = 1.0
+    while True:
+        view = image.pixels if factor == 1 else _shrunk(image.pixels, factor)
+        if min(view.shape[:2]) < 24 and found:
+            break
+        h, w = view.shape[:2]
+        top, left = max(0, (h - CROP) // 2), max(0, (w - CROP) // 2)
+        blobs = _blobs(view[top : top + CROP, left : left + CROP], 1.0, 5.0)
+        found.append(blobs[:, 2:] / [factor, 1])
+        factor /= 4
+        if min(image.pixels.shape[:2]) * factor < 24:
+            break
+    radius, strength = np.concatenate(found).T
+    if not len(radius):
+        raise InputError(f"{image.name}: no droplets found to estimate a diameter from; give diameter=... in pixels")
+    strong = strength > 0.3 * np.quantile(strength, 0.95)
+    return 2 * float(_weighted_median(radius[strong], (radius * strength)[strong]))
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return values[order][np.searchsorted(total, total[-1] / 2)]
+
+
+def detect_blobs(image: Image, diameter: float | None = None) -> Droplets:
+    """Laplacian-of-Gaussian blobs as droplets: x, y, radius.
+
+    Parameters
+    ----------
+    image : Image
+        Droplets darker or brighter than their surroundings, or of another color.
+    diameter : float, optional
+        Typical diameter in pixels; estimated by default. Droplets of a third to three times it are looked for.
+
+    Returns
+    -------
+    Droplets
+        N may be 0.
+
+    References
+    ----------
+    Lindeberg, T. Feature detection with automatic scale selection. IJCV 30, 79-116 (1998).
+    """
+    if diameter is None:
+        try:
+            diameter = estimate_diameter(image)
+        except InputError:
+            return Droplets(*np.zeros((3, 0)))
+    factor = min(1.0, 2 * WORKING_RADIUS / diameter)
+    radius = diameter / 2 * factor
+    pixels = image.pixels if factor == 1 else _shrunk(image.pixels, factor)
+    y, x, r, _ = _blobs(pixels, max(radius / SIZE_RANGE, 1.0), radius * SIZE_RANGE).T
+    return Droplets(x, y, r, pixel_size_um=image.pixel_size_um).scaled(1 / factor)
+
+
+def _shrunk(pixels: np.ndarray, factor: float) -> np.ndarray:
+    from skimage.transform import rescale
+
+    return rescale(pixels, factor, anti_aliasing=True, channel_axis=-1).astype(np.float32)
+
+
+def _blobs(pixels: np.ndarray, smallest: float, largest: float) -> np.ndarray:
+    """Blobs (y, x, radius, response) with radii in a range, pixels; (N, 4)."""
+    from skimage.feature import blob_log
+
+    height, noise = contrast(pixels)
+    low, high = smallest / np.sqrt(2), largest / np.sqrt(2)
+    # the response to white noise of deviation s has deviation s / (sigma sqrt(2 pi)); most at the smallest scale
+    floor = NOISE_LEVEL * noise / (low * np.sqrt(2 * np.pi))
+    count = int(np.ceil(3 * np.log2(high / low))) + 1
+    blobs = blob_log(height, low, high, count, threshold=floor, overlap=OVERLAP, log_scale=True)
+    if not len(blobs):
+        return np.zeros((0, 4))
+    y, x, sigma = blobs.T
+    response = np.zeros(len(blobs))
+    for level in np.unique(sigma):
+        at = sigma == level
+        smooth = -(level**2) * ndimage.gaussian_laplace(height, level)
+        response[at] = smooth[y[at].astype(int), x[at].astype(int)]
+    keep = response > RELATIVE_LEVEL * np.quantile(response, 0.95)
+    return np.stack([y, x, sigma * np.sqrt(2), response], -1)[keep]

@@ -1,0 +1,135 @@
+"""The generative model of a droplet image, for inference and for drawing new images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jaxtyping import Array, Bool, Float, Int
+from numpyro.contrib.module import random_flax_module
+
+from .assignment import TILE
+from .optics import OpticsNetwork, input_size
+from .rendering import Local, render
+
+SURFACE_DEGREE = 3
+"""Degree of the smooth background: ten coefficients per channel follow vignetting and a slanted lamp."""
+SURFACE_SD = 0.5
+"""Prior standard deviation of its coefficients beyond the constant, logit units."""
+
+
+class Form(NamedTuple):
+    """What decides the shape of the program; hashable, so that one compiled program serves one form."""
+
+    channels: int
+    types: int
+    composition: str = "free"
+    background: str = "smooth"
+    renderer: str = "nearest"
+    learn_noise: bool = True
+
+    @property
+    def background_terms(self) -> int:
+        """Coefficients of the background surface per channel."""
+        return len(_powers(SURFACE_DEGREE if self.background == "smooth" else 0))
+
+
+class Prior(NamedTuple):
+    """What is known before looking at the pixels, for N droplets (padded ones are not present).
+
+    With `position_sd` the position is Normal around (x, y), else uniform over the image; the radius is log-normal.
+    `size` is (width, height) in pixels, `length` the network's unit of radius, `noise` the noise's prior median, or
+    its value where it is not learned.
+    """
+
+    x: Float[Array, " N"]
+    y: Float[Array, " N"]
+    position_sd: Float[Array, " N"] | None
+    log_radius: Float[Array, " N"]
+    log_radius_sd: Float[Array, " N"]
+    present: Bool[Array, " N"]
+    size: Float[Array, " 2"]
+    length: Float[Array, ""]
+    noise: Float[Array, ""]
+
+
+class Batch(NamedTuple):
+    """Tiles of an image and their candidates; `values` None to generate. `scale` weighs the batch up to the image."""
+
+    corner: Float[Array, "T 2"]
+    candidates: Int[Array, "T M"]
+    values: Float[Array, "T P C"] | None
+    weight: Float[Array, "T P"]
+    scale: Float[Array, ""]
+
+
+class Extended(dist.Uniform):
+    """Uniform whose constant density goes on outside: droplets cut by the border have centers there."""
+
+    support = dist.constraints.real
+
+    def log_prob(self, value: Array) -> Array:
+        """Density of the uniform, wherever `value` lies."""
+        return jnp.broadcast_to(-jnp.log(self.high - self.low), jnp.shape(value))
+
+
+def model(batch: Batch, prior: Prior, form: Form) -> None:
+    """NumPyro model: sites x, y, radius, composition, background_color, background_shape, noise, optics/*, image."""
+    n = prior.x.shape[0]
+    width, height = prior.size
+    with numpyro.handlers.mask(mask=prior.present), numpyro.plate("droplets", n):
+        if prior.position_sd is None:
+            x = numpyro.sample("x", Extended(-0.5, width - 0.5))
+            y = numpyro.sample("y", Extended(-0.5, height - 0.5))
+        else:
+            x = numpyro.sample("x", dist.Normal(prior.x, prior.position_sd))
+            y = numpyro.sample("y", dist.Normal(prior.y, prior.position_sd))
+        radius = numpyro.sample("radius", dist.LogNormal(prior.log_radius, prior.log_radius_sd))
+        if form.composition == "simplex":
+            composition = numpyro.sample("composition", dist.Dirichlet(jnp.ones(form.types)))
+        else:
+            composition = numpyro.sample("composition", dist.Uniform(0, 1).expand([form.types]).to_event(1))
+    color = numpyro.sample("background_color", dist.Uniform(0, 1).expand([form.channels]).to_event(1))
+    coefficients = jax.scipy.special.logit(color)[None]
+    if form.background_terms > 1:
+        shape = [form.background_terms - 1, form.channels]
+        surface = numpyro.sample("background_shape", dist.Normal(0, SURFACE_SD).expand(shape).to_event(2))
+        coefficients = jnp.concatenate([coefficients, surface])
+    noise = numpyro.sample("noise", dist.LogNormal(jnp.log(prior.noise), 1)) if form.learn_noise else prior.noise
+    network = random_flax_module(
+        "optics",
+        OpticsNetwork(form.channels),
+        prior=dist.Normal(0, 1),
+        input_shape=(input_size(form.channels, form.types),),
+    )
+    # one dummy droplet, far outside, stands where a tile has fewer candidates
+    far = jnp.full(1, -1e4)
+    table = [jnp.concatenate([a, b]) for a, b in ((x, far), (y, far), (radius, jnp.ones(1)))]
+    local = Local(*(a[batch.candidates] for a in table), composition[jnp.minimum(batch.candidates, n - 1)])
+    position = pixel_positions(batch.corner)
+    basis = surface_basis(position, prior.size, form)
+    rendering = render(form.renderer, network, local, position, basis @ coefficients, prior.length)
+    numpyro.deterministic("rendering", rendering)
+    with numpyro.handlers.scale(scale=batch.scale), numpyro.handlers.mask(mask=batch.weight[..., None] > 0):
+        numpyro.sample("image", dist.Normal(rendering, noise), obs=batch.values)
+
+
+def pixel_positions(corner: Float[Array, "T 2"]) -> Float[Array, "T P 2"]:
+    """(x, y) of the pixels of tiles with these first pixels."""
+    step = jnp.arange(TILE, dtype=corner.dtype)
+    inside = jnp.stack(jnp.meshgrid(step, step), -1).reshape(-1, 2)
+    return corner[:, None] + inside
+
+
+def surface_basis(position: Float[Array, "T P 2"], size: Float[Array, " 2"], form: Form) -> Float[Array, "T P B"]:
+    """Monomials of the position scaled to -1..1, constant first; the same at any resolution of an image."""
+    u, v = jnp.moveaxis((position + 0.5) / size * 2 - 1, -1, 0)
+    degree = SURFACE_DEGREE if form.background == "smooth" else 0
+    return jnp.stack([u**i * v**j for i, j in _powers(degree)], -1)
+
+
+def _powers(degree: int) -> list[tuple[int, int]]:
+    return [(i, total - i) for total in range(degree + 1) for i in range(total + 1)]

@@ -1,0 +1,52 @@
+"""Neural optics: one small network that says how any droplet changes the color of a pixel."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+HIDDEN = (32, 16, 8)
+
+
+class OpticsNetwork(nn.Module):
+    """Hidden layers 32-16-8, each Dense -> LayerNorm -> ReLU; the output is a color change in logit space.
+
+    With C = 3 channels and K = 10 components it has 1,347 parameters.
+    """
+
+    channels: int
+    hidden: tuple[int, ...] = HIDDEN
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "... F"]) -> Float[Array, "... C"]:
+        """Color change for inputs (background color, dx/r, dy/r, r/length, composition), F = C + 3 + K."""
+        for width in self.hidden:
+            inputs = nn.relu(nn.LayerNorm()(nn.Dense(width)(inputs)))
+        return nn.Dense(self.channels)(inputs)
+
+
+def input_size(channels: int, types: int) -> int:
+    """Length F of the network's input."""
+    return channels + 3 + types
+
+
+def initial_weights(key: jax.Array, channels: int, types: int) -> dict[str, Array]:
+    """Weights as flax initialises them (zeros would stay stuck), by flat names as `Dense_0.kernel`."""
+    variables = OpticsNetwork(channels).init(key, jnp.ones(input_size(channels, types)))
+    return flatten(variables["params"])
+
+
+def flatten(params: dict[str, dict[str, Array]]) -> dict[str, Array]:
+    """Nested flax parameters by flat names, in a fixed order."""
+    return {f"{layer}.{name}": params[layer][name] for layer in sorted(params) for name in sorted(params[layer])}
+
+
+def unflatten(weights: dict[str, Array]) -> dict[str, dict[str, Array]]:
+    """The inverse of `flatten`."""
+    params: dict[str, dict[str, Array]] = {}
+    for name, value in weights.items():
+        layer, leaf = name.split(".")
+        params.setdefault(layer, {})[leaf] = value
+    return params

@@ -28,7 +28,7 @@ def some_fit(shape=(60, 90, 3), n=12, types=3, pixel_size_um=None):
     reconstruction = (image.pixels + 0.1).astype(np.float32)
     losses = np.c_[[50, 100, 150], np.array([3.0, -1.0, -1.2]) * reconstruction.size, [1, 2, 3]]
     return Fit(droplets, reconstruction, Optics({}, {}, types, c, 3.0, "free", "nearest", 0.05), losses, {},
-               np.zeros((1, c)), image)  # fmt: skip
+               {}, image)  # fmt: skip
 
 
 def titles(figure):
@@ -131,7 +131,7 @@ def test_close_up_shows_the_most_crowded_place():
 def test_without_the_image_the_message_says_what_to_do():
     fit = some_fit()
     with pytest.raises(InputError, match="read"):
-        overlay(Fit(fit.droplets, fit.reconstruction, fit.optics, fit.losses, {}, fit.background))
+        overlay(Fit(fit.droplets, fit.reconstruction, fit.optics, fit.losses, {}, {}))
 
 
 def test_unwritable_path_is_an_input_error(tmp_path):

@@ -1,0 +1,363 @@
+"""Many image files one after another: a result folder for each, tables for all, nothing lost when one fails."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .. import __version__
+from ..droplets import Optics
+from ..errors import InputError
+from ..files import read_table, save_summary, save_table, writable_folder, write_whole
+from ..images import IMAGE_SUFFIXES, as_image
+
+if TYPE_CHECKING:
+    from ..inference.fit import Progress
+    from ..inference.settings import Settings
+
+RESULT_FILES = (
+    "summary.json",  # first to go and last to come: a folder that has it is complete
+    "droplets.csv",
+    "droplets.parquet",
+    "reconstruction.tif",
+    "optics.safetensors",
+    "overlay.png",
+)
+TABLE_FILES = ("droplets.csv", "summary.csv")
+
+Watch = Callable[[Path, "Progress | None"], "bool | None"]
+"""Called with None when an image is begun, then with its Progress; False stops its fit, and no other is begun."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with every image."""
+
+    settings: Settings
+    optics: Optics | None = None
+    detect_only: bool = False
+    overlay: bool = True
+
+    def record(self) -> dict[str, Any]:
+        """What decides the result besides the image, as it is found in summary.json."""
+        optics = None
+        if self.optics is not None:
+            digest = hashlib.sha256()
+            for name, value in sorted(self.optics.weights.items()):
+                digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+            optics = digest.hexdigest()
+        return json.loads(
+            json.dumps(
+                {
+                    "settings": asdict(self.settings),
+                    "version": __version__,
+                    "detect_only": self.detect_only,
+                    "optics_sha256": optics,
+                }
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image."""
+
+    path: Path
+    image: str
+    """The file's name, with its folder where names alone are not unique."""
+    folder: Path
+    summary: dict[str, Any] = field(default_factory=dict)
+    """What summary.json holds; empty where there is no result."""
+    error: Exception | None = None
+    """With a summary: the result is there, but something after it failed."""
+    skipped: bool = False
+    """The result was there already."""
+    stopped: bool = False
+    """Stopped on demand: the result is what was reached by then."""
+
+    def row(self) -> dict[str, Any]:
+        """One row of summary.csv."""
+        return {
+            "image": self.image,
+            "n_droplets": self.summary.get("n_droplets"),
+            "loss_per_value": self.summary.get("loss_per_value"),
+            "rmse": self.summary.get("rmse"),
+            "seconds": self.summary.get("seconds", {}).get("total"),
+            "stopped": self.stopped,
+            "folder": self.folder.name if self.summary else None,
+            "error": None if self.error is None else message(self.error),
+        }
+
+
+def message(error: BaseException) -> str:
+    """One line about an error; for those not meant for users with its kind."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
+def find_images(where: str | Path) -> list[Path]:
+    """Image files of a folder (not of folders in it) or matching a glob pattern, sorted; a single file is itself.
+
+    Hidden files, and pictures among results of this package, are left out.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    path = Path(where)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = list(path.iterdir())
+    elif glob.has_magic(str(where)):
+        found = [Path(p) for p in glob.glob(str(where), recursive=True)]
+    else:
+        raise InputError(f"{where}: no such file or folder")
+    kinds = ", ".join(s.removeprefix(".") for s in IMAGE_SUFFIXES)
+    images = sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and not _ours(p))
+    if not images:
+        raise InputError(f"{where}: no images ({kinds}) there")
+    return images
+
+
+def _ours(path: Path) -> bool:
+    result = path.name in RESULT_FILES and (path.parent / "summary.json").exists()
+    return result or path.name.startswith(".")
+
+
+def name_results(paths: Sequence[Path]) -> dict[Path, str]:
+    """A result folder's name for each image: its stem; where two share it, with suffix or folder.
+
+    Raises
+    ------
+    InputError
+        Two images would still share a folder.
+    """
+    paths = list({p.resolve(): p for p in paths}.values())  # each file once
+    base = Path(os.path.commonpath([p.resolve().parent for p in paths])) if paths else Path()
+    inside = {p: p.resolve().relative_to(base) for p in paths}
+    candidates: tuple[Callable[[Path], str], ...] = (
+        lambda p: p.stem,
+        lambda p: p.name,
+        lambda p: "_".join(inside[p].with_suffix("").parts),
+        lambda p: "_".join(inside[p].parts),
+    )
+    names: dict[Path, str] = {}
+    left = paths
+    for candidate in candidates:
+        # upper and lower case are one on some disks
+        count = Counter(
+            [candidate(p).casefold() for p in left] + [n.casefold() for n in (*names.values(), *TABLE_FILES)]
+        )
+        names |= {p: candidate(p) for p in left if count[candidate(p).casefold()] == 1}
+        left = [p for p in left if p not in names]
+    if left:
+        raise InputError(f"{left[0]} and {left[1]}: their results would share a folder; rename one")
+    return {p: names[p] for p in paths}
+
+
+def check_output(out: str | Path, names: Sequence[str]) -> Path:
+    """Make the output folder where needed and see that every result can be put there.
+
+    Raises
+    ------
+    InputError
+        It, or a result folder in it, is a file or cannot be written to.
+    """
+    out = writable_folder(out)
+    for name in names:
+        if os.path.lexists(out / name):
+            writable_folder(out / name)
+    return out
+
+
+def run(
+    paths: Sequence[Path],
+    out: Path,
+    plan: Plan,
+    *,
+    resume: bool = False,
+    combine: bool = False,
+    watch: Watch | None = None,
+    since: float | None = None,
+) -> Iterator[Outcome]:
+    """Work through image files and yield what became of each; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Image files.
+    out : Path
+        The results' folder; `check_output` first.
+    plan : Plan
+        What to do.
+    resume : bool
+        Skip images whose result is there already, from the same pixels, settings, optics and version.
+    combine : bool
+        Keep OUT/droplets.csv and OUT/summary.csv up to date, tables of all images.
+    watch : callable, optional
+        Sees the progress, and may stop it.
+    since : float, optional
+        The process's start by time.perf_counter: the first image's seconds are counted from there, as `import`.
+
+    Raises
+    ------
+    InputError
+        The tables of all images cannot be written.
+    """
+    names = name_results(paths)
+    unique = len({p.name for p in names}) == len(names)
+    tables = Tables(out) if combine else None
+    try:
+        for path, name in names.items():
+            label, folder = path.name if unique else name, out / name
+            try:
+                if resume and (summary := complete(folder, path, plan)):
+                    outcome = Outcome(path, label, folder, summary, skipped=True)
+                elif watch is not None and watch(path, None) is False:
+                    break
+                else:
+                    begun, since = since, None
+                    outcome = process(path, label, folder, plan, watch, begun)
+            except Exception as error:
+                outcome = Outcome(path, label, folder, error=error)
+            if tables is not None:
+                tables.add(outcome)
+            yield outcome
+            if outcome.stopped:
+                break
+    finally:
+        if tables is not None and not tables.written:
+            tables.write()
+
+
+def process(
+    path: Path, label: str, folder: Path, plan: Plan, watch: Watch | None = None, since: float | None = None
+) -> Outcome:
+    """Find the droplets of one image file and write its result folder, all of it or nothing."""
+    from ..inference.fit import detect, fit
+
+    start = time.perf_counter()
+    starting = 0.0 if since is None else start - since
+    settings = asdict(plan.settings)
+    stopped = False
+
+    def callback(progress: Progress) -> bool | None:
+        nonlocal stopped
+        reply = None if watch is None else watch(path, progress)
+        stopped = stopped or reply is False
+        return reply
+
+    found: Any
+    if plan.detect_only:
+        image = as_image(path, channels=settings["channels"], pixel_size_um=settings["pixel_size_um"])
+        droplets = detect(path, **settings)
+        found, summary = (image, droplets), {"n_droplets": len(droplets)}
+        summary["image"] = {"path": image.path, "shape": list(image.shape), "sha256": image.sha256}
+        seconds = {"total": time.perf_counter() - start}
+    else:
+        found = fit(path, optics=plan.optics, callback=callback, **settings)
+        summary, seconds = found.summary, found.summary["seconds"]
+    summary |= plan.record()
+    summary["seconds"] = seconds | {k: seconds.get(k, 0.0) + starting for k in ("total", "import")}
+    if stopped:
+        summary["stopped"] = True
+
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    error = None
+    try:
+        if plan.detect_only:
+            writable_folder(partial)
+            save_table(found[1], partial / "droplets.csv")
+            save_summary(summary, partial / "summary.json")
+        else:
+            found.save(partial)
+        if plan.overlay:
+            try:
+                from ..overlay import save_overlay
+
+                save_overlay(found, partial / "overlay.png")
+            except Exception as problem:  # no reason to throw a fit away
+                error = problem
+        _move_results(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Outcome(path, label, folder, summary, error, stopped=stopped)
+
+
+def _move_results(source: Path, target: Path) -> None:
+    """Put new results in the place of old ones; other files of the user's stay."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in RESULT_FILES:
+        (target / name).unlink(missing_ok=True)
+    for name in reversed(RESULT_FILES):
+        if (source / name).exists():
+            os.replace(source / name, target / name)
+
+
+def complete(folder: Path, path: Path, plan: Plan) -> dict[str, Any] | None:
+    """The summary of a whole result of this image and plan, None where there is none."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        wanted = plan.record()
+        if summary.get("stopped") or any(summary.get(name) != value for name, value in wanted.items()):
+            return None
+        if plan.overlay and not (folder / "overlay.png").exists():
+            return None
+        settings = plan.settings
+        image = as_image(path, channels=settings.channels, pixel_size_um=settings.pixel_size_um)
+        return summary if summary["image"]["sha256"] == image.sha256 else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # whatever it is, it is no result of ours
+        return None
+
+
+class Tables:
+    """The tables of all images, rewritten whole after each so that a kill loses nothing."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.rows: list[dict[str, Any]] = []
+        self.droplets: list[pd.DataFrame] = []
+        self.cost = self.last = 0.0
+        self.written = False
+
+    def add(self, outcome: Outcome) -> None:
+        """Take up one image, reading its droplets from its folder."""
+        self.written = False
+        self.rows.append(outcome.row())
+        if outcome.summary:
+            table = read_table(outcome.folder / "droplets.csv").to_dataframe()
+            table.insert(0, "image", outcome.image)
+            self.droplets.append(table)
+        # a table of a million rows takes seconds to write: not more than a tenth of the time for it
+        if self.cost < 1 or time.perf_counter() - self.last > 10 * self.cost:
+            self.write()
+
+    def write(self) -> None:
+        """Write OUT/droplets.csv and OUT/summary.csv."""
+        start = time.perf_counter()
+        summary = pd.DataFrame(self.rows, columns=list(_EMPTY.row()))
+        whole = [t for t in self.droplets if len(t)] or self.droplets
+        droplets = pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=["image", "x", "y", "radius"])
+        write_whole(self.out / "summary.csv", lambda p: summary.to_csv(p, index=False))
+        write_whole(self.out / "droplets.csv", lambda p: droplets.to_csv(p, index=False))
+        self.written = True
+        self.last = time.perf_counter()
+        self.cost = self.last - start
+
+
+_EMPTY = Outcome(Path(), "", Path())

@@ -1,0 +1,60 @@
+"""A quick stand-in for the fit, for tests of what surrounds it."""
+
+import imageio.v3 as iio
+import numpy as np
+
+from napari_droplets.droplets import Droplets, Fit, Optics
+from napari_droplets.images import as_image
+from napari_droplets.inference.fit import Progress
+from napari_droplets.inference.settings import Settings
+
+
+def write_image(path, seed=0, shape=(24, 32, 3)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    iio.imwrite(path, np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8))
+    return path
+
+
+def some_droplets(image, n, types, pixel_size_um=None):
+    rng = np.random.default_rng(n)
+    return Droplets(
+        rng.uniform(0, 30, n),
+        rng.uniform(0, 20, n),
+        rng.uniform(1, 3, n),
+        composition=rng.uniform(0, 1, (n, types)),
+        pixel_size_um=pixel_size_um,
+    )
+
+
+class StandIn:
+    """Takes the place of `fit` and `detect`: three chunks, as many droplets as were fits before, plus one."""
+
+    def __init__(self):
+        self.fitted = []
+        self.fail = {}  # file name: exception
+
+    def fit(self, image, droplets=None, optics=None, *, callback=None, **settings):
+        chosen = Settings(**settings)
+        picture = as_image(image, channels=chosen.channels, pixel_size_um=chosen.pixel_size_um)
+        if picture.name in self.fail:
+            raise self.fail[picture.name]
+        self.fitted.append(picture.name)
+        found = some_droplets(picture, len(self.fitted), chosen.types, chosen.pixel_size_um)
+        for step in (50, 100, 150):
+            progress = Progress("fit", step, 150, -1000.0 - step, 3.0, len(found), lambda: (found, picture.pixels))
+            if callback is not None and callback(progress) is False:
+                break
+        summary = {
+            "n_droplets": len(found),
+            "loss_per_value": -1.5,
+            "rmse": 0.01,
+            "seconds": {"total": 0.5, "import": 0.0},
+            "settings": chosen.__dict__,
+            "image": {"path": picture.path, "shape": list(picture.shape), "sha256": picture.sha256},
+        }
+        learned = Optics({"w": np.zeros(3, np.float32)}, {}, chosen.types, 3, 2.0, "free", "nearest", 0.05)
+        losses = np.array([[50.0, -1.0, 0.1]])
+        return Fit(found, picture.pixels, learned, losses, summary, {}, picture)
+
+    def detect(self, image, **settings):
+        return some_droplets(as_image(image), 7, 0)

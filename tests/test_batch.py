@@ -1,0 +1,205 @@
+"""Many files: names, failures, resuming and the tables of all, with a quick stand-in for the fit itself."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from stand_in import StandIn, write_image
+
+import napari_droplets as nd
+from napari_droplets.droplets import Optics
+from napari_droplets.errors import InputError
+from napari_droplets.inference.settings import Settings
+from napari_droplets.series import batch
+from napari_droplets.series.batch import Plan, check_output, find_images, name_results, run
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    stand_in = StandIn()
+    monkeypatch.setattr("napari_droplets.inference.fit.fit", stand_in.fit)
+    monkeypatch.setattr("napari_droplets.inference.fit.detect", stand_in.detect)
+    return stand_in
+
+
+def go(paths, out, *, settings=None, **options):
+    plan = Plan(settings or Settings(), overlay=options.pop("overlay", False), **options.pop("plan", {}))
+    check_output(out, [])
+    return list(run(paths, out, plan, **options))
+
+
+@pytest.fixture
+def three(tmp_path):
+    return [write_image(tmp_path / f"in/{name}.png", seed) for seed, name in enumerate("abc")]
+
+
+def test_folder_is_sorted_flat_and_of_images_only(tmp_path):
+    for name in ("b.PNG", "a.tif", "c.jpeg", "._a.tif", "deeper/d.png"):
+        write_image(tmp_path / "in" / name.lower()).rename(tmp_path / "in" / name)
+    (tmp_path / "in/notes.txt").write_text("no image")
+    assert [p.name for p in find_images(tmp_path / "in")] == ["a.tif", "b.PNG", "c.jpeg"]
+
+
+def test_pattern_also_reaches_deeper_but_not_into_results(tmp_path, stand_in):
+    write_image(tmp_path / "in/a.png")
+    write_image(tmp_path / "in/deeper/b.png")
+    go(find_images(tmp_path / "in"), tmp_path / "in/out", overlay=True)
+    assert (tmp_path / "in/out/a/overlay.png").exists()
+    assert [p.name for p in find_images(str(tmp_path / "in/**/*"))] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("what", ["", "nothing/*.png", "missing"])
+def test_nothing_found_says_where(tmp_path, what):
+    with pytest.raises(InputError, match=str(what or tmp_path).replace("*", r"\*")):
+        find_images(tmp_path / what)
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["a.png", "b.png"], ["a", "b"]),
+        (["a.png", "a.tif", "b.png"], ["a.png", "a.tif", "b"]),
+        (["a.png", "A.tif"], ["a.png", "A.tif"]),
+        (["x/a.png", "y/a.png", "y/b.png"], ["x_a", "y_a", "b"]),
+        (["x/a.png", "x/a.tif", "y/a.png", "x_a.bmp"], ["x_a.png", "a.tif", "y_a", "x_a"]),
+        (["summary.csv.png"], ["summary.csv.png"]),
+        (["a.png", "a.png"], ["a"]),
+    ],
+)
+def test_every_result_has_a_folder_of_its_own(tmp_path, files, names):
+    found = name_results([tmp_path / f for f in files])
+    assert list(found.values()) == names
+
+
+def test_result_folder_holds_what_the_library_reads(tmp_path, three, stand_in):
+    (outcome,) = go(three[:1], tmp_path / "out", overlay=True)
+    folder = tmp_path / "out/a"
+    assert sorted(p.name for p in folder.iterdir()) == sorted(batch.RESULT_FILES)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a"]
+    fit = nd.read(folder)
+    assert len(fit.droplets) == outcome.summary["n_droplets"] == 1
+    assert fit.image is not None
+    assert fit.summary["version"] == nd.__version__
+
+
+def test_one_that_fails_does_not_stop_the_others(tmp_path, three, stand_in):
+    three[1].write_bytes(b"no image at all")
+    stand_in.fail["c.png"] = MemoryError("too large")
+    a, b, c = go(three, tmp_path / "out", combine=True)
+    assert a.error is None
+    assert isinstance(b.error, InputError)
+    assert isinstance(c.error, MemoryError)
+    summary = pd.read_csv(tmp_path / "out/summary.csv")
+    assert summary["image"].tolist() == ["a.png", "b.png", "c.png"]
+    assert summary["error"].isna().tolist() == [True, False, False]
+    assert summary["error"][2] == "MemoryError: too large"
+    assert not (tmp_path / "out/b").exists()
+
+
+def test_tables_of_all_are_whole_after_every_image(tmp_path, three, stand_in):
+    out = tmp_path / "out"
+    plan = Plan(Settings(), overlay=False)
+    check_output(out, [])
+    for n, _ in enumerate(run(three, out, plan, combine=True), 1):
+        table, summary = pd.read_csv(out / "droplets.csv"), pd.read_csv(out / "summary.csv")
+        assert summary["n_droplets"].tolist() == list(range(1, n + 1))
+        assert table["image"].tolist() == [f"{'abc'[i]}.png" for i in range(n) for _ in range(i + 1)]
+    own = pd.read_csv(out / "c/droplets.csv")
+    pd.testing.assert_frame_equal(table[table["image"] == "c.png"].drop(columns="image").reset_index(drop=True), own)
+
+
+def test_slow_tables_are_not_rewritten_all_the_time_but_at_the_end(tmp_path, three, stand_in, monkeypatch):
+    written = []
+    original = batch.Tables.write
+
+    def slow(self):
+        written.append(len(self.rows))
+        original(self)
+        self.cost = 1000.0
+
+    monkeypatch.setattr(batch.Tables, "write", slow)
+    go(three, tmp_path / "out", combine=True)
+    assert written == [1, 3]
+    assert len(pd.read_csv(tmp_path / "out/summary.csv")) == 3
+
+
+def test_resume_skips_only_what_is_the_same(tmp_path, three, stand_in):
+    out = tmp_path / "out"
+    go(three, out, combine=True)
+    stand_in.fitted.clear()
+
+    def again(**options):
+        stand_in.fitted.clear()
+        outcomes = go(three, out, resume=True, combine=True, **options)
+        assert [o.skipped for o in outcomes] == [o.path.name not in stand_in.fitted for o in outcomes]
+        return list(stand_in.fitted)
+
+    assert again() == []
+    assert len(pd.read_csv(out / "droplets.csv")) == 1 + 2 + 3
+    assert again(settings=Settings(seed=1)) == ["a.png", "b.png", "c.png"]
+    assert again(settings=Settings(seed=1)) == []
+    optics = Optics({"w": np.ones(3, np.float32)}, {}, 3, 3, 2.0, "free", "nearest", 0.05)
+    assert again(settings=Settings(seed=1), plan={"optics": optics}) == ["a.png", "b.png", "c.png"]
+    assert again(settings=Settings(seed=1), plan={"optics": optics}) == []
+    write_image(three[1], seed=99)
+    (out / "c/summary.json").write_text("{")
+    assert again(settings=Settings(seed=1), plan={"optics": optics}) == ["b.png", "c.png"]
+    summary = json.loads((out / "a/summary.json").read_text())
+    (out / "a/summary.json").write_text(json.dumps(summary | {"version": "0.0.1"}))
+    assert again(settings=Settings(seed=1), plan={"optics": optics}) == ["a.png"]
+    assert again(settings=Settings(seed=1), plan={"optics": optics}, overlay=True) == ["a.png", "b.png", "c.png"]
+    shutil.rmtree(out / "b")
+    assert again(settings=Settings(seed=1), plan={"optics": optics}, overlay=True) == ["b.png"]
+
+
+def test_stopped_result_is_kept_marked_and_not_taken_for_complete(tmp_path, three, stand_in):
+    def watch(path, progress):
+        return not (path.name == "b.png" and progress is not None and progress.step == 100)
+
+    a, b = go(three, tmp_path / "out", watch=watch)
+    assert (a.stopped, b.stopped) == (False, True)
+    assert len(nd.read(tmp_path / "out/b").droplets) == 2
+    assert not (tmp_path / "out/c").exists()
+    assert [o.skipped for o in go(three, tmp_path / "out", resume=True)] == [True, False, False]
+
+
+def test_old_result_stays_until_the_new_one_is_there(tmp_path, three, stand_in):
+    out = tmp_path / "out"
+    go(three[:1], out, overlay=True)
+    old = {p.name: p.read_bytes() for p in (out / "a").iterdir()}
+    stand_in.fail["a.png"] = RuntimeError("boom")
+    (outcome,) = go(three[:1], out, overlay=True)
+    assert outcome.error is stand_in.fail["a.png"]
+    assert {p.name: p.read_bytes() for p in (out / "a").iterdir()} == old
+
+
+def test_new_result_leaves_nothing_of_the_old_one_but_the_users_files(tmp_path, three, stand_in):
+    out = tmp_path / "out"
+    go(three[:1], out, overlay=True)
+    (out / "a/notes.txt").write_text("mine")
+    go(three[:1], out, plan={"detect_only": True})
+    assert sorted(p.name for p in (out / "a").iterdir()) == ["droplets.csv", "notes.txt", "summary.json"]
+    assert len(nd.read(out / "a")) == 7
+    summary = json.loads((out / "a/summary.json").read_text())
+    assert summary["n_droplets"] == 7
+    assert summary["image"]["shape"] == [24, 32, 3]
+
+
+def test_an_overlay_that_cannot_be_drawn_does_not_cost_the_fit(tmp_path, three, stand_in, monkeypatch):
+    def broken(*_):
+        raise MemoryError("no room for a picture")
+
+    monkeypatch.setattr("napari_droplets.overlay.save_overlay", broken)
+    (outcome,) = go(three[:1], tmp_path / "out", overlay=True)
+    assert isinstance(outcome.error, MemoryError)
+    assert len(nd.read(tmp_path / "out/a").droplets) == 1
+
+
+def test_output_that_cannot_be_is_found_out_before(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file"):
+        check_output(tmp_path / "file", [])
+    with pytest.raises(InputError, match="file"):
+        check_output(tmp_path, ["file"])

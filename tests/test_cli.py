@@ -1,0 +1,383 @@
+"""The command line: exit codes, what goes where, what is found out before any work, and a few real runs."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import fields
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from stand_in import StandIn, write_image
+
+import napari_droplets as nd
+from napari_droplets.cli import SETTINGS, main
+from napari_droplets.files import save_optics
+from napari_droplets.inference.fit import Progress
+from napari_droplets.inference.settings import Settings
+from napari_droplets.progress import ProgressLines
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    stand_in = StandIn()
+    monkeypatch.setattr("napari_droplets.inference.fit.fit", stand_in.fit)
+    monkeypatch.setattr("napari_droplets.inference.fit.detect", stand_in.detect)
+    return stand_in
+
+
+@pytest.fixture
+def picture(tmp_path):
+    return write_image(tmp_path / "in/a.png")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def call(*args):
+    return main([str(a) for a in args])
+
+
+def process(*args, **options):
+    command = [sys.executable, "-m", "napari_droplets", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+def test_fit_writes_the_results_and_one_line_each(picture, out, stand_in, capfd):
+    other = write_image(picture.with_name("b.tif"), 1)
+    assert call("fit", picture, other, "-o", out) == 0
+    said = capfd.readouterr()
+    lines = said.out.splitlines()
+    assert len(lines) == 2
+    assert re.fullmatch(r"a\.png: 1 droplet, loss -1\.5000 per value, RMSE 0\.0100, \d+\.\d s -> .*a", lines[0])
+    assert lines[1].startswith("b.tif: 2 droplets, ")
+    assert "[2/2] b.tif: fitting" in said.err
+    assert "\r" not in said.err
+    for name in ("a", "b"):
+        for file in ("droplets.csv", "droplets.parquet", "reconstruction.tif", "overlay.png", "summary.json"):
+            assert (out / name / file).stat().st_size > 0
+    assert len(nd.read(out / "b").droplets) == 2
+
+
+def test_every_setting_has_an_option_and_reaches_the_fit(picture, out, stand_in):
+    assert {name for _, name, *_ in SETTINGS} == {f.name for f in fields(Settings)}
+    wanted = {
+        "types": 2, "diameter": 5.5, "seed": 7, "composition": "simplex", "background": "uniform",
+        "renderer": "layered", "noise": 0.04, "steps": 123, "max_seconds": 9.5, "scale": 0.5,
+        "pixel_size_um": 0.3, "channels": [2, 1, 0],
+    }  # fmt: skip
+    texts = [(option, wanted[name]) for option, name, *_ in SETTINGS]
+    options = [str(t) if not isinstance(t, list) else ",".join(map(str, t)) for pair in texts for t in pair]
+    assert call("fit", picture, "-o", out, "--no-overlay", *options) == 0
+    assert json.loads((out / "a/summary.json").read_text())["settings"] == wanted
+    assert not (out / "a/overlay.png").exists()
+
+
+def test_without_options_the_defaults_are_those_of_the_library(picture, out, stand_in):
+    assert call("fit", picture, "-o", out, "--no-overlay") == 0
+    assert Settings(**json.loads((out / "a/summary.json").read_text())["settings"]) == Settings()
+
+
+def test_seconds_of_the_first_image_count_from_the_start_of_the_process(picture, out, stand_in):
+    other = write_image(picture.with_name("b.tif"), 1)
+    assert call("fit", picture, other, "-o", out, "--no-overlay") == 0
+    first, second = (json.loads((out / name / "summary.json").read_text())["seconds"] for name in "ab")
+    assert first["import"] > 0
+    assert first["total"] == pytest.approx(0.5 + first["import"])
+    assert second == {"total": 0.5, "import": 0.0}
+
+
+def test_detect_only(picture, out, stand_in, capfd):
+    assert call("fit", picture, "-o", out, "--detect-only") == 0
+    assert sorted(p.name for p in (out / "a").iterdir()) == ["droplets.csv", "overlay.png", "summary.json"]
+    assert json.loads((out / "a/summary.json").read_text())["n_droplets"] == 7
+    assert capfd.readouterr().out.startswith("a.png: 7 droplets, ")
+    assert stand_in.fitted == []
+
+
+def test_optics_reach_the_fit(picture, out, stand_in, monkeypatch):
+    seen = []
+    original = stand_in.fit
+
+    def watching(image, droplets=None, optics=None, **options):
+        seen.append(optics)
+        return original(image, droplets, optics, **options)
+
+    monkeypatch.setattr("napari_droplets.inference.fit.fit", watching)
+    assert call("fit", picture, "-o", out, "--no-overlay") == 0
+    assert call("fit", picture, "-o", out / "again", "--no-overlay", "--optics", out / "a") == 0
+    save_optics(seen[1], out / "mine.safetensors")
+    assert call("fit", picture, "-o", out / "again", "--no-overlay", "--optics", out / "mine.safetensors") == 0
+    assert seen[0] is None
+    assert [o.length for o in seen[1:]] == [2.0, 2.0]
+
+
+def test_quiet_leaves_only_results(picture, out, stand_in, capfd):
+    assert call("fit", picture, "-o", out, "--quiet", "--no-overlay") == 0
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert len(said.out.splitlines()) == 1
+
+
+def make_nan(path):
+    pixels = np.random.default_rng(0).uniform(0, 1, (24, 32)).astype(np.float32)
+    pixels[3, 4] = np.nan
+    tifffile.imwrite(path, pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "says"),
+    [
+        ("nan.tif", make_nan, "NaN"),
+        ("text.png", lambda p: p.write_text("these are words"), "cannot be read as an image"),
+        ("empty.png", lambda p: p.write_bytes(b""), "cannot be read as an image"),
+        ("tiny.png", lambda p: write_image(p, shape=(4, 4, 3)), "too small"),
+        ("stack.tif", lambda p: tifffile.imwrite(p, np.arange(5 * 5 * 20 * 20, dtype=np.uint16).reshape(5, 5, 20, 20)),
+         "4 dimensions"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["fit", "batch"])
+def test_one_broken_file_is_named_and_the_others_done(picture, out, stand_in, capfd, command, name, make, says):
+    make(picture.with_name(name))
+    write_image(picture.with_name("z.png"), 1)
+    inputs = sorted(picture.parent.iterdir()) if command == "fit" else [picture.parent]
+    assert call(command, *inputs, "-o", out, "--no-overlay") == 1
+    said = capfd.readouterr()
+    assert [line.split(":")[0] for line in said.out.splitlines()] == ["a.png", "z.png"]
+    errors = [line for line in said.err.splitlines() if "error:" in line]
+    assert len(errors) == 1
+    assert name in errors[0]
+    assert says in errors[0]
+    assert "Traceback" not in said.err
+    assert sorted(p.name for p in out.iterdir() if p.is_dir()) == ["a", "z"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("RESOURCE_EXHAUSTED: 9 GB"), MemoryError(), KeyError("oops")])
+def test_unexpected_errors_fail_one_image_only(picture, out, stand_in, capfd, error):
+    write_image(picture.with_name("b.png"), 1)
+    stand_in.fail["a.png"] = error
+    assert call("batch", picture.parent, "-o", out, "--no-overlay") == 1
+    said = capfd.readouterr()
+    assert f"{picture}: {type(error).__name__}" in said.err
+    assert "Traceback" not in said.err
+    assert said.out.startswith("b.png: 1 droplet")
+
+
+def test_debug_shows_where(picture, out, stand_in, capfd):
+    stand_in.fail["a.png"] = RuntimeError("boom")
+    assert call("fit", picture, "-o", out, "--debug") == 1
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_a_missing_file_among_others(picture, out, stand_in, capfd):
+    assert call("fit", picture, picture.with_name("no.png"), "-o", out, "--no-overlay") == 1
+    said = capfd.readouterr()
+    assert "no.png: no such file" in said.err
+    assert said.out.startswith("a.png: ")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["fit", "{image}"], "-o"),
+        (["fit", "-o", "{out}"], "IMAGE"),
+        (["fit", "{image}", "-o", "{out}", "--no-such-option"], "--no-such-option"),
+        (["fit", "{image}", "-o", "{out}", "--types", "0"], "types=0: must be a whole number from 1 to 16"),
+        (["fit", "{image}", "-o", "{out}", "--types", "17"], "types=17"),
+        (["fit", "{image}", "-o", "{out}", "--types", "two"], "--types"),
+        (["fit", "{image}", "-o", "{out}", "--diameter", "-3"], "diameter=-3"),
+        (["fit", "{image}", "-o", "{out}", "--pixel-size", "nan"], "pixel_size_um=nan"),
+        (["fit", "{image}", "-o", "{out}", "--types", "1", "--composition", "simplex"], "simplex"),
+        (["fit", "{image}", "-o", "{out}", "--renderer", "wrong"], "--renderer"),
+        (["fit", "{image}", "-o", "{out}", "--channels", "red"], "'red'"),
+        (["fit", "{image}", "-o", "{out}", "--optics", "{image}"], "not a safetensors file"),
+        (["fit", "{image}", "-o", "{out}", "--optics", "missing"], "missing: no such file"),
+        (["fit", "{image}", "-o", "{image}"], "not a folder that can be written to"),
+        (["fit", "{image}", "-o", "{image}/deeper"], "not a folder that can be written to"),
+        (["fit", "missing.png", "-o", "{out}"], "missing.png: no such file"),
+        (["fit", "{folder}", "-o", "{out}"], "batch"),
+        (["batch", "{empty}", "-o", "{out}"], "no images"),
+        (["batch", "{folder}/*.jpg", "-o", "{out}"], "no images"),
+        (["batch", "{folder}", "-o", "{image}"], "not a folder that can be written to"),
+        (["demo", "-o", "{image}"], "not a folder that can be written to"),
+        (["fly"], "fly"),
+        ([], "COMMAND"),
+    ],
+)
+def test_wrong_use_is_found_out_before_any_work(picture, tmp_path, out, stand_in, capfd, args, says):
+    (tmp_path / "empty").mkdir()
+    places = {"image": picture, "folder": picture.parent, "out": out, "empty": tmp_path / "empty"}
+    assert call(*[a.format(**places) for a in args]) == 2
+    said = capfd.readouterr()
+    assert says in said.err
+    assert said.out == ""
+    assert stand_in.fitted == []
+
+
+def test_a_file_in_the_way_of_one_result_is_found_out_before_any_work(picture, out, stand_in, capfd):
+    write_image(picture.with_name("b.png"), 1)
+    out.mkdir()
+    (out / "b").write_text("in the way")
+    assert call("batch", picture.parent, "-o", out) == 2
+    assert f"{out / 'b'}: not a folder" in capfd.readouterr().err
+    assert stand_in.fitted == []
+
+
+def test_batch_and_resume(picture, out, stand_in, capfd):
+    write_image(picture.with_name("b.png"), 1)
+    assert call("batch", picture.parent, "-o", out, "--no-overlay") == 0
+    assert pd.read_csv(out / "droplets.csv")["image"].tolist() == ["a.png", "b.png", "b.png"]
+    capfd.readouterr()
+    write_image(picture.with_name("c.png"), 2)
+    assert call("batch", str(picture.parent / "*.png"), "-o", out, "--no-overlay", "--resume") == 0
+    assert stand_in.fitted == ["a.png", "b.png", "c.png"]
+    said = capfd.readouterr()
+    assert said.out.count("was there already") == 2
+    assert "[3/3] c.png" in said.err
+    assert pd.read_csv(out / "summary.csv")["n_droplets"].tolist() == [1, 2, 3]
+
+
+def test_first_interrupt_keeps_what_was_reached_and_begins_no_other(picture, out, stand_in, capfd, monkeypatch):
+    write_image(picture.with_name("b.png"), 1)
+    original = stand_in.fit
+    replies = []
+
+    def interrupted(*args, callback, **options):
+        def after(progress):
+            if progress.step == 100:
+                os.kill(os.getpid(), signal.SIGINT)
+            replies.append(callback(progress))
+            return replies[-1]
+
+        return original(*args, callback=after, **options)
+
+    monkeypatch.setattr("napari_droplets.inference.fit.fit", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    assert call("batch", picture.parent, "-o", out, "--no-overlay") == 130
+    assert replies == [True, False]
+    assert signal.getsignal(signal.SIGINT) is before
+    said = capfd.readouterr()
+    assert "a.png: 1 droplet" in said.out
+    assert "stopped early" in said.out
+    assert "1 of 2" in said.err
+    assert len(nd.read(out / "a").droplets) == 1
+    assert not (out / "b").exists()
+    assert pd.read_csv(out / "summary.csv")["stopped"].tolist() == [True]
+
+
+SLOW = """
+import sys, time
+sys.path.insert(0, sys.argv.pop(1))
+from stand_in import StandIn
+import napari_droplets.inference.fit as fit
+from napari_droplets.cli import main
+slow = StandIn()
+original = slow.fit
+def stuck(*args, callback, **options):
+    original(*args, callback=callback, **options)
+    while True:  # as a call into compiled code that looks at nothing
+        time.sleep(0.05)
+fit.fit = stuck
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_second_interrupt_ends_at_once(picture, out):
+    command = [sys.executable, "-c", SLOW, os.path.dirname(__file__), "fit", str(picture), "-o", str(out)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while "fitting" not in running.stderr.readline():
+        pass
+    running.send_signal(signal.SIGINT)
+    while "stopping" not in running.stderr.readline():
+        pass
+    time.sleep(0.3)
+    assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    assert running.wait(5) == -signal.SIGINT
+    running.stderr.close()
+
+
+def test_main_works_outside_the_main_thread(picture, out, stand_in):
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(call("fit", picture, "-o", out, "--no-overlay")))
+    thread.start()
+    thread.join(60)
+    assert codes == [0]
+
+
+def progress(stage, step, loss=-1234.5, n=12, left=9.4):
+    return Progress(stage, step, 300, loss, left, n, lambda: None)
+
+
+def test_plain_progress_is_a_line_a_stage_and_one_now_and_then(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("napari_droplets.progress.time.monotonic", lambda: now[0])
+    stream = io.StringIO()
+    lines = ProgressLines(1, stream=stream)
+    lines.begin("a.png")
+    lines.update(progress("detect", 0, float("nan"), 0, float("nan")))
+    for step in range(0, 301, 10):  # a step of ten a second
+        lines.update(progress("fit", step))
+        now[0] += 1
+    lines.end()
+    said = stream.getvalue().splitlines()
+    assert said[:3] == [
+        "a.png: reading",
+        "a.png: finding droplets",
+        "a.png: fitting: 12 droplets, loss -1,234, at most 9 s left",
+    ]
+    assert said[3] == "a.png: fitting: step 50 of 300, 12 droplets, loss -1,234, at most 9 s left"
+    assert len(said) == 3 + 6
+
+
+def test_a_terminal_gets_a_bar_with_loss_and_count():
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    lines = ProgressLines(3, stream=stream)
+    lines.begin("a.png")
+    lines.update(progress("fit", 150))
+    lines.end()
+    said = stream.getvalue()
+    assert "[1/3] a.png: fitting" in said
+    assert "50%" in said
+    assert "12 droplets, loss -1,234, at most 9 s left" in said
+    assert "\n" not in said
+
+
+def test_help_says_defaults_and_units(capsys):
+    assert call("fit", "--help") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert f"(default: {Settings().steps})" in text
+    assert "micrometres" in text
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"napari-droplets {nd.__version__}\n"
+
+
+def test_help_imports_nothing_slow():
+    code = (
+        "import sys; from napari_droplets.cli import main; code = main(['fit', '--help']); "
+        "slow = {'jax', 'pandas', 'matplotlib', 'scipy', 'skimage', 'numpyro', 'napari'} & set(sys.modules); "
+        "print(slow, file=sys.stderr); sys.exit(code or bool(slow))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_exit_codes_of_the_process(picture, out):
+    assert process("--version").returncode == 0
+    assert process("fit", picture, "-o", out, "--types", "99").returncode == 2
+    picture.write_text("broken")
+    broken = process("fit", picture, "-o", out)
+    assert broken.returncode == 1
+    assert str(picture) in broken.stderr
+    assert broken.stdout == ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -39,15 +41,15 @@ class Place:
         Scale, translate, rotate, shear, affine, units, axis_labels of the layer, for `Layer.create`.
     plane_translate : sequence of float, optional
         Translation that puts a single plane where it is in the stack.
-    layer_id : str, optional
-        Of the image layer in this session.
+    layer_id : str
+        Of the image layer in this session; where there is none, one that the results share.
     """
 
     name: str = "image"
     plane: tuple[int, ...] = ()
     transform: Mapping[str, Any] = field(default_factory=dict)
     plane_translate: Sequence[float] | None = None
-    layer_id: str | None = None
+    layer_id: str = field(default_factory=lambda: str(uuid4()))
 
 
 def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
@@ -79,8 +81,291 @@ def plane_of(layer: Any, place: Place) -> Any:
 
 def pixel_size_um(layer: Any) -> float | None:
     """Side of a pixel in micrometres, where the layer's units are lengths and its pixels are square."""
-    height, width = (
-        float(unit.units_to_um * scale) if unit.units_to_um else 0.0
-        for unit, scale in ((_Unit(u), s) for u, s in zip(layer.units[-2:], layer.scale[-2:], strict=True))
-    )
+    units, scales = layer.units[-2:], layer.scale[-2:]
+    if not all(unit.is_compatible_with("um") for unit in units):
+        return None
+    height, width = (float((scale * unit).to("um").magnitude) for scale, unit in zip(scales, units, strict=True))
     return width if width > 0 and np.isclose(width, height, rtol=0.01) else None
+
+
+def image_layers(viewer: ViewerModel) -> list[Layer]:
+    """The image layers of a viewer that are not our own reconstructions."""
+    return [layer for layer in viewer.layers if is_image(layer)]
+
+
+def is_image(layer: Any) -> bool:
+    """Whether a layer is an image that is not our own reconstruction."""
+    return layer is not None and layer._type_string == "image" and TAG not in layer.metadata
+
+
+def default_image(viewer: ViewerModel) -> Layer:
+    """The active image, else the topmost one.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    active = viewer.layers.selection.active
+    candidates = [active] if is_image(active) else image_layers(viewer)
+    if not candidates:
+        raise InputError("no image layer: open an image first, or File > Open Sample > Droplets")
+    return candidates[-1]
+
+
+def fit_layer(viewer: ViewerModel, layer: Any = None, **settings: Any) -> Fit:
+    """Fit an image layer and add the results as layers: what the Run button does, for scripts.
+
+    Blocks until the fit is done. Runs without a window too (`napari.components.ViewerModel`).
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Where the layers go.
+    layer : napari.layers.Image, optional
+        The image; by default the active image layer. Of a stack, the plane shown is used.
+    **settings
+        As of `napari_droplets.fit`; its `callback` too.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        There is no image, or the image or a setting cannot be used.
+    """
+    from ..inference.fit import fit
+
+    layer = default_image(viewer) if layer is None else layer
+    place = place_of(layer, viewer.dims.point)
+    output = Output(viewer, place)
+    if settings.get("pixel_size_um") is None:
+        settings["pixel_size_um"] = pixel_size_um(layer)
+    result = fit(as_image(plane_of(layer, place), name=place.name), **settings)
+    output.show(result.droplets, result.reconstruction, fit=result)
+    return result
+
+
+def to_layers(result: Fit | Droplets, *, place: Place | None = None) -> list[LayerData]:
+    """A result as napari layer data: the reconstruction (of a Fit) below, the droplets as points above.
+
+    Parameters
+    ----------
+    result : Fit or Droplets
+        What to show.
+    place : Place, optional
+        Name and transform of the layers; by default the fitted image's name, in pixels.
+
+    Returns
+    -------
+    list of tuple
+        `(data, attributes, layer type)`, for `viewer.add_layer(napari.layers.Layer.create(*data))`.
+
+    Examples
+    --------
+    >>> droplets = Droplets(x=[5.0], y=[3.0], radius=[2.0])
+    >>> [(data, attributes, kind)] = to_layers(droplets)
+    >>> kind, data.tolist(), attributes["size"].tolist()
+    ('points', [[3.0, 5.0]], [4.0])
+    """
+    if isinstance(result, Droplets):
+        return [_points(result, place or Place())]
+    if place is None:
+        path = result.summary.get("image", {}).get("path")
+        place = Place(Path(path).stem if path else getattr(result.image, "name", "image"))
+    picture = _picture(result.reconstruction, place, result.image)
+    return [picture, _points(result.droplets, place, fit=result)]
+
+
+def tag_of(layer: Any, kind: str) -> dict[str, Any] | None:
+    """Our notes on a layer that we made, None on any other; kind is 'droplets' or 'reconstruction'."""
+    tag = layer.metadata.get(TAG) if layer is not None else None
+    return tag if isinstance(tag, dict) and tag.get("kind") == kind else None
+
+
+def is_edited(points: Any) -> bool:
+    """Whether a Points layer of ours differs from what was drawn."""
+    tag = tag_of(points, "droplets") or {}
+    if "drawn" not in tag:
+        return False
+    data, size, features = tag["drawn"]
+    same = np.array_equal(data, points.data) and np.array_equal(size, points.size)
+    return not (same and features.equals(points.features))
+
+
+class Output:
+    """The two layers of one piece of work: found again from the last time, or added when there is something to show.
+
+    Points that the user edited, renamed layers and layers of other planes or images are never written to: then a new
+    layer is added.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    place : Place
+    points : napari.layers.Points, optional
+        The layer to update in any case: that of a refit, which has read the edits.
+    """
+
+    def __init__(self, viewer: ViewerModel, place: Place, points: Any = None) -> None:
+        self.viewer = viewer
+        self.place = place
+        self.points = points or self._find("droplets")
+        self.reconstruction = self._find("reconstruction")
+        self.kept: str | None = None
+        """Name of the layer whose edits were spared."""
+        self._before = self.points and (_state(self.points), dict(self.points.metadata[TAG]))
+        self._picture_before = self.reconstruction and self.reconstruction.data
+        if points is not None:
+            _remember(points, points.metadata[TAG]["table"])
+
+    def show(
+        self,
+        droplets: Droplets,
+        reconstruction: np.ndarray | None = None,
+        *,
+        fit: Fit | None = None,
+        image: Image | None = None,
+        final: bool = True,
+    ) -> None:
+        """Draw the droplets and, where there is one, the (H, W, C) reconstruction.
+
+        While the work goes on (`final` false) a layer that the user has removed stays away; at the end it is added.
+        """
+        image = image or (fit.image if fit else None)
+        if reconstruction is not None:
+            self._show_picture(_picture(reconstruction, self.place, image), final)
+        self._show_points(droplets, fit, final)
+
+    def restore(self) -> None:
+        """After a failure: give the layers back what they had before, if they were there before."""
+        if self._before and self.points in self.viewer.layers and not is_edited(self.points):
+            state, tag = self._before
+            _set_points(self.points, state)
+            self.points.metadata[TAG] = tag
+        if self._picture_before is not None and self.reconstruction in self.viewer.layers:
+            self.reconstruction.data = self._picture_before
+
+    def _show_points(self, droplets: Droplets, fit: Fit | None, final: bool) -> None:
+        if self.points is not None and self.points not in self.viewer.layers:
+            if not final:
+                return
+            self.points = None
+        elif self.points is not None and is_edited(self.points):
+            self.kept, self.points, self._before = self.points.name, None, None
+        new = _points(droplets, self.place, fit)
+        if self.points is None:
+            self.points = self._add(new)
+        else:
+            data, attributes, _ = new
+            _set_points(self.points, {"data": data, **{k: attributes[k] for k in POINT_STATE if k in attributes}})
+            self.points.metadata[TAG] = attributes["metadata"][TAG] | {"name": self.points.name}
+        _remember(self.points, droplets.to_dataframe())
+
+    def _show_picture(self, new: LayerData, final: bool) -> None:
+        layer = self.reconstruction
+        gone = layer is not None and layer not in self.viewer.layers
+        if gone and not final:
+            return
+        if layer is not None and not gone and (layer.data.shape != new[0].shape or layer.rgb != new[1]["rgb"]):
+            self.viewer.layers.remove(layer)
+            gone = True
+        if layer is None or gone:
+            self.reconstruction = self._add(new)
+            if self.points in self.viewer.layers:  # the points stay above
+                self.viewer.layers.move(len(self.viewer.layers) - 1, self.viewer.layers.index(self.points))
+        else:
+            layer.data = new[0]
+
+    def _find(self, kind: str) -> Any:
+        """Our layer from the last time, if it may be written to."""
+        for layer in reversed(self.viewer.layers):
+            tag = tag_of(layer, kind)
+            if tag is None or tag["name"] != layer.name or (kind == "droplets" and is_edited(layer)):
+                continue
+            if (tag["place"].layer_id, tag["place"].plane) == (self.place.layer_id, self.place.plane):
+                return layer
+        return None
+
+    def _add(self, new: LayerData) -> Any:
+        """Add a layer; what the user has selected stays selected."""
+        from napari.layers import Layer as NapariLayer
+
+        selection = self.viewer.layers.selection
+        active, selected = selection.active, set(selection)
+        layer = self.viewer.add_layer(NapariLayer.create(*new))
+        layer.metadata[TAG]["name"] = layer.name  # napari makes names unique
+        if selected:
+            self.viewer.layers.selection = selected
+            selection.active = active if len(selected) == 1 else selection.active
+        return layer
+
+
+POINT_STATE = ("features", "size", "face_color", "border_color")
+
+
+def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerData:
+    n = len(droplets)
+    data = np.column_stack([*(np.full(n, i) for i in place.plane), droplets.y, droplets.x])
+    colors = composition_colors(droplets.composition if droplets.types else np.empty((n, 0)))
+    table = droplets.to_dataframe()
+    name = f"{place.name} droplets"
+    attributes = {
+        "name": name,
+        "features": table,
+        "feature_defaults": {column: [np.nan] for column in table},  # a point added by hand says nothing yet
+        "metadata": {TAG: {"kind": "droplets", "name": name, "place": place, "fit": fit, "table": table}},
+        "size": 2 * droplets.radius if n else DEFAULT_DIAMETER,
+        **POINT_STYLE,
+        **place.transform,
+    }
+    if n:
+        attributes["face_color"] = np.column_stack([colors, np.full(n, FACE_OPACITY)])
+        attributes["border_color"] = np.column_stack([colors, np.ones(n)])
+    return data, attributes, "points"
+
+
+def _picture(reconstruction: np.ndarray, place: Place, image: Image | None) -> LayerData:
+    rgb = reconstruction.shape[-1] == 3
+    data = (reconstruction if rgb else reconstruction[..., 0])[(None,) * len(place.plane)]
+    name = f"{place.name} reconstruction"
+    limits = (0.0, 1.0) if rgb or image is None else (float(image.pixels.min()), float(image.pixels.max()))
+    attributes = {
+        "name": name,
+        "rgb": rgb,
+        "contrast_limits": limits,
+        "metadata": {TAG: {"kind": "reconstruction", "name": name, "place": place}},
+        **place.transform,
+    }
+    if place.plane_translate is not None:
+        attributes["translate"] = place.plane_translate
+    return data, attributes, "image"
+
+
+def _state(points: Any) -> dict[str, Any]:
+    state = {name: getattr(points, name) for name in ("data", *POINT_STATE)}
+    return {name: value.copy() for name, value in state.items()}
+
+
+def _set_points(points: Any, state: dict[str, Any]) -> None:
+    """Replace all points; not told as an edit, and in the order that napari can follow."""
+    points.selected_data = set()
+    with points.events.data.blocker():
+        points.data = state["data"]
+        for name in POINT_STATE:
+            if name in state and (len(points.data) or name == "features"):
+                setattr(points, name, state[name])
+
+
+def _remember(points: Any, table: Any) -> None:
+    """Note what was drawn, so that edits can be told, and the size of points that the user will add."""
+    drawn = (points.data.copy(), points.size.copy(), points.features.copy())
+    points.metadata[TAG] |= {"table": table, "drawn": drawn}
+    if len(table):
+        points.current_size = 2 * float(np.median(table["radius"]))
+
+
+def _finest(layer: Any) -> Any:
+    return layer.data[0] if layer.multiscale else layer.data

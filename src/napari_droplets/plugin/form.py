@@ -1,0 +1,121 @@
+"""The settings of a fit as a form; what it shows first and allows is what `Settings` says."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from magicgui.widgets import ComboBox, FloatSpinBox, LineEdit, SpinBox, Widget
+
+from ..errors import InputError
+from ..inference.settings import MAX_TYPES, Settings
+
+DEFAULTS = {f.name: f.default for f in fields(Settings)}
+MAIN = ("diameter", "types", "steps", "max_seconds")
+ADVANCED = ("composition", "background", "renderer", "noise", "scale", "pixel_size_um", "channels", "seed")
+
+# 0 stands for None and shows as these words
+WORDS_FOR_NONE = {
+    "diameter": "estimate",
+    "max_seconds": "no limit",
+    "noise": "learned",
+    "pixel_size_um": "from layer",
+}
+
+
+LABELS = {
+    "diameter": "Diameter",
+    "types": "Components",
+    "steps": "Most steps",
+    "max_seconds": "Time limit",
+    "composition": "Composition",
+    "background": "Background",
+    "renderer": "Renderer",
+    "noise": "Noise",
+    "scale": "Scale",
+    "pixel_size_um": "Pixel size",
+    "channels": "Channels",
+    "seed": "Seed",
+}
+TIPS = {
+    "diameter": "Typical diameter of the droplets in pixels of the image; 0: estimated from the image",
+    "types": "Number of numbers that describe what a droplet is made of",
+    "steps": "The fit stops sooner when it has settled",
+    "max_seconds": "The result is what was reached by then; 0: no limit",
+    "composition": "free: each component on its own, 0 to 1; simplex: fractions that sum to one",
+    "background": "smooth: follows uneven illumination; uniform: one color",
+    "renderer": "Which droplets a pixel sees: the nearest one, several blended, or layers one over the other",
+    "noise": "Standard deviation of the noise, intensities from 0 to 1; 0: learned from the image",
+    "scale": "Work on the image resized by this factor: less is faster; results stay in pixels of the image",
+    "pixel_size_um": "Side of a pixel in micrometres; 0: from the layer's scale where its units are lengths",
+    "channels": "'all', or one or three channels by number, as 1 or 0, 1, 2",
+    "seed": "Of all random numbers: the same seed gives the same result",
+}
+
+
+def _number(name: str, largest: float, step: float, decimals: int, unit: str = "") -> FloatSpinBox:
+    widget = FloatSpinBox(value=DEFAULTS[name] or 0, min=0, max=largest, step=step)
+    widget.native.setDecimals(decimals)
+    widget.native.setSuffix(unit)
+    if name in WORDS_FOR_NONE:
+        widget.native.setSpecialValueText(WORDS_FOR_NONE[name])
+    return widget
+
+
+class SettingsForm:
+    """One input per field of `Settings`, by its name in `inputs`.
+
+    Attributes
+    ----------
+    inputs : dict of str to magicgui Widget
+        Their `value` is what the user sees; `values` translates.
+    """
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, Widget] = {
+            "diameter": _number("diameter", 1e5, 1, 1, " px"),
+            "types": SpinBox(value=DEFAULTS["types"], min=1, max=MAX_TYPES),
+            "steps": SpinBox(value=DEFAULTS["steps"], min=1, max=10_000_000, step=500),
+            "max_seconds": _number("max_seconds", 1e6, 10, 0, " s"),
+            "composition": ComboBox(value=DEFAULTS["composition"], choices=["free", "simplex"]),
+            "background": ComboBox(value=DEFAULTS["background"], choices=["smooth", "uniform"]),
+            "renderer": ComboBox(value=DEFAULTS["renderer"], choices=["nearest", "blended", "layered"]),
+            "noise": _number("noise", 1, 0.01, 3),
+            "scale": _number("scale", 8, 0.25, 2),
+            "pixel_size_um": _number("pixel_size_um", 1e6, 0.1, 4, " µm"),
+            "channels": LineEdit(value="all"),
+            "seed": SpinBox(value=DEFAULTS["seed"], min=0, max=2**31 - 1),
+        }
+        for name, widget in self.inputs.items():
+            widget.tooltip = TIPS[name]
+
+    def values(self) -> dict[str, Any]:
+        """The settings as `napari_droplets.fit` takes them.
+
+        Raises
+        ------
+        InputError
+            One of them cannot be used.
+        """
+        values = {name: widget.value for name, widget in self.inputs.items()}
+        for name in WORDS_FOR_NONE:
+            values[name] = values[name] or None
+        values["channels"] = _channels(values["channels"])
+        Settings(**values)
+        return values
+
+    def set(self, **values: Any) -> None:
+        """Put settings into the form."""
+        for name, value in values.items():
+            if name == "channels":
+                value = "all" if value is None else ", ".join(map(str, value))
+            self.inputs[name].value = 0 if value is None and name in WORDS_FOR_NONE else value
+
+
+def _channels(text: str) -> list[int] | None:
+    if text.strip().lower() in ("", "all"):
+        return None
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise InputError(f"channels={text!r}: must be 'all', or numbers as 0, 1, 2") from error

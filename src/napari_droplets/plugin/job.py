@@ -1,0 +1,141 @@
+"""One computation in a worker thread: progress and pictures to the window, cancel from it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..droplets import Droplets
+    from ..inference.fit import Progress
+
+PICTURE_SECONDS = 0.5  # least time between two pictures
+PICTURE_SHARE = 0.2  # of the time that pictures may cost
+
+log = logging.getLogger(__name__)
+
+
+class Update(NamedTuple):
+    """What the window draws next."""
+
+    progress: Progress
+    picture: tuple[Droplets, np.ndarray] | None
+
+
+class Outcome(NamedTuple):
+    """How a job ended: with a result, or with a message for the user."""
+
+    result: Any = None
+    error: str | None = None
+    expected: bool = True
+    """The message names something that the user can mend."""
+
+
+class Job:
+    """Run a generator in the manner of `napari_droplets.iterate` in a thread.
+
+    Nothing raised in the thread gets lost or shows as a traceback: napari passes over a RuntimeError in a generator
+    worker, and jax raises little else, so every exception ends as an `Outcome`.
+
+    Parameters
+    ----------
+    steps : callable
+        Called in the thread; makes the generator of Progress that returns the result.
+    on_update : callable
+        Called in the main thread with each Update. It calls `drawn` when it has drawn a picture: only then is the next
+        one computed, so that pictures never queue up.
+    on_end : callable
+        Called in the main thread with the Outcome; not after `abandon`.
+    """
+
+    def __init__(
+        self,
+        steps: Callable[[], Generator[Progress, bool | None, Any]],
+        on_update: Callable[[Update], None],
+        on_end: Callable[[Outcome], None],
+    ) -> None:
+        self._steps = steps
+        self._on_update = on_update
+        self._on_end = on_end
+        self._cancelled = threading.Event()
+        self._drawn = threading.Event()
+        self._drawn.set()
+        self._next_picture = 0.0
+        self._worker: Any = None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled.is_set()
+
+    def start(self) -> None:
+        """Start the thread."""
+        from napari.qt.threading import create_worker
+
+        self._worker = create_worker(self._work)
+        self._worker.yielded.connect(self._update)
+        self._worker.returned.connect(self._end)
+        self._worker.start()
+
+    def cancel(self) -> None:
+        """Stop after the current chunk of steps and keep what was found."""
+        self._cancelled.set()
+
+    def drawn(self) -> None:
+        """The last picture is on the screen."""
+        self._drawn.set()
+
+    def abandon(self) -> None:
+        """Stop after the current chunk of steps; nobody waits for the result (the window is closed)."""
+        self._on_update = self._on_end = lambda _: None
+        self._cancelled.set()
+        if self._worker is not None:
+            self._worker.quit()
+
+    def _update(self, update: Update) -> None:
+        self._on_update(update)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._on_end(outcome)
+
+    def _work(self) -> Generator[Update, None, Outcome]:
+        # the worker would show every library's deprecations as notifications
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("default", category=UserWarning, module="napari_droplets")
+        try:
+            steps = self._steps()
+            reply: bool | None = None
+            while True:
+                try:
+                    progress = steps.send(reply)
+                except StopIteration as end:
+                    return Outcome(end.value)
+                yield Update(progress, self._picture(progress))
+                reply = False if self.cancelled else None
+        except InputError as error:
+            return Outcome(error=str(error))
+        except MemoryError:
+            return Outcome(error="not enough memory: use a smaller scale under Advanced, or crop the image")
+        except Exception as error:
+            log.exception("fit failed")
+            reason = next(iter(str(error).strip().splitlines()), "")
+            return Outcome(error=f"something went wrong: {type(error).__name__}: {reason}", expected=False)
+
+    def _picture(self, progress: Progress) -> tuple[Droplets, np.ndarray] | None:
+        begin = time.monotonic()
+        wanted = begin >= self._next_picture and self._drawn.is_set() and not self.cancelled
+        if not (wanted and progress.step):  # before the first step there is no picture
+            return None
+        picture = progress.snapshot()
+        self._drawn.clear()
+        end = time.monotonic()
+        self._next_picture = end + max(PICTURE_SECONDS, (end - begin) * (1 / PICTURE_SHARE - 1))
+        return picture

@@ -1,0 +1,71 @@
+"""Open saved results in napari: folders that hold a fit, and droplets tables."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+LayerData = tuple[Any, dict[str, Any], str]
+REQUIRED = {"x", "y", "radius"}
+
+
+def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
+    """A reader for what this project wrote; None for anything else, whatever its name."""
+    if isinstance(path, list):
+        return None  # several files to be stacked
+    file = Path(path)
+    if file.name == "summary.json":
+        file = file.parent
+    if file.is_dir():
+        return read_folder if (file / "summary.json").exists() and (file / "droplets.csv").exists() else None
+    return read_table if file.is_file() and _columns(file) >= REQUIRED else None
+
+
+def read_folder(path: str) -> list[LayerData]:
+    """Image (where its file is still the same), reconstruction and droplets of a saved fit."""
+    from ..droplets import Fit
+    from ..files import read
+    from .layers import Place, to_layers
+
+    folder = Path(path)
+    folder = folder.parent if folder.name == "summary.json" else folder
+    result = read(folder)
+    if not isinstance(result, Fit):
+        return to_layers(result, place=Place(folder.name))
+    result_layers = to_layers(result)
+    if result.image is None:
+        return result_layers
+    pixels = result.image.pixels
+    rgb = pixels.shape[-1] == 3
+    name = result_layers[0][1]["name"].removesuffix(" reconstruction")
+    return [(pixels if rgb else pixels[..., 0], {"name": name, "rgb": rgb}, "image"), *result_layers]
+
+
+def read_table(path: str) -> list[LayerData]:
+    """A droplets table as points; a table of several frames as points along a leading axis."""
+    import numpy as np
+
+    from ..files import read
+    from .layers import Place, to_layers
+
+    droplets = read(path)
+    [(data, attributes, kind)] = to_layers(droplets, place=Place(Path(path).stem.removesuffix(" droplets")))
+    frame = np.asarray(droplets.labels.get("frame", []))
+    if frame.any():
+        data = np.column_stack([frame, data])
+    return [(data, attributes, kind)]
+
+
+def _columns(file: Path) -> set[str]:
+    """Names in the header of a CSV or Parquet table; none where there is no such thing."""
+    try:
+        if file.suffix.lower() == ".parquet":
+            from pyarrow.parquet import read_schema
+
+            return set(read_schema(file).names)
+        with open(file, newline="", encoding="utf-8-sig") as lines:
+            return {name.strip() for name in next(csv.reader(lines), [])}
+    except (OSError, ValueError, csv.Error):
+        return set()

@@ -1,0 +1,39 @@
+"""Save a Points layer as a droplets table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def write_droplets(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write the points as they are now: positions from the data, radii from the sizes, the rest from the features.
+
+    Returns the paths written.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written, or a point has no size.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from ..droplets import Droplets
+    from ..files import save_table
+    from .correction import corrected
+    from .layers import TAG
+
+    data = np.asarray(data, float)
+    size = np.broadcast_to(np.asarray(attributes.get("size", 1.0), float), (len(data),))
+    features = pd.DataFrame(attributes.get("features", {})).reset_index(drop=True)
+    tag = attributes.get("metadata", {}).get(TAG)
+    if tag:
+        own = corrected(tag["table"], features, data, size).table
+        # columns that the user or another plugin added
+        table = own.join(features[[c for c in features if c not in tag["table"]]])
+    else:
+        table = features.assign(x=data[:, -1], y=data[:, -2], radius=size / 2)
+        table = table.drop(columns=[c for c in table if c.endswith("_um")])
+    if data.shape[1] == 3:
+        table["frame"] = np.round(data[:, 0]).astype(int)
+    return [str(save_table(Droplets.from_dataframe(table, name=str(path)), path))]

@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 import pytest
+from fake_fit import FOUND, FakeFit, found
 
-from napari_droplets.droplets import Droplets, Fit, Optics
+from napari_droplets.droplets import Fit
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
 from napari_droplets.inference import fit as fitting
@@ -21,83 +22,7 @@ if sys.platform == "linux" and not shutil.which("Xvfb"):
         allow_module_level=True,
     )
 
-FOUND = 12
-SECONDS = 10_000  # milliseconds; most that anything quick may take
-
-
-def found(n=FOUND, types=3, shift=0.0):
-    rng = np.random.default_rng(0)
-    return Droplets(
-        rng.uniform(5, 35, n) + shift,
-        rng.uniform(5, 25, n),
-        rng.uniform(2, 4, n),
-        x_sd=np.full(n, 0.1),
-        p_present=np.ones(n),
-        composition=rng.uniform(size=(n, types)),
-        composition_sd=np.full((n, types), 0.1),
-    )
-
-
-class FakeFit:
-    """Stands in for `iterate`, `iterate_refit` and `detect`: yields Progress like them, and takes its time."""
-
-    def __init__(self):
-        self.chunks = 4
-        self.seconds = 0.02  # a chunk
-        self.n = FOUND
-        self.error = None
-        self.calls = []
-        self.snapshot_threads = []
-        self.chunks_done = 0
-
-    def result(self, image, droplets, done, settings):
-        weights = {"Dense_0.kernel": np.zeros((2, 2), np.float32)}
-        optics = Optics(weights, weights, droplets.types, image.shape[-1], 3.0, "free", "nearest", 0.05)
-        summary = {"seconds": {"total": 1.0}, "settings": settings, "image": {"path": None, "sha256": image.sha256}}
-        losses = np.array([[done * 100, -1000.0 * done, 0.1]])
-        return Fit(
-            droplets,
-            np.full(image.shape, 0.5, np.float32),
-            optics,
-            losses,
-            summary,
-            {"background": np.zeros((1, 3))},
-            image,
-        )
-
-    def _steps(self, image, droplets, settings):
-        image = as_image(image)
-        fitting.Settings(**settings)
-
-        def snapshot():
-            self.snapshot_threads.append(threading.current_thread())
-            return droplets, np.full(image.shape, 0.1 * self.chunks_done, np.float32)
-
-        yield fitting.Progress("detect", 0, settings.get("steps", 1), np.nan, np.nan, 0, snapshot)
-        self.chunks_done = 0
-        for i in range(self.chunks):
-            time.sleep(self.seconds)
-            self.chunks_done = i + 1
-            if self.error and i == 1:
-                raise self.error
-            steps = self.chunks * 100
-            reply = yield fitting.Progress("fit", (i + 1) * 100, steps, -1000.0 * i, 1.0, len(droplets), snapshot)
-            if reply is False:
-                break
-        return self.result(image, droplets, self.chunks_done, settings)
-
-    def iterate(self, image, droplets=None, optics=None, **settings):
-        self.calls.append(("iterate", as_image(image), droplets, settings))
-        start = found(self.n, settings.get("types", 3)) if droplets is None else Droplets.from_dataframe(droplets)
-        return (yield from self._steps(image, start, settings))
-
-    def iterate_refit(self, fit, edited_table, region=None, **settings):
-        self.calls.append(("refit", fit.image, edited_table, settings))
-        return (yield from self._steps(fit.image, Droplets.from_dataframe(edited_table), settings))
-
-    def detect(self, image, **settings):
-        self.calls.append(("detect", as_image(image), None, settings))
-        return Droplets(*(getattr(found(self.n), name) for name in ("x", "y", "radius")))
+TIMEOUT = 10_000  # milliseconds; most that anything quick may take
 
 
 @pytest.fixture
@@ -109,12 +34,31 @@ def fake(monkeypatch):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
+def window(make_napari_viewer):
+    """A viewer with its window; it takes seconds, so that most tests do with the next one."""
     return make_napari_viewer()
 
 
-def open_widget(viewer):
-    return viewer.window.add_plugin_dock_widget("napari-droplets")[1]
+@pytest.fixture
+def viewer(qapp):
+    """The model of a viewer: layers and dimensions without a window."""
+    from napari.components import ViewerModel
+
+    return ViewerModel()
+
+
+@pytest.fixture
+def open_widget(qtbot):
+    def open_widget(viewer):
+        if hasattr(viewer, "window"):
+            return viewer.window.add_plugin_dock_widget("napari-droplets")[1]
+        from napari_droplets.plugin.widget import DropletsWidget
+
+        widget = DropletsWidget(viewer)
+        qtbot.addWidget(widget)
+        return widget
+
+    return open_widget
 
 
 def picture(shape=(34, 40, 3), dtype=np.float32, seed=0):
@@ -123,7 +67,7 @@ def picture(shape=(34, 40, 3), dtype=np.float32, seed=0):
 
 
 def finish(widget, qtbot):
-    qtbot.waitUntil(lambda: not widget.busy, timeout=SECONDS)
+    qtbot.waitUntil(lambda: not widget.busy, timeout=TIMEOUT)
 
 
 def names(viewer):
@@ -141,15 +85,15 @@ def notices(monkeypatch):
     return seen
 
 
-def test_run_adds_points_and_reconstruction(viewer, qtbot, fake):
-    layer = viewer.add_image(picture(), name="slide", scale=(2, 2), translate=(5, 7))
-    widget = open_widget(viewer)
+def test_run_adds_points_and_reconstruction(window, open_widget, qtbot, fake):
+    layer = window.add_image(picture(), name="slide", scale=(2, 2), translate=(5, 7))
+    widget = open_widget(window)
     assert widget.image.value is layer
     widget.run()
     assert widget.busy
     finish(widget, qtbot)
-    assert names(viewer) == ["slide", "slide reconstruction", "slide droplets"]
-    points, reconstruction = viewer.layers["slide droplets"], viewer.layers["slide reconstruction"]
+    assert names(window) == ["slide", "slide reconstruction", "slide droplets"]
+    points, reconstruction = window.layers["slide droplets"], window.layers["slide reconstruction"]
     droplets = found()
     np.testing.assert_allclose(points.data, np.column_stack([droplets.y, droplets.x]))
     np.testing.assert_allclose(points.size, 2 * droplets.radius)
@@ -159,13 +103,13 @@ def test_run_adds_points_and_reconstruction(viewer, qtbot, fake):
     for result in (points, reconstruction):
         np.testing.assert_allclose(result.scale, (2, 2))
         np.testing.assert_allclose(result.translate, (5, 7))
-    assert viewer.layers.selection.active is layer  # the user's choice stays
+    assert window.layers.selection.active is layer  # the user's choice stays
     assert widget.image.value is layer
     assert f"{FOUND} droplets" in widget.message
     assert points.metadata["napari_droplets"]["fit"] is widget.result
 
 
-def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, qtbot, fake):
+def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_widget, qtbot, fake):
     from dataclasses import asdict
 
     viewer.add_image(picture())
@@ -200,7 +144,7 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, qtbot, f
         ({"channels": ["red"]}, "channels='red'"),
     ],
 )
-def test_settings_out_of_range(viewer, fake, notices, settings, message):
+def test_settings_out_of_range(viewer, open_widget, fake, notices, settings, message):
     viewer.add_image(picture())
     widget = open_widget(viewer)
     widget.form.set(**settings)
@@ -210,7 +154,7 @@ def test_settings_out_of_range(viewer, fake, notices, settings, message):
     assert notices == [("warning", widget.message)]
 
 
-def test_running_again_updates_the_same_layers(viewer, qtbot, fake):
+def test_running_again_updates_the_same_layers(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     widget.run()
@@ -224,7 +168,7 @@ def test_running_again_updates_the_same_layers(viewer, qtbot, fake):
 
 
 @pytest.mark.parametrize("change", ["move", "rename", "feature"])
-def test_running_again_spares_points_that_the_user_edited_or_renamed(viewer, qtbot, fake, change):
+def test_running_again_spares_points_that_the_user_edited_or_renamed(viewer, open_widget, qtbot, fake, change):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     widget.run()
@@ -246,12 +190,12 @@ def test_running_again_spares_points_that_the_user_edited_or_renamed(viewer, qtb
     assert len(viewer.layers[-1].data) == 5
 
 
-def test_edits_while_it_runs_are_spared(viewer, qtbot, fake):
+def test_edits_while_it_runs_are_spared(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     fake.seconds, fake.chunks = 0.2, 1000
     widget.run()
-    qtbot.waitUntil(lambda: "slide droplets" in names(viewer), timeout=SECONDS)
+    qtbot.waitUntil(lambda: "slide droplets" in names(viewer), timeout=TIMEOUT)
     points = viewer.layers["slide droplets"]
     points.data[0] = (1.0, 1.0)
     widget.cancel()
@@ -262,14 +206,14 @@ def test_edits_while_it_runs_are_spared(viewer, qtbot, fake):
     assert "slide droplets" in widget.message
 
 
-def test_progress_and_pictures_while_it_runs(viewer, qtbot, fake):
-    viewer.add_image(picture(), name="slide")
-    widget = open_widget(viewer)
+def test_progress_and_pictures_while_it_runs(window, open_widget, qtbot, fake):
+    window.add_image(picture(), name="slide")
+    widget = open_widget(window)
     fake.seconds, fake.chunks = 0.1, 1000
     widget.run()
-    qtbot.waitUntil(lambda: "slide reconstruction" in names(viewer), timeout=SECONDS)
-    first = viewer.layers["slide reconstruction"].data.max()
-    qtbot.waitUntil(lambda: viewer.layers["slide reconstruction"].data.max() > first, timeout=SECONDS)
+    qtbot.waitUntil(lambda: "slide reconstruction" in names(window), timeout=TIMEOUT)
+    first = window.layers["slide reconstruction"].data.max()
+    qtbot.waitUntil(lambda: window.layers["slide reconstruction"].data.max() > first, timeout=TIMEOUT)
     assert widget._bar.maximum() == 100_000
     assert 0 < widget._bar.value() < 100_000
     for part in ("step", "of 100,000", "loss -", f"{FOUND} droplets", "s left"):
@@ -295,12 +239,12 @@ def test_no_picture_is_computed_before_the_last_one_is_drawn():
     assert len(pictures) == 2
 
 
-def test_cancel_acts_within_a_chunk_and_keeps_what_was_found(viewer, qtbot, fake):
+def test_cancel_acts_within_a_chunk_and_keeps_what_was_found(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     fake.seconds, fake.chunks = 0.1, 1000
     widget.run()
-    qtbot.waitUntil(lambda: fake.chunks_done >= 2, timeout=SECONDS)
+    qtbot.waitUntil(lambda: fake.chunks_done >= 2, timeout=TIMEOUT)
     widget.cancel()
     at = fake.chunks_done
     finish(widget, qtbot)
@@ -310,7 +254,7 @@ def test_cancel_acts_within_a_chunk_and_keeps_what_was_found(viewer, qtbot, fake
     assert widget.result.losses[-1, 0] == fake.chunks_done * 100
 
 
-def test_results_belong_to_the_layer_at_launch(viewer, qtbot, fake):
+def test_results_belong_to_the_layer_at_launch(viewer, open_widget, qtbot, fake):
     slide = viewer.add_image(picture(seed=1), name="slide", scale=(2, 2))
     other = viewer.add_image(picture(seed=2), name="other")
     viewer.layers.selection.active = slide
@@ -323,7 +267,7 @@ def test_results_belong_to_the_layer_at_launch(viewer, qtbot, fake):
     np.testing.assert_allclose(fake.calls[0][1].pixels, slide.data)
 
 
-def test_image_layer_removed_while_it_runs(viewer, qtbot, fake):
+def test_image_layer_removed_while_it_runs(viewer, open_widget, qtbot, fake):
     slide = viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     widget.run()
@@ -332,35 +276,35 @@ def test_image_layer_removed_while_it_runs(viewer, qtbot, fake):
     assert names(viewer) == ["slide reconstruction", "slide droplets"]
 
 
-def test_result_layers_removed_while_it_runs_come_back_at_the_end(viewer, qtbot, fake):
+def test_result_layers_removed_while_it_runs_come_back_at_the_end(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     fake.seconds, fake.chunks = 0.1, 12
     widget.run()
-    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=SECONDS)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=TIMEOUT)
     for name in ("slide droplets", "slide reconstruction"):
         viewer.layers.remove(name)
-    qtbot.waitUntil(lambda: len(fake.snapshot_threads) >= 2, timeout=SECONDS)
+    qtbot.waitUntil(lambda: len(fake.snapshot_threads) >= 2, timeout=TIMEOUT)
     assert names(viewer) == ["slide"]
     finish(widget, qtbot)
     assert names(viewer) == ["slide", "slide reconstruction", "slide droplets"]
 
 
-def test_viewer_closed_while_it_runs(viewer, qtbot, fake):
-    viewer.add_image(picture())
-    widget = open_widget(viewer)
+def test_viewer_closed_while_it_runs(window, open_widget, qtbot, fake):
+    window.add_image(picture())
+    widget = open_widget(window)
     fake.seconds, fake.chunks = 0.05, 1000
     widget.run()
-    qtbot.waitUntil(lambda: fake.chunks_done >= 2, timeout=SECONDS)
+    qtbot.waitUntil(lambda: fake.chunks_done >= 2, timeout=TIMEOUT)
     job = widget._job
-    viewer.close()
+    window.close()
     del widget
-    qtbot.waitUntil(lambda: not job._worker.is_running, timeout=SECONDS)
+    qtbot.waitUntil(lambda: not job._worker.is_running, timeout=TIMEOUT)
     assert fake.chunks_done < 1000
     qtbot.wait(100)  # late signals find nobody
 
 
-def test_layers_change_in_the_main_thread_only(viewer, qtbot, fake, monkeypatch):
+def test_layers_change_in_the_main_thread_only(window, open_widget, qtbot, fake, monkeypatch):
     from napari.layers import Image, Points
 
     threads = []
@@ -382,10 +326,10 @@ def test_layers_change_in_the_main_thread_only(viewer, qtbot, fake, monkeypatch)
 
             monkeypatch.setattr(owner, name, method)
 
-    viewer.add_image(picture())
-    for owner, name in [(type(viewer), "add_layer"), (Points, "data"), (Points, "size"), (Image, "data")]:
+    window.add_image(picture())
+    for owner, name in [(type(window), "add_layer"), (Points, "data"), (Points, "size"), (Image, "data")]:
         watch(owner, name)
-    widget = open_widget(viewer)
+    widget = open_widget(window)
     fake.seconds, fake.chunks = 0.1, 12
     widget.run()
     finish(widget, qtbot)
@@ -393,11 +337,11 @@ def test_layers_change_in_the_main_thread_only(viewer, qtbot, fake, monkeypatch)
     assert {thread for _, thread in threads} == {threading.main_thread()}
 
 
-def test_window_keeps_answering(viewer, qtbot, fake):
+def test_window_keeps_answering(window, open_widget, qtbot, fake):
     from qtpy.QtCore import QTimer
 
-    viewer.add_image(picture())
-    widget = open_widget(viewer)
+    window.add_image(picture())
+    widget = open_widget(window)
     qtbot.wait(200)
     ticks = []
     timer = QTimer()
@@ -411,7 +355,7 @@ def test_window_keeps_answering(viewer, qtbot, fake):
     assert np.sort(np.diff(ticks))[-5] < 0.2
 
 
-def test_detect(viewer, qtbot, fake):
+def test_detect(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     widget.detect()
@@ -421,7 +365,7 @@ def test_detect(viewer, qtbot, fake):
     assert fake.calls[-1][0] == "detect"
 
 
-def test_estimate(viewer, qtbot, monkeypatch):
+def test_estimate(viewer, open_widget, qtbot, monkeypatch):
     from napari_droplets.inference import propose
 
     monkeypatch.setattr(propose, "estimate_diameter", lambda image: 6.25)
@@ -433,12 +377,12 @@ def test_estimate(viewer, qtbot, monkeypatch):
     assert "6.2 px" in widget.message
 
 
-def test_refit_keeps_what_was_edited(viewer, qtbot, fake):
-    viewer.add_image(picture(), name="slide")
-    widget = open_widget(viewer)
+def test_refit_keeps_what_was_edited(window, open_widget, qtbot, fake):
+    window.add_image(picture(), name="slide")
+    widget = open_widget(window)
     widget.run()
     finish(widget, qtbot)
-    points = viewer.layers["slide droplets"]
+    points = window.layers["slide droplets"]
     points.add([11.0, 12.0])
     points.data[1] = (3.0, 4.0)
     points.remove([0])
@@ -451,12 +395,12 @@ def test_refit_keeps_what_was_edited(viewer, qtbot, fake):
     assert table["pinned"].tolist() == [True] + [False] * (FOUND - 2) + [True]
     assert table[["y", "x"]].iloc[0].tolist() == [3, 4]
     assert table[["y", "x"]].iloc[-1].tolist() == [11, 12]
-    assert viewer.layers["slide droplets"] is points  # in place
-    assert len(viewer.layers) == 3
+    assert window.layers["slide droplets"] is points  # in place
+    assert len(window.layers) == 3
     assert points.features["pinned"].sum() == 2
 
 
-def test_refit_of_detected_points_is_a_fit_from_them(viewer, qtbot, fake):
+def test_refit_of_detected_points_is_a_fit_from_them(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     widget.detect()
@@ -470,28 +414,28 @@ def test_refit_of_detected_points_is_a_fit_from_them(viewer, qtbot, fake):
     assert isinstance(widget.result, Fit)
 
 
-def test_refit_of_a_saved_fit(viewer, qtbot, fake, tmp_path):
+def test_refit_of_a_saved_fit(window, open_widget, qtbot, fake, tmp_path):
     image = as_image(picture(), name="slide")
     settings = {"steps": 1, "channels": None}
     fake.result(image, found(), 1, settings).save(tmp_path / "saved")
-    viewer.open(tmp_path / "saved", plugin="napari-droplets")
-    widget = open_widget(viewer)
+    window.open(tmp_path / "saved", plugin="napari-droplets")
+    widget = open_widget(window)
     widget.refit()
     assert "no image layer" in widget.message
-    wrong = viewer.add_image(picture((50, 50, 3)))
+    wrong = window.add_image(picture((50, 50, 3)))
     widget.refit()
     finish(widget, qtbot)
     assert "choose the image that was fitted" in widget.message
-    viewer.layers.remove(wrong)
-    viewer.add_image(image.pixels)
-    count = len(viewer.layers)
+    window.layers.remove(wrong)
+    window.add_image(image.pixels)
+    count = len(window.layers)
     widget.refit()
     finish(widget, qtbot)
     np.testing.assert_array_equal(fake.calls[-1][1].pixels, image.pixels)
-    assert len(viewer.layers) == count  # in place
+    assert len(window.layers) == count  # in place
 
 
-def test_refit_without_anything(viewer, fake, notices):
+def test_refit_without_anything(viewer, open_widget, fake, notices):
     viewer.add_image(picture())
     widget = open_widget(viewer)
     widget.refit()
@@ -500,7 +444,7 @@ def test_refit_without_anything(viewer, fake, notices):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("XLA gave up"), InputError("diameter: too large"), MemoryError()])
-def test_failure_is_told_and_the_last_result_comes_back(viewer, qtbot, fake, notices, error):
+def test_failure_is_told_and_the_last_result_comes_back(viewer, open_widget, qtbot, fake, notices, error):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     widget.run()
@@ -518,7 +462,7 @@ def test_failure_is_told_and_the_last_result_comes_back(viewer, qtbot, fake, not
     assert widget._run.isEnabled()
 
 
-def test_failed_refit_keeps_the_edits(viewer, qtbot, fake, notices):
+def test_failed_refit_keeps_the_edits(viewer, open_widget, qtbot, fake, notices):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     widget.run()
@@ -535,7 +479,7 @@ def test_failed_refit_keeps_the_edits(viewer, qtbot, fake, notices):
     finish(widget, qtbot)
 
 
-def test_no_droplets(viewer, qtbot, fake, notices):
+def test_no_droplets(viewer, open_widget, qtbot, fake, notices):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     fake.n = 0
@@ -545,7 +489,7 @@ def test_no_droplets(viewer, qtbot, fake, notices):
     assert notices == [("warning", widget.message)]
 
 
-def test_no_image(viewer, fake, notices):
+def test_no_image(viewer, open_widget, fake, notices):
     widget = open_widget(viewer)
     for action in (widget.run, widget.detect, widget.refit, widget.estimate):
         action()
@@ -562,7 +506,7 @@ def test_no_image(viewer, fake, notices):
         (picture((5, 5)), "too small"),
     ],
 )
-def test_images_that_cannot_be_used(viewer, qtbot, fake, notices, data, message):
+def test_images_that_cannot_be_used(viewer, open_widget, qtbot, fake, notices, data, message):
     viewer.add_image(data, name="bad", contrast_limits=(0, 1))
     widget = open_widget(viewer)
     widget.run()
@@ -573,7 +517,7 @@ def test_images_that_cannot_be_used(viewer, qtbot, fake, notices, data, message)
     assert names(viewer) == ["bad"]
 
 
-def test_busy_is_said(viewer, qtbot, fake):
+def test_busy_is_said(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture())
     widget = open_widget(viewer)
     widget.run()
@@ -583,17 +527,17 @@ def test_busy_is_said(viewer, qtbot, fake):
     assert len(fake.calls) == 1
 
 
-def test_image_choice_follows_the_active_image_and_skips_our_own(viewer, qtbot, fake):
-    first = viewer.add_image(picture(seed=1), name="first")
-    second = viewer.add_image(picture(seed=2), name="second")
-    widget = open_widget(viewer)
+def test_image_choice_follows_the_active_image_and_skips_our_own(window, open_widget, qtbot, fake):
+    first = window.add_image(picture(seed=1), name="first")
+    second = window.add_image(picture(seed=2), name="second")
+    widget = open_widget(window)
     assert widget.image.value is second
-    viewer.layers.selection.active = first
+    window.layers.selection.active = first
     assert widget.image.value is first
     widget.run()
     finish(widget, qtbot)
-    viewer.layers.selection.active = viewer.layers["first reconstruction"]
+    window.layers.selection.active = window.layers["first reconstruction"]
     assert widget.image.value is first
     assert widget.image.choices == (first, second)
-    viewer.layers.remove(first)
+    window.layers.remove(first)
     assert widget.image.value is second

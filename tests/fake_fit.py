@@ -1,0 +1,87 @@
+"""A stand-in for the fit that yields progress like it and takes its time, for tests of the widget."""
+
+import threading
+import time
+
+import numpy as np
+
+from napari_droplets.droplets import Droplets, Fit, Optics
+from napari_droplets.images import as_image
+from napari_droplets.inference import fit as fitting
+
+FOUND = 12
+
+
+def found(n=FOUND, types=3, shift=0.0):
+    rng = np.random.default_rng(0)
+    return Droplets(
+        rng.uniform(5, 35, n) + shift,
+        rng.uniform(5, 25, n),
+        rng.uniform(2, 4, n),
+        x_sd=np.full(n, 0.1),
+        p_present=np.ones(n),
+        composition=rng.uniform(size=(n, types)),
+        composition_sd=np.full((n, types), 0.1),
+    )
+
+
+class FakeFit:
+    """Stands in for `iterate`, `iterate_refit` and `detect`: yields Progress like them, and takes its time."""
+
+    def __init__(self):
+        self.chunks = 4
+        self.seconds = 0.02  # a chunk
+        self.n = FOUND
+        self.error = None
+        self.calls = []
+        self.snapshot_threads = []
+        self.chunks_done = 0
+
+    def result(self, image, droplets, done, settings):
+        weights = {"Dense_0.kernel": np.zeros((2, 2), np.float32)}
+        optics = Optics(weights, weights, droplets.types, image.shape[-1], 3.0, "free", "nearest", 0.05)
+        summary = {"seconds": {"total": 1.0}, "settings": settings, "image": {"path": None, "sha256": image.sha256}}
+        losses = np.array([[done * 100, -1000.0 * done, 0.1]])
+        return Fit(
+            droplets,
+            np.full(image.shape, 0.5, np.float32),
+            optics,
+            losses,
+            summary,
+            {"background": np.zeros((1, 3))},
+            image,
+        )
+
+    def _steps(self, image, droplets, settings):
+        image = as_image(image)
+        fitting.Settings(**settings)
+
+        def snapshot():
+            self.snapshot_threads.append(threading.current_thread())
+            return droplets, np.full(image.shape, 0.1 * self.chunks_done, np.float32)
+
+        yield fitting.Progress("detect", 0, settings.get("steps", 1), np.nan, np.nan, 0, snapshot)
+        self.chunks_done = 0
+        for i in range(self.chunks):
+            time.sleep(self.seconds)
+            self.chunks_done = i + 1
+            if self.error and i == 1:
+                raise self.error
+            steps = self.chunks * 100
+            reply = yield fitting.Progress("fit", (i + 1) * 100, steps, -1000.0 * i, 1.0, len(droplets), snapshot)
+            if reply is False:
+                break
+        return self.result(image, droplets, self.chunks_done, settings)
+
+    def iterate(self, image, droplets=None, optics=None, **settings):
+        self.calls.append(("iterate", as_image(image), droplets, settings))
+        start = found(self.n, settings.get("types", 3)) if droplets is None else Droplets.from_dataframe(droplets)
+        return (yield from self._steps(image, start, settings))
+
+    def iterate_refit(self, fit, edited_table, region=None, **settings):
+        self.calls.append(("refit", fit.image, edited_table, settings))
+        return (yield from self._steps(fit.image, Droplets.from_dataframe(edited_table), settings))
+
+    def detect(self, image, **settings):
+        self.calls.append(("detect", as_image(image), None, settings))
+        return Droplets(*(getattr(found(self.n), name) for name in ("x", "y", "radius")))

@@ -1,0 +1,61 @@
+"""What napari reads at its start: valid, light, and every function there."""
+
+import subprocess
+import sys
+
+import pytest
+
+npe2 = pytest.importorskip("npe2")
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return npe2.PluginManifest.from_distribution("napari-droplets")
+
+
+def test_manifest_is_valid_and_its_functions_exist(manifest):
+    pytest.importorskip("napari")
+    manifest.validate_imports()
+
+
+def test_contributions(manifest):
+    contributions = manifest.contributions
+    assert contributions.widgets[0].command == "napari-droplets.widget"
+    assert [item.command for item in contributions.menus["napari/layers/segment"]] == ["napari-droplets.widget"]
+    assert contributions.sample_data[0].command == "napari-droplets.sample"
+    assert contributions.readers[0].accepts_directories
+    assert contributions.writers[0].filename_extensions == [".csv"]
+
+
+@pytest.mark.parametrize("module", ["readers", "writers", "samples", "layers"])
+def test_entry_functions_import_nothing_heavy(module):
+    code = f"""
+import sys
+import napari_droplets.plugin.{module}
+heavy = {{"jax", "numpyro", "flax", "napari", "magicgui", "qtpy"}} & set(sys.modules)
+sys.exit(", ".join(heavy) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_looking_at_a_foreign_file_imports_nothing_heavy(tmp_path):
+    (tmp_path / "droplets.csv").write_text("a,b\n1,2\n")
+    code = f"""
+import sys
+from napari_droplets.plugin.readers import get_reader
+assert get_reader({str(tmp_path / "droplets.csv")!r}) is None
+sys.exit(", ".join({{"jax", "pandas", "scipy", "matplotlib"}} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_sample_opens_from_the_menu_and_the_widget_from_the_manifest(make_napari_viewer):
+    viewer = make_napari_viewer()
+    [layer] = viewer.open_sample("napari-droplets", "sample")
+    assert layer.rgb
+    assert layer.data.min() >= 0
+    assert layer.data.max() <= 1
+    _, widget = viewer.window.add_plugin_dock_widget("napari-droplets")
+    assert widget.image.value is layer

@@ -62,6 +62,9 @@ class Droplets:
             if value.ndim != ndim or len(value) != n:
                 raise InputError(f"droplets: {f.name} has shape {value.shape}; {n} droplets expected")
             object.__setattr__(self, f.name, value)
+        for column, label in self.labels.items():
+            if np.shape(label)[:1] != (n,):
+                raise InputError(f"droplets: {column} has shape {np.shape(label)}; {n} droplets expected")
 
     def __len__(self) -> int:
         return len(self.x)
@@ -123,28 +126,33 @@ class Droplets:
         missing = [c for c in ("x", "y", "radius") if c not in table]
         if missing:
             raise InputError(f"{name}: no column {', '.join(missing)}; a droplets table has x, y and radius in pixels")
-        values: dict[str, Any] = {}
-        for column in SCALAR_COLUMNS:
-            if column in table:
-                try:
-                    values[column] = table[column].to_numpy(float)
-                except (TypeError, ValueError) as error:
-                    raise InputError(f"{name}: column {column} is not numeric ({error})") from error
+
+        def numbers(column: str) -> np.ndarray:
+            try:
+                return table[column].to_numpy(float)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{name}: column {column} is not numeric ({error})") from error
+
+        values: dict[str, Any] = {column: numbers(column) for column in SCALAR_COLUMNS if column in table}
         for column in ("x", "y", "radius"):
             wrong = ~np.isfinite(values[column]) | (values[column] <= 0 if column == "radius" else False)
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
                 what = "a positive number" if column == "radius" else "a finite number"
                 raise InputError(f"{name}: {column} in row {row} is {values[column][row]}, not {what}")
-        k = sum(f"composition_{i}" in table for i in range(table.shape[1]))
+        k = 1 + max((i for i in range(table.shape[1]) if f"composition_{i}" in table), default=-1)
         for suffix in ("", "_sd"):
             names = [f"composition_{i}{suffix}" for i in range(k)]
-            if k and all(c in table for c in names):
-                values[f"composition{suffix}"] = table[names].to_numpy(float)
+            present = [c in table for c in names]
+            if any(present) and not all(present):
+                raise InputError(f"{name}: no column {names[present.index(False)]}; give all {k} components or none")
+            if any(present):
+                values[f"composition{suffix}"] = np.stack([numbers(c) for c in names], axis=1)
         known = set(SCALAR_COLUMNS) | {f"composition_{i}{s}" for i in range(k) for s in ("", "_sd")}
         pixel_size = None
-        if "radius_um" in table and len(table):
-            pixel_size = float(table["radius_um"].iloc[0] / table["radius"].iloc[0])
+        if "radius_um" in table and table["radius_um"].notna().any():
+            # the median: rows that were edited may disagree
+            pixel_size = float(np.nanmedian(numbers("radius_um") / values["radius"]))
         labels = {
             c: table[c].to_numpy() for c in table.columns if c not in known and c not in ("x_um", "y_um", "radius_um")
         }
@@ -197,8 +205,10 @@ class Fit:
         (n_chunks, 3): step, mean loss (negative ELBO) of the chunk that ends there, seconds since the start.
     summary : dict
         What `summary.json` holds.
-    background : ndarray
-        (T, C) coefficients of the background surface in logit space.
+    guide : dict
+        Parameters of the posterior: `anchor` (N, 3) x, y, radius; means and log standard deviations, as `droplets`
+        and `droplets_log_sd` (N, D), of the offset from the anchor in radii (2), the log radius relative to it and the
+        composition in logits; `background` (B, C) coefficients of the surface in logit space; `log_noise`.
     image : Image, optional
         The image fitted; None when its file is gone after `read`.
     """
@@ -208,7 +218,7 @@ class Fit:
     optics: Optics
     losses: np.ndarray
     summary: dict[str, Any]
-    background: np.ndarray
+    guide: dict[str, np.ndarray]
     image: Image | None = None
 
     @property
@@ -229,6 +239,18 @@ class Fit:
             where = self.summary.get("image", {}).get("path") or "unknown"
             raise InputError(f"residual: the image of this fit is not at hand ({where}); use read(folder, image=...)")
         return self.image.pixels - self.reconstruction
+
+    def sample(self, n: int, *, seed: int = 0) -> dict[str, np.ndarray]:
+        """Draw joint samples of all droplets from the posterior.
+
+        Returns
+        -------
+        dict
+            x, y, radius (n, N) in pixels, composition (n, N, K).
+        """
+        from .inference.posterior import sample_droplets
+
+        return sample_droplets(self.guide, self.optics.composition, n, seed)
 
     def save(self, folder: str | Path) -> Path:
         """Write droplets.csv, droplets.parquet, reconstruction.tif, optics.safetensors and summary.json.

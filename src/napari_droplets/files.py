@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def save_table(droplets: Droplets, path: str | Path) -> Path:
@@ -66,10 +69,8 @@ def save_fit(fit: Fit, folder: str | Path) -> Path:
         folder / "reconstruction.tif",
         lambda p: tifffile.imwrite(p, picture, photometric=kind, compression="zlib"),
     )
-    extra = {
-        "background": np.asarray(fit.background, np.float32),
-        "losses": np.asarray(fit.losses, np.float64),
-    }
+    extra = {f"guide/{k}": np.ascontiguousarray(v) for k, v in fit.guide.items()}
+    extra["losses"] = np.asarray(fit.losses, np.float64)
     save_optics(fit.optics, folder / "optics.safetensors", extra=extra)
     save_summary(fit.summary, folder / "summary.json")
     return folder
@@ -83,14 +84,14 @@ def save_optics(optics: Optics, path: str | Path, *, extra: dict[str, np.ndarray
     InputError
         The file cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     path = Path(path)
     tensors = {f"mean/{k}": np.ascontiguousarray(v) for k, v in optics.weights.items()}
     tensors |= {f"sd/{k}": np.ascontiguousarray(v) for k, v in optics.weights_sd.items()}
-    names = ("types", "channels", "length", "composition", "renderer", "noise_sd")
-    metadata = {"napari-droplets": json.dumps({name: getattr(optics, name) for name in names})}
-    write_whole(path, lambda p: save_file(tensors | (extra or {}), p, metadata=metadata))
+    metadata = {"napari-droplets": json.dumps({name: getattr(optics, name) for name in _optics_settings()})}
+    content = save(tensors | (extra or {}), metadata=metadata)
+    write_whole(path, lambda p: p.write_bytes(content))
     return path
 
 
@@ -107,6 +108,10 @@ def read_optics(path: str | Path) -> Optics:
     return _read_optics(path)[0]
 
 
+def _optics_settings() -> list[str]:
+    return [f.name for f in fields(Optics) if not f.name.startswith("weights")]
+
+
 def _read_optics(path: Path) -> tuple[Optics, dict[str, np.ndarray]]:
     from safetensors import SafetensorError, safe_open
 
@@ -118,11 +123,13 @@ def _read_optics(path: Path) -> tuple[Optics, dict[str, np.ndarray]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a safetensors file ({error})") from error
-    if metadata is None:
-        raise InputError(f"{path}: not optics written by napari-droplets")
-    weights = {k.removeprefix("mean/"): v for k, v in tensors.items() if k.startswith("mean/")}
-    sd = {k.removeprefix("sd/"): v for k, v in tensors.items() if k.startswith("sd/")}
-    return Optics(weights, sd, **metadata), {k: v for k, v in tensors.items() if "/" not in k}
+    if not isinstance(metadata, dict) or set(metadata) != set(_optics_settings()):
+        raise InputError(f"{path}: not optics written by this version of napari-droplets")
+
+    def part(prefix: str) -> dict[str, np.ndarray]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    return Optics(part("mean/"), part("sd/"), **metadata), tensors
 
 
 def writable_folder(folder: str | Path) -> Path:
@@ -158,7 +165,7 @@ def read_table(path: str | Path) -> Droplets:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, float_precision="round_trip")
     except Exception as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from error
     return Droplets.from_dataframe(table, name=str(path))
@@ -187,8 +194,9 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
         raise InputError(f"{path}: no summary.json; not a folder written by napari-droplets")
     try:
         summary = json.loads(summary_path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{summary_path}: not valid JSON ({error})") from error
+        image_entry, settings = summary.get("image", {}), summary.get("settings", {})
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{summary_path}: not a summary in JSON ({error})") from error
     droplets = read_table(path / "droplets.csv")
     if not (path / "optics.safetensors").exists():  # written by --detect-only
         return droplets
@@ -200,13 +208,18 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
         raise InputError(f"{path / 'reconstruction.tif'}: cannot be read ({error})") from error
     if reconstruction.ndim == 2:
         reconstruction = reconstruction[..., None]
-    optics, extra = _read_optics(path / "optics.safetensors")
-    source = image if image is not None else summary.get("image", {}).get("path")
+    optics, tensors = _read_optics(path / "optics.safetensors")
+    guide = {k.removeprefix("guide/"): v for k, v in tensors.items() if k.startswith("guide/")}
     original = None
-    if image is not None or (source and Path(source).exists()):
-        original = as_image(source, channels=summary.get("settings", {}).get("channels"))
-        if image is None and original.sha256 != summary["image"]["sha256"]:
-            original = None
-        elif original is not None and original.shape != reconstruction.shape:
+    if image is not None:
+        original = as_image(image, channels=settings.get("channels"))
+        if original.shape != reconstruction.shape:
             raise InputError(f"{path}: its fit is of {reconstruction.shape}, the image given of {original.shape}")
-    return Fit(droplets, reconstruction, optics, extra["losses"], summary, extra["background"], original)
+    elif image_entry.get("path"):
+        with suppress(InputError):  # gone or no image any more
+            original = as_image(image_entry["path"], channels=settings.get("channels"))
+        if original is not None and original.sha256 != image_entry.get("sha256"):
+            original = None
+    if "losses" not in tensors:
+        raise InputError(f"{path / 'optics.safetensors'}: optics alone, not those of this fit; use read_optics")
+    return Fit(droplets, reconstruction, optics, tensors["losses"], summary, guide, original)

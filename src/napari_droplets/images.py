@@ -133,8 +133,8 @@ def read_image(path: str | Path, *, channels: list[int] | None = None, pixel_siz
 
 
 def _positive_size(value: float, name: str) -> float:
-    if not np.isfinite(value) or value <= 0:
-        raise InputError(f"{name}: pixel size {value} is not a positive number of micrometres")
+    if not isinstance(value, (int, float, np.number)) or not np.isfinite(value) or value <= 0:
+        raise InputError(f"{name}: pixel size {value!r} is not a positive number of micrometres")
     return float(value)
 
 
@@ -148,7 +148,11 @@ def _read_file(path: Path) -> tuple[np.ndarray, float | None]:
             import tifffile
 
             with tifffile.TiffFile(path) as tif:
-                return tif.asarray(), _tiff_pixel_size(tif)
+                array, axes = tif.asarray(), tif.series[0].axes
+                # the file says that channels come first; four of them stay, as the fourth may be no alpha channel
+                if array.ndim == 3 and (axes[0] == "S" or (axes[0] == "C" and array.shape[0] != 4)):
+                    array = np.moveaxis(array, 0, -1)
+                return array, _tiff_pixel_size(tif)
         import imageio.v3 as iio
 
         return np.asarray(iio.imread(path)), None
@@ -185,7 +189,10 @@ def _channels_last(array: np.ndarray, name: str, channels: str | list[int] | Non
     if array.ndim != 3:
         raise InputError(f"{name}: {array.ndim} dimensions ({shape}); give one plane, (H, W) or (H, W, 3)")
     if channels is not None:
-        chosen = [int(c) for c in channels]
+        try:
+            chosen = [int(c) for c in channels]
+        except (TypeError, ValueError):
+            raise InputError(f"{name}: channels={channels!r}; give a list of numbers, as [0, 1, 2]") from None
         if len(chosen) not in (1, 3) or not all(0 <= c < array.shape[-1] for c in chosen):
             raise InputError(f"{name}: channels={chosen}; choose one or three of 0 to {array.shape[-1] - 1}")
         array = array[..., chosen]
@@ -226,6 +233,6 @@ def _intensities(array: np.ndarray, name: str) -> np.ndarray:
     elif array.dtype.kind == "f":
         top = high
     else:
-        depth = next(b for b in (8, 10, 12, 14, 16, 32, 64) if high < 2**b)
+        depth = next((b for b in (8, 10, 12, 14, 16) if high < 2**b), 32)
         top = 2.0**depth - 1 if depth <= 16 else high
     return ((array.astype(np.float64) - zero) / (top - zero)).astype(np.float32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,95 +10,10 @@ import pandas as pd
 
 from ..droplets import Droplets, Fit, Optics
 from ..errors import InputError
+from ..images import Image, as_image
+from .settings import Settings
 
-MAX_TYPES = 16
-MIN_DIAMETER = 1.5  # pixels
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that decides the result of a fit besides the image; saved with it in `summary.json`.
-
-    Attributes
-    ----------
-    types : int
-        Number of composition components K, 1 to 16.
-    diameter : float, optional
-        Typical droplet diameter in pixels of the image given; estimated by default.
-    seed : int
-        Of all random numbers.
-    composition : {'free', 'simplex'}
-        Components independent in 0..1, or fractions of K species that sum to one (K >= 2).
-    background : {'smooth', 'uniform'}
-        A low-order surface, or one color.
-    renderer : {'nearest', 'blended', 'layered'}
-        Which droplets a pixel sees.
-    noise : float, optional
-        Standard deviation of the noise (intensities 0..1); learned by default.
-    steps : int
-        Most optimisation steps; the fit stops sooner when the loss has settled.
-    max_seconds : float, optional
-        Most seconds for the whole fit; the result is what was reached by then.
-    scale : float
-        Work on the image resized by this factor; results stay in pixels of the image given.
-    pixel_size_um : float, optional
-        Side of a pixel in micrometres.
-    channels : list of int, optional
-        Which one or three channels of the image to use.
-    """
-
-    types: int = 3
-    diameter: float | None = None
-    seed: int = 0
-    composition: str = "free"
-    background: str = "smooth"
-    renderer: str = "nearest"
-    noise: float | None = None
-    steps: int = 3000
-    max_seconds: float | None = None
-    scale: float = 1.0
-    pixel_size_um: float | None = None
-    channels: list[int] | None = None
-
-    def __post_init__(self) -> None:
-        def check(ok: bool, name: str, want: str) -> None:
-            if not ok:
-                raise InputError(f"{name}={getattr(self, name)!r}: must be {want}")
-
-        def number(value: Any, low: float, high: float, *, whole: bool = False, strict: bool = False) -> bool:
-            kind = (int, np.integer) if whole else (int, float, np.integer, np.floating)
-            ok = isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
-            return bool(ok and not (strict and value == low))
-
-        inf = float("inf")
-        check(number(self.types, 1, MAX_TYPES, whole=True), "types", f"a whole number from 1 to {MAX_TYPES}")
-        check(
-            self.diameter is None or number(self.diameter, MIN_DIAMETER, 1e5),
-            "diameter",
-            f"pixels, at least {MIN_DIAMETER}, or None to estimate it",
-        )
-        check(number(self.seed, 0, 2**32 - 1, whole=True), "seed", "a whole number from 0 to 4294967295")
-        check(self.composition in ("free", "simplex"), "composition", "'free' or 'simplex'")
-        check(not (self.composition == "simplex" and self.types < 2), "types", "at least 2 for a simplex")
-        check(self.background in ("smooth", "uniform"), "background", "'smooth' or 'uniform'")
-        check(
-            self.renderer in ("nearest", "blended", "layered"),
-            "renderer",
-            "'nearest', 'blended' or 'layered'",
-        )
-        check(self.noise is None or number(self.noise, 0, 1, strict=True), "noise", "between 0 and 1, or None")
-        check(number(self.steps, 1, 10_000_000, whole=True), "steps", "a whole number, at least 1")
-        check(
-            self.max_seconds is None or number(self.max_seconds, 0, inf, strict=True),
-            "max_seconds",
-            "positive",
-        )
-        check(number(self.scale, 0, 8, strict=True), "scale", "positive, at most 8")
-        check(
-            self.pixel_size_um is None or number(self.pixel_size_um, 0, 1e9, strict=True),
-            "pixel_size_um",
-            "a positive number of micrometres",
-        )
+Region = tuple[float, float, float, float]
 
 
 class Progress(NamedTuple):
@@ -122,19 +36,44 @@ class Progress(NamedTuple):
 
 
 Callback = Callable[[Progress], bool | None]
+Steps = Generator[Progress, bool | None, Fit]
 
 
 def detect(image: Any, **settings: Any) -> Droplets:
-    """Find droplets without fitting."""
-    raise NotImplementedError
+    """Find droplets without fitting.
+
+    Parameters
+    ----------
+    image : array-like, path or napari Image layer
+        (H, W) or (H, W, 3|4); see `as_image`.
+    **settings
+        See `Settings`; used are `diameter`, `scale`, `pixel_size_um` and `channels`.
+
+    Returns
+    -------
+    Droplets
+        x, y, radius in pixels of the image given; may be empty.
+
+    Raises
+    ------
+    InputError
+        An image or a setting that cannot be used.
+    """
+    chosen = Settings.of(**settings)
+    return propose(_image(image, chosen), chosen)
 
 
-def iterate(
-    image: Any, droplets: Droplets | pd.DataFrame | None = None, optics: Optics | None = None, **settings: Any
-) -> Generator[Progress, bool | None, Fit]:
-    """`fit` as a generator: yields Progress, returns the Fit; `send(False)` stops after the current chunk."""
-    raise NotImplementedError
-    yield
+def _image(image: Any, settings: Settings) -> Image:
+    return as_image(image, channels=settings.channels, pixel_size_um=settings.pixel_size_um)
+
+
+def propose(image: Image, settings: Settings) -> Droplets:
+    """Proposals in pixels of `image`, found at the scale asked for."""
+    from .propose import detect_blobs
+
+    work = image.rescaled(settings.scale)
+    diameter = None if settings.diameter is None else settings.diameter * settings.scale
+    return detect_blobs(work, diameter).scaled(1 / settings.scale)
 
 
 def fit(
@@ -145,38 +84,154 @@ def fit(
     callback: Callback | None = None,
     **settings: Any,
 ) -> Fit:
-    """Fit the generative model to an image; a callback that returns False stops it, keeping what was reached."""
+    """Fit the generative model to an image by variational inference.
+
+    Parameters
+    ----------
+    image : array-like, path or napari Image layer
+        (H, W) or (H, W, 3|4) of any numeric type; see `as_image`.
+    droplets : Droplets or DataFrame, optional
+        Where to start, in pixels of the image: columns x, y, radius; where x_sd, y_sd, radius_sd are given
+        they are the prior, otherwise positions are uniform over the image and radii log-normal around their median.
+        Detected by default.
+    optics : Optics, optional
+        Learned on an earlier image with the same number of types and channels: where to start.
+    callback : callable, optional
+        Called with `Progress` after every chunk of steps; returning False stops the fit, which keeps what was reached.
+    **settings
+        See `Settings`: types, diameter, seed, composition, background, renderer, noise, steps, max_seconds, scale,
+        pixel_size_um, channels.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        An image, droplets, optics or a setting that cannot be used, or no droplets found.
+
+    Examples
+    --------
+    >>> import napari_droplets as nd
+    >>> image, truth = nd.simulate((128, 128), 30, seed=1)
+    >>> result = nd.fit(image, steps=200)
+    >>> result.table[["x", "y", "radius"]].shape[1]
+    3
+    """
     return run(iterate(image, droplets, optics, **settings), callback)
+
+
+def iterate(
+    image: Any, droplets: Droplets | pd.DataFrame | None = None, optics: Optics | None = None, **settings: Any
+) -> Steps:
+    """`fit` as a generator: yields `Progress`, returns the `Fit`; `send(False)` stops after the current chunk."""
+    chosen = Settings.of(**settings)
+    return _iterate(_image(image, chosen), droplets, optics, chosen)
+
+
+def _iterate(
+    image: Image, droplets: Droplets | pd.DataFrame | None, optics: Optics | None, settings: Settings
+) -> Steps:
+    from .clock import Clock
+
+    clock = Clock(settings.max_seconds)
+    if droplets is not None:
+        start = usable(droplets, image)
+    else:
+        yield waiting("detect", settings)
+        start = propose(image, settings)
+        if len(start) == 0:
+            raise InputError(
+                f"{image.name}: no droplets found; give their typical diameter in pixels (diameter=...), or droplets "
+                f"to start from"
+            )
+    clock.lap("detect")
+    from .run import run
+
+    clock.lap("import")
+    return (yield from run(image, start, optics, settings, clock))
+
+
+def waiting(stage: str, settings: Settings, n_droplets: int = 0) -> Progress:
+    """Progress at the start of a stage before the first step."""
+
+    def nothing() -> tuple[Droplets, np.ndarray]:
+        raise RuntimeError("there is no snapshot before the first step")
+
+    nan = float("nan")
+    return Progress(stage, 0, settings.steps, nan, nan, n_droplets, nothing)
+
+
+def usable(droplets: Droplets | pd.DataFrame, image: Image) -> Droplets:
+    """Check the user's droplets against the image.
+
+    Raises
+    ------
+    InputError
+        None given, or one so far outside that no pixel can see it.
+    """
+    if isinstance(droplets, pd.DataFrame):
+        droplets = Droplets.from_dataframe(droplets, name="droplets")
+    if len(droplets) == 0:
+        raise InputError("droplets: the table is empty; leave droplets out to detect them")
+    h, w, _ = image.shape
+    outside = (np.abs(droplets.x - (w - 1) / 2) > w / 2 + droplets.radius) | (
+        np.abs(droplets.y - (h - 1) / 2) > h / 2 + droplets.radius
+    )
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        where = f"x {droplets.x[row]:g}, y {droplets.y[row]:g}"
+        raise InputError(
+            f"droplets: row {row} ({where}) lies outside {image.name} ({w} x {h} pixels); are the coordinates pixels?"
+        )
+    return droplets
 
 
 def refit(
     fit: Fit,
     edited_table: pd.DataFrame,
-    region: tuple[float, float, float, float] | None = None,
+    region: Region | None = None,
     *,
     callback: Callback | None = None,
     **settings: Any,
 ) -> Fit:
-    """Refit after manual correction: rows with `pinned` true keep position and radius as given.
+    """Refit locally after manual correction, keeping what was edited.
 
-    `edited_table` is the droplets table with rows added, moved or removed; `region` (x0, y0, x1, y1) limits what
-    may change. Settings given override those of `fit`.
+    Parameters
+    ----------
+    fit : Fit
+        The fit corrected; its image must be at hand.
+    edited_table : DataFrame
+        Its table with rows added, moved, resized or removed. Rows whose position or radius is not in `fit` keep them
+        as given and come back with `pinned` true, as do rows that are already pinned; their compositions are inferred.
+    region : (x0, y0, x1, y1), optional
+        Pixels within which droplets may change; by default the surroundings of the edits, or, where nothing was
+        edited, the whole image.
+    callback, **settings
+        As in `fit`; settings override those of `fit`.
+
+    Returns
+    -------
+    Fit
+        Droplets outside the region exactly as they were; optics and background as in `fit`.
+
+    Raises
+    ------
+    InputError
+        The image is not at hand, a table that cannot be used, or a region without droplets.
     """
     return run(iterate_refit(fit, edited_table, region, **settings), callback)
 
 
-def iterate_refit(
-    fit: Fit,
-    edited_table: pd.DataFrame,
-    region: tuple[float, float, float, float] | None = None,
-    **settings: Any,
-) -> Generator[Progress, bool | None, Fit]:
+def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = None, **settings: Any) -> Steps:
     """`refit` as a generator, as `iterate`."""
-    raise NotImplementedError
-    yield
+    from .refit import iterate_refit
+
+    return iterate_refit(fit, edited_table, region, **settings)
 
 
-def run(steps: Generator[Progress, bool | None, Fit], callback: Callback | None) -> Fit:
+def run(steps: Steps, callback: Callback | None) -> Fit:
     """Drive a generator of `iterate` or `iterate_refit` to its end."""
     reply: bool | None = None
     while True:

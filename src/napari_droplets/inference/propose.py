@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.polynomial.polynomial import polygrid2d, polyvander2d
 from scipy import ndimage
 
 from ..droplets import Droplets
@@ -18,33 +19,30 @@ CROP = 512  # pixels; the part of an image from which the typical size is read
 
 
 def background_surface(pixels: np.ndarray) -> np.ndarray:
-    """Smooth background color, (H, W, C) float32: a cubic surface fitted to the pixels that agree with it.
+    """Smooth background color, (H, W, C) float32: a bicubic surface fitted to the pixels that agree with it.
 
     Least squares with the pixels further off than 2.5 robust standard deviations left out, again and again; good
     where droplets cover less than half of the image.
     """
     h, w, c = pixels.shape
     step = max(1, int(np.sqrt(h * w / 40_000)))  # a cubic needs no more points than these
-    v, u = (a.ravel() for a in np.mgrid[0:h:step, 0:w:step])
-    values = pixels[v, u]
-    basis = _cubic(u / w * 2 - 1, v / h * 2 - 1)
+    y, x = np.linspace(-1, 1, h), np.linspace(-1, 1, w)
+    values = pixels[::step, ::step].reshape(-1, c)
+    v, u = (a.ravel() for a in np.meshgrid(y[::step], x[::step], indexing="ij"))
+    basis = polyvander2d(v, u, [3, 3])
+    coefficients = np.zeros((basis.shape[1], c))
+    coefficients[0] = np.median(values, 0)
     keep = np.ones(len(values), bool)
-    fitted = np.broadcast_to(np.median(values, 0), values.shape)
     for _ in range(8):
-        off = np.linalg.norm(values - fitted, axis=-1)
+        off = np.linalg.norm(values - basis @ coefficients, axis=-1)
         keep = off <= 2.5 * max(1.4826 * np.median(off[keep]) / np.sqrt(c), 1e-3)
         if keep.sum() < 5 * basis.shape[1]:
             break
-        coefficients = np.linalg.lstsq(basis[keep], values[keep], rcond=None)[0]
-        fitted = basis @ coefficients
-    else:
-        full = _cubic(*(a.ravel() for a in np.meshgrid(np.arange(w) / w * 2 - 1, np.arange(h) / h * 2 - 1)))
-        return np.clip(full @ coefficients, 0, 1).reshape(h, w, c).astype(np.float32)
-    return np.broadcast_to(np.median(pixels, (0, 1)), pixels.shape).astype(np.float32)
-
-
-def _cubic(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return np.stack([u**i * v**j for i in range(4) for j in range(4 - i)], -1)
+        kept = basis[keep]
+        # normal equations: 16 x 16, well conditioned on -1..1, and far cheaper than a decomposition of all points
+        coefficients = np.linalg.solve(kept.T @ kept, kept.T @ values[keep])
+    surface = polygrid2d(y, x, coefficients.reshape(4, 4, c))
+    return np.clip(np.moveaxis(surface, 0, -1), 0, 1).astype(np.float32)
 
 
 def contrast(pixels: np.ndarray) -> tuple[np.ndarray, float]:
@@ -57,7 +55,7 @@ def contrast(pixels: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def estimate_diameter(image: Image) -> float:
-    """Typical droplet diameter in pixels of the image: the median over its blobs, larger ones counting more.
+    """Typical droplet diameter in pixels of the image: the median over its blobs, large and strong ones counting more.
 
     Raises
     ------
@@ -81,7 +79,7 @@ def estimate_diameter(image: Image) -> float:
     if not len(radius):
         raise InputError(f"{image.name}: no droplets found to estimate a diameter from; give diameter=... in pixels")
     strong = strength > 0.3 * np.quantile(strength, 0.95)
-    return 2 * float(_weighted_median(radius[strong], (radius * strength)[strong]))
+    return 2 * float(_weighted_median(radius[strong], (radius * strength**2)[strong]))
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

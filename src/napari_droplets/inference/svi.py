@@ -8,7 +8,7 @@ Adam updates (about a tenth of it at 4,000 droplets) on the number of droplets.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -18,11 +18,11 @@ import numpyro
 import numpyro.distributions as dist
 import optax
 from jaxtyping import Array, Float
-from numpyro.distributions.transforms import ExpTransform, SigmoidTransform, StickBreakingTransform
+from numpyro.distributions.transforms import SigmoidTransform, StickBreakingTransform
 from numpyro.infer import Trace_ELBO
 
 from ..model.generative import Batch, Form, Prior, model
-from ..model.optics import OpticsNetwork, flatten, input_size, unflatten
+from ..model.optics import unflatten, weight_shapes
 
 TILES_PER_STEP = 128
 """8,192 pixels."""
@@ -32,15 +32,22 @@ ADAM = optax.scale_by_adam(b1=0.9, b2=0.99)
 
 
 class Guide(NamedTuple):
-    """Parameters of the mean-field guide, means and log standard deviations in unconstrained space.
+    """One number for each parameter of the mean-field guide, in unconstrained space.
 
     `droplets` columns: offset of x, of y (in units of the anchor's radius), log radius relative to the anchor's, then
-    the composition (logits, or stick-breaking logits of a simplex); `optics` is keyed by flat weight names.
+    the composition (logits, or stick-breaking logits of a simplex). `shared` holds what all droplets share, one vector
+    so that the program stays small: see `unpack`.
     """
 
     droplets: Float[Array, "N D"]
-    background: Float[Array, "B C"]
-    log_noise: Float[Array, ""]
+    shared: Float[Array, " S"]
+
+
+class Shared(NamedTuple):
+    """Background coefficients (B, C) in logit space, log of the noise, optics weights by flat name."""
+
+    background: Array
+    log_noise: Array
     optics: dict[str, Array]
 
 
@@ -75,42 +82,59 @@ def composition_size(form: Form) -> int:
     return form.types - 1 if form.composition == "simplex" else form.types
 
 
+def pack(shared: Shared) -> np.ndarray:
+    """One vector of all shared parameters."""
+    parts = [shared.background, shared.log_noise, *(shared.optics[name] for name in sorted(shared.optics))]
+    return np.concatenate([np.ravel(p) for p in parts]).astype(np.float32)
+
+
+def unpack(vector: Array, form: Form) -> Shared:
+    """The inverse of `pack`."""
+    shapes = weight_shapes(form.channels, form.types)
+    blocks = [(form.background_terms, form.channels), (), *(shapes[name] for name in sorted(shapes))]
+    ends = np.cumsum([int(np.prod(shape)) for shape in blocks])
+    parts = [p.reshape(shape) for p, shape in zip(_split(vector, ends), blocks, strict=True)]
+    return Shared(parts[0], parts[1], dict(zip(sorted(shapes), parts[2:], strict=True)))
+
+
+def _split(vector: Array, ends: np.ndarray) -> list[Array]:
+    return [vector[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
 def guide(parameters: Variational, anchor: Array, form: Form, present: Array) -> None:
     """NumPyro guide with the latent sites of the model."""
     mean, log_sd = parameters
     x0, y0, r0 = anchor.T
     loc, sd = mean.droplets, jnp.exp(log_sd.droplets)
-    simplex = form.composition == "simplex"
-    to_composition = StickBreakingTransform() if simplex else SigmoidTransform()
     with numpyro.handlers.mask(mask=present), numpyro.plate("droplets", anchor.shape[0]):
         numpyro.sample("x", dist.Normal(x0 + r0 * loc[:, 0], r0 * sd[:, 0]))
         numpyro.sample("y", dist.Normal(y0 + r0 * loc[:, 1], r0 * sd[:, 1]))
         numpyro.sample("radius", dist.LogNormal(jnp.log(r0) + loc[:, 2], sd[:, 2]))
-        logits = dist.Normal(loc[:, 3:], sd[:, 3:]).to_event(1)
-        if simplex:
-            composition = dist.TransformedDistribution(logits, to_composition)
+        logits = dist.Normal(loc[:, 3:], sd[:, 3:])
+        if form.composition == "simplex":
+            composition = dist.TransformedDistribution(logits.to_event(1), StickBreakingTransform())
         else:
-            composition = dist.TransformedDistribution(dist.Normal(loc[:, 3:], sd[:, 3:]), to_composition).to_event(1)
+            composition = dist.TransformedDistribution(logits, SigmoidTransform()).to_event(1)
         numpyro.sample("composition", composition)
-    background, spread = mean.background, jnp.exp(log_sd.background)
-    color = dist.TransformedDistribution(dist.Normal(background[0], spread[0]), SigmoidTransform())
-    numpyro.sample("background_color", color.to_event(1))
+    everything = dist.Normal(mean.shared, jnp.exp(log_sd.shared)).to_event(1)
+    vector = numpyro.sample("shared", everything, infer={"is_auxiliary": True})
+    background, log_noise, optics = unpack(vector, form)
+    # the densities below are those of the change of variables; the Normal's own is that of `shared`
+    stretch = jnp.sum(jax.nn.softplus(background[0]) + jax.nn.softplus(-background[0]))
+    numpyro.sample("background_color", dist.Delta(jax.nn.sigmoid(background[0]), stretch, event_dim=1))
     if form.background_terms > 1:
-        numpyro.sample("background_shape", dist.Normal(background[1:], spread[1:]).to_event(2))
+        numpyro.sample("background_shape", dist.Delta(background[1:], event_dim=2))
     if form.learn_noise:
-        log_noise = dist.Normal(mean.log_noise, jnp.exp(log_sd.log_noise))
-        numpyro.sample("noise", dist.TransformedDistribution(log_noise, ExpTransform()))
-    for name in sorted(mean.optics):
-        weight = dist.Normal(mean.optics[name], jnp.exp(log_sd.optics[name]))
-        numpyro.sample(f"optics/{name}", weight.to_event())
+        numpyro.sample("noise", dist.Delta(jnp.exp(log_noise), -log_noise))
+    for name, weight in optics.items():
+        numpyro.sample(f"optics/{name}", dist.Delta(weight, event_dim=weight.ndim))
 
 
-def network_template(form: Form) -> dict[str, dict[str, Array]]:
+@cache
+def network_template(form: Form) -> dict[str, dict[str, np.ndarray]]:
     """Zeros in the shapes of the network's weights; spares NumPyro from initialising the network in every trace."""
-    shapes = jax.eval_shape(
-        OpticsNetwork(form.channels).init, jax.random.key(0), jnp.ones(input_size(form.channels, form.types))
-    )
-    return unflatten({k: jnp.zeros(v.shape) for k, v in flatten(shapes["params"]).items()})
+    shapes = weight_shapes(form.channels, form.types)
+    return unflatten({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
 
 
 def negative_elbo(key: Array, parameters: Variational, batch: Batch, problem: Problem, form: Form) -> Array:
@@ -126,20 +150,25 @@ def _guide_as_model(parameters: Variational, anchor: Array, batch: Batch, prior:
 
 def init(mean: Guide, sd: Guide) -> State:
     """State from initial means and standard deviations."""
-    parameters = Variational(mean, jax.tree.map(jnp.log, sd))
-    parameters = jax.tree.map(lambda a: jnp.array(a, jnp.float32), parameters)  # copies: the state is donated
+    parameters = jax.device_put(Variational(_single(mean), _single(jax.tree.map(np.log, sd))))
     return State(parameters, ADAM.init(parameters))
+
+
+def _single(tree: Guide) -> Guide:
+    return jax.tree.map(lambda a: np.array(a, np.float32), tree)
 
 
 @partial(jax.jit, static_argnames="form", donate_argnums=0)
 def chunk(
-    state: State, problem: Problem, rates: Guide, rate: Array, key: Array, form: Form
+    state: State, problem: Problem, rates: Guide, rate: Array, seed: Array, first: Array, form: Form
 ) -> tuple[State, Float[Array, " S"]]:
     """Run STEPS_PER_CHUNK updates; returns the state and the loss of each step.
 
-    `rates` broadcasts against the guide's means and multiplies the learning rate `rate`: 0 holds a parameter.
+    `rates` broadcasts against the guide's means and multiplies the learning rate `rate`: 0 holds a parameter. `first`
+    is the number of the first step: with `seed` it decides all random numbers.
     """
-    key_order, key_steps = jax.random.split(key)
+    # hardware-friendly generator: fewer instructions to compile and to run than the default one
+    key_order, key_steps = jax.random.split(jax.random.fold_in(jax.random.key(seed, impl="rbg"), first))
     # tiles of the image in random order, padded ones last, so that the first n_tiles are a permutation
     random = jax.random.uniform(key_order, problem.corner.shape[:1])
     order = jnp.argsort(jnp.where(jnp.arange(len(random)) < problem.n_tiles, random, 2.0))
@@ -158,10 +187,9 @@ def chunk(
     return jax.lax.scan(step, state, jnp.arange(STEPS_PER_CHUNK))
 
 
-def unit_rates(form: Form, n: int) -> Guide:
+def unit_rates(n: int) -> Guide:
     """Rates of one for every parameter."""
-    weights = {name: jnp.ones(()) for name in flatten(network_template(form))}
-    return Guide(jnp.ones((n, 3 + composition_size(form))), jnp.ones(()), jnp.ones(()), weights)
+    return Guide(np.ones((n, 1), np.float32), np.ones(1, np.float32))
 
 
 def bucket(n: int, smallest: int) -> int:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float, Int
@@ -66,14 +67,24 @@ class Batch(NamedTuple):
     scale: Float[Array, ""]
 
 
-class Extended(dist.Uniform):
-    """Uniform whose constant density goes on outside: droplets cut by the border have centers there."""
+class SoftUniform(dist.Distribution):
+    """Uniform on (low, high) with Gaussian edges: droplets cut by the border may have their centers outside."""
 
     support = dist.constraints.real
 
+    def __init__(self, low: Array, high: Array, edge: Array) -> None:
+        self.low, self.high, self.edge = low, high, edge
+        super().__init__(jnp.shape(low))
+
+    def sample(self, key: Array, sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draw from the uniform part; the edges hold little."""
+        return jax.random.uniform(key, sample_shape + self.batch_shape, minval=self.low, maxval=self.high)
+
     def log_prob(self, value: Array) -> Array:
-        """Density of the uniform, wherever `value` lies."""
-        return jnp.broadcast_to(-jnp.log(self.high - self.low), jnp.shape(value))
+        """Constant inside, falling off with standard deviation `edge` outside."""
+        beyond = jnp.maximum(self.low - value, 0) + jnp.maximum(value - self.high, 0)
+        area = self.high - self.low + jnp.sqrt(2 * jnp.pi) * self.edge
+        return -0.5 * (beyond / self.edge) ** 2 - jnp.log(area)
 
 
 def model(batch: Batch, prior: Prior, form: Form) -> None:
@@ -82,8 +93,8 @@ def model(batch: Batch, prior: Prior, form: Form) -> None:
     width, height = prior.size
     with numpyro.handlers.mask(mask=prior.present), numpyro.plate("droplets", n):
         if prior.position_sd is None:
-            x = numpyro.sample("x", Extended(-0.5, width - 0.5))
-            y = numpyro.sample("y", Extended(-0.5, height - 0.5))
+            x = numpyro.sample("x", SoftUniform(-0.5, width - 0.5, prior.length))
+            y = numpyro.sample("y", SoftUniform(-0.5, height - 0.5, prior.length))
         else:
             x = numpyro.sample("x", dist.Normal(prior.x, prior.position_sd))
             y = numpyro.sample("y", dist.Normal(prior.y, prior.position_sd))
@@ -124,11 +135,15 @@ def pixel_positions(corner: Float[Array, "T 2"]) -> Float[Array, "T P 2"]:
     return corner[:, None] + inside
 
 
-def surface_basis(position: Float[Array, "T P 2"], size: Float[Array, " 2"], form: Form) -> Float[Array, "T P B"]:
-    """Monomials of the position scaled to -1..1, constant first; the same at any resolution of an image."""
-    u, v = jnp.moveaxis((position + 0.5) / size * 2 - 1, -1, 0)
-    degree = SURFACE_DEGREE if form.background == "smooth" else 0
-    return jnp.stack([u**i * v**j for i, j in _powers(degree)], -1)
+def surface_basis(position: Float[Array, "... 2"], size: Float[Array, " 2"], form: Form) -> Float[Array, "... B"]:
+    """Monomials of the position scaled to -1..1, constant first; the same at any resolution of an image.
+
+    Takes and gives NumPy arrays as well.
+    """
+    scaled = (position + 0.5) / size * 2 - 1
+    u, v = scaled[..., 0], scaled[..., 1]
+    stack = np.stack if isinstance(position, np.ndarray) else jnp.stack
+    return stack([u**i * v**j for i, j in _powers(SURFACE_DEGREE if form.background == "smooth" else 0)], -1)
 
 
 def _powers(degree: int) -> list[tuple[int, int]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 HIDDEN = (32, 16, 8)
@@ -32,10 +34,28 @@ def input_size(channels: int, types: int) -> int:
     return channels + 3 + types
 
 
-def initial_weights(key: jax.Array, channels: int, types: int) -> dict[str, Array]:
-    """Weights as flax initialises them (zeros would stay stuck), by flat names as `Dense_0.kernel`."""
-    variables = OpticsNetwork(channels).init(key, jnp.ones(input_size(channels, types)))
-    return flatten(variables["params"])
+def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarray]:
+    """Weights as flax initialises them, by flat names as `Dense_0.kernel`; all zeros would stay stuck.
+
+    Kernels are normal with variance 1 / inputs (LeCun), biases 0, scales 1; drawn with NumPy, for which nothing needs
+    to be compiled.
+    """
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in weight_shapes(channels, types).items():
+        value = np.full(shape, float(name.endswith("scale")))
+        if name.endswith("kernel"):
+            value = rng.standard_normal(shape) / np.sqrt(shape[0])
+        weights[name] = value.astype(np.float32)
+    return weights
+
+
+@cache
+def weight_shapes(channels: int, types: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the weights by flat names, without computing any."""
+    inputs = jax.ShapeDtypeStruct((input_size(channels, types),), np.float32)
+    shapes = jax.eval_shape(OpticsNetwork(channels).init, jax.random.key(0), inputs)
+    return {name: leaf.shape for name, leaf in flatten(shapes["params"]).items()}
 
 
 def flatten(params: dict[str, dict[str, Array]]) -> dict[str, Array]:

@@ -1,0 +1,126 @@
+"""From starting droplets to a Fit: prepare, optimise, and bring the posterior back to pixels of the image given."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..droplets import Droplets, Fit, Optics
+from ..images import Image
+from ..model.assignment import Tiles, cut
+from ..model.generative import Prior
+from . import posterior, svi
+from .clock import Clock
+from .fit import Progress, Steps
+from .optimize import Outcome, Setup, iterate_chunks, prepare
+from .settings import Settings
+
+
+def run(image: Image, start: Droplets, optics: Optics | None, settings: Settings, clock: Clock) -> Steps:
+    """Fit the model to an image from starting droplets, both in pixels of the image given."""
+    setup = prepare(image.rescaled(settings.scale), start.scaled(settings.scale), optics, settings)
+    clock.lap("fit")
+    frame = Frame(setup, image, settings.scale)
+    outcome = yield from iterate_chunks(setup, settings, clock, image.name, frame.snapshot)
+    loss = outcome.losses[-1][1] if outcome.losses else float("nan")
+    step = int(outcome.losses[-1][0]) if outcome.losses else 0
+    yield Progress("posterior", step, step, loss, float("nan"), setup.n, partial(frame.snapshot, outcome.parameters))
+    return frame.result(outcome, settings, clock)
+
+
+class Frame:
+    """A fit seen in pixels of the image given: the anchors, prior and tiles for rendering there."""
+
+    def __init__(self, setup: Setup, image: Image, scale: float) -> None:
+        self.form, self.n, self.image = setup.form, setup.n, image
+        h, w, _ = image.shape
+        anchor = setup.anchor.copy()
+        anchor[:, :2] = (anchor[:, :2] + 0.5) / scale - 0.5
+        anchor[:, 2] /= scale
+        self.anchor = anchor
+        size, length = np.array([w, h], np.float32), np.float32(setup.prior.length / scale)
+        self.prior: Prior = setup.prior._replace(size=size, length=length)
+        self.tiles: Tiles = setup.tiles if scale == 1 else cut(image.pixels)
+
+    def guide(self, parameters: svi.Variational) -> dict[str, np.ndarray]:
+        """The posterior's parameters as `Fit.guide` holds them."""
+        mean, log_sd = parameters
+        shared, shared_log_sd = svi.unpack(mean.shared, self.form), svi.unpack(log_sd.shared, self.form)
+        return {
+            "anchor": self.anchor[: self.n],
+            "droplets": mean.droplets[: self.n],
+            "droplets_log_sd": log_sd.droplets[: self.n],
+            "background": shared.background,
+            "background_log_sd": shared_log_sd.background,
+            "log_noise": shared.log_noise,
+            "log_noise_log_sd": shared_log_sd.log_noise,
+        }
+
+    def droplets(self, parameters: svi.Variational) -> Droplets:
+        """Posterior means and standard deviations."""
+        return posterior.droplets(self.guide(parameters), self.form.composition, self.image.pixel_size_um)
+
+    def snapshot(self, parameters: svi.Variational) -> tuple[Droplets, np.ndarray]:
+        """Droplets and the rendering of the posterior's means."""
+        latents = posterior.mean_latents(parameters, self.anchor, self.form)
+        return self.droplets(parameters), posterior.render_image(latents, self.tiles, self.prior, self.form)
+
+    def optics(self, parameters: svi.Variational, settings: Settings) -> Optics:
+        """Learned optics."""
+        mean, log_sd = (svi.unpack(guide.shared, self.form) for guide in parameters)
+        return Optics(
+            weights=mean.optics,
+            weights_sd={name: np.exp(v) for name, v in log_sd.optics.items()},
+            types=self.form.types,
+            channels=self.form.channels,
+            length=float(self.prior.length),
+            composition=self.form.composition,
+            renderer=self.form.renderer,
+            noise_sd=settings.noise or float(np.exp(mean.log_noise)),
+        )
+
+    def result(self, outcome: Outcome, settings: Settings, clock: Clock) -> Fit:
+        """The Fit, its reconstruction averaged over the posterior."""
+        parameters = outcome.parameters
+        reconstruction = posterior.mean_reconstruction(
+            settings.seed, parameters, self.anchor, self.tiles, self.prior, self.form
+        )
+        droplets, optics = self.droplets(parameters), self.optics(parameters, settings)
+        clock.lap("posterior")
+        summary = _summary(self.image, droplets, optics, reconstruction, outcome, settings, clock)
+        losses = np.asarray(outcome.losses, float).reshape(-1, 3)
+        return Fit(droplets, reconstruction, optics, losses, summary, self.guide(parameters), self.image)
+
+
+def _summary(
+    image: Image,
+    droplets: Droplets,
+    optics: Optics,
+    reconstruction: np.ndarray,
+    outcome: Outcome,
+    settings: Settings,
+    clock: Clock,
+) -> dict[str, Any]:
+    """What summary.json holds; a count has no error bar before presence is inferred, so that it is null."""
+    loss = outcome.losses[-1][1] if outcome.losses else None
+    names = ("import", "compile", "detect", "fit", "posterior")
+    parts = {name: round(clock.seconds.get(name, 0.0), 3) for name in names}
+    return {
+        "n_droplets": len(droplets),
+        "count_mean": None,
+        "count_sd": None,
+        "loss": loss,
+        "loss_per_value": None if loss is None else loss / image.pixels.size,
+        "rmse": float(np.sqrt(np.mean((image.pixels - reconstruction) ** 2))),
+        "noise_sd": optics.noise_sd,
+        "steps": int(outcome.losses[-1][0]) if outcome.losses else 0,
+        "stopped": outcome.stopped,
+        "seconds": {"total": round(clock.total, 3), **parts},
+        "settings": asdict(settings),
+        "version": __version__,
+        "image": {"path": image.path, "name": image.name, "shape": list(image.shape), "sha256": image.sha256},
+    }

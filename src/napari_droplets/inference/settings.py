@@ -1,0 +1,113 @@
+"""What decides the result of a fit besides the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+
+MAX_TYPES = 16
+MIN_DIAMETER = 1.5  # pixels
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the result of a fit besides the image; saved with it in `summary.json`.
+
+    Attributes
+    ----------
+    types : int
+        Number of composition components K, 1 to 16.
+    diameter : float, optional
+        Typical droplet diameter in pixels of the image given; estimated by default.
+    seed : int
+        Of all random numbers.
+    composition : {'free', 'simplex'}
+        Components independent in 0..1, or fractions of K species that sum to one (K >= 2).
+    background : {'smooth', 'uniform'}
+        A low-order surface, or one color.
+    renderer : {'nearest', 'blended', 'layered'}
+        Which droplets a pixel sees.
+    noise : float, optional
+        Standard deviation of the noise (intensities 0..1); learned by default.
+    steps : int
+        Most optimisation steps; the fit stops sooner when the loss has settled.
+    max_seconds : float, optional
+        Most seconds for the whole fit; the result is what was reached by then.
+    scale : float
+        Work on the image resized by this factor; results stay in pixels of the image given.
+    pixel_size_um : float, optional
+        Side of a pixel in micrometres.
+    channels : list of int, optional
+        Which one or three channels of the image to use.
+    """
+
+    types: int = 3
+    diameter: float | None = None
+    seed: int = 0
+    composition: str = "free"
+    background: str = "smooth"
+    renderer: str = "nearest"
+    noise: float | None = None
+    steps: int = 3000
+    max_seconds: float | None = None
+    scale: float = 1.0
+    pixel_size_um: float | None = None
+    channels: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        def check(ok: bool, name: str, want: str) -> None:
+            if not ok:
+                raise InputError(f"{name}={getattr(self, name)!r}: must be {want}")
+
+        def number(value: Any, low: float, high: float, *, whole: bool = False, strict: bool = False) -> bool:
+            kind = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+            ok = isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
+            return bool(ok and not (strict and value == low))
+
+        inf = float("inf")
+        check(number(self.types, 1, MAX_TYPES, whole=True), "types", f"a whole number from 1 to {MAX_TYPES}")
+        check(
+            self.diameter is None or number(self.diameter, MIN_DIAMETER, 1e5),
+            "diameter",
+            f"pixels, at least {MIN_DIAMETER}, or None to estimate it",
+        )
+        check(number(self.seed, 0, 2**32 - 1, whole=True), "seed", "a whole number from 0 to 4294967295")
+        check(self.composition in ("free", "simplex"), "composition", "'free' or 'simplex'")
+        check(not (self.composition == "simplex" and self.types < 2), "types", "at least 2 for a simplex")
+        check(self.background in ("smooth", "uniform"), "background", "'smooth' or 'uniform'")
+        check(
+            self.renderer in ("nearest", "blended", "layered"),
+            "renderer",
+            "'nearest', 'blended' or 'layered'",
+        )
+        check(self.noise is None or number(self.noise, 0, 1, strict=True), "noise", "between 0 and 1, or None")
+        check(number(self.steps, 1, 10_000_000, whole=True), "steps", "a whole number, at least 1")
+        check(
+            self.max_seconds is None or number(self.max_seconds, 0, inf, strict=True),
+            "max_seconds",
+            "positive",
+        )
+        check(number(self.scale, 0, 8, strict=True), "scale", "positive, at most 8")
+        check(
+            self.pixel_size_um is None or number(self.pixel_size_um, 0, 1e9, strict=True),
+            "pixel_size_um",
+            "a positive number of micrometres",
+        )
+
+    @classmethod
+    def of(cls, **values: Any) -> Settings:
+        """Settings by keyword, as `fit` takes them.
+
+        Raises
+        ------
+        InputError
+            A name that is no setting, or a value out of range.
+        """
+        names = [f.name for f in fields(cls)]
+        if unknown := sorted(set(values) - set(names)):
+            raise InputError(f"{', '.join(unknown)}: no such setting; there are {', '.join(names)}")
+        return cls(**values)

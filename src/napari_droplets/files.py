@@ -165,7 +165,7 @@ def read_table(path: str | Path) -> Droplets:
     if not path.exists():
         raise InputError(f"{path}: no such file")
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except Exception as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from error
     return Droplets.from_dataframe(table, name=str(path))

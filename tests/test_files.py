@@ -1,0 +1,214 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from napari_droplets import Droplets, Fit, InputError, Optics, read, read_image, read_optics
+from napari_droplets.files import read_table, save_optics, save_table, writable_folder, write_whole
+
+RNG = np.random.default_rng(0)
+
+
+def optics():
+    weights = {"Dense_0.kernel": RNG.normal(size=(7, 4)), "Dense_0.bias": RNG.normal(size=4)}
+    weights = {name: value.astype(np.float32) for name, value in weights.items()}
+    sd = {name: np.full_like(value, 0.1) for name, value in weights.items()}
+    return Optics(weights, sd, types=2, channels=3, length=4.5, composition="free", renderer="nearest", noise_sd=0.03)
+
+
+def droplets():
+    return Droplets(
+        x=RNG.uniform(0, 40, 5),
+        y=RNG.uniform(0, 30, 5),
+        radius=RNG.uniform(1, 9, 5),
+        p_present=RNG.random(5),
+        composition=RNG.random((5, 2)),
+        labels={"class": np.array(["acid", "base", "acid", "base", "acid"]), "pinned": np.arange(5) > 2},
+    )
+
+
+@pytest.fixture
+def fit(tmp_path):
+    """A fit put together by hand, of an image file that exists."""
+    tifffile.imwrite(tmp_path / "photo.tif", RNG.integers(0, 255, (30, 40, 3), dtype=np.uint8))
+    image = read_image(tmp_path / "photo.tif")
+    return Fit(
+        droplets=droplets(),
+        reconstruction=RNG.random((30, 40, 3)).astype(np.float32),
+        optics=optics(),
+        losses=np.array([[50, -10.5, 0.1], [100, -20.25, 0.2]]),
+        summary={"n_droplets": 5, "image": {"path": image.path, "sha256": image.sha256}},
+        guide={"anchor": RNG.random((5, 3)).astype(np.float32), "log_noise": np.array(-3.5, np.float32)},
+        image=image,
+    )
+
+
+def assert_same_optics(a, b):
+    for name in ("types", "channels", "length", "composition", "renderer", "noise_sd"):
+        assert getattr(a, name) == getattr(b, name)
+    for part in ("weights", "weights_sd"):
+        assert set(getattr(a, part)) == set(getattr(b, part))
+        for name, value in getattr(a, part).items():
+            np.testing.assert_array_equal(value, getattr(b, part)[name])
+            assert value.dtype == getattr(b, part)[name].dtype == np.float32
+
+
+def test_fit_and_back(fit, tmp_path):
+    folder = fit.save(tmp_path / "made" / "here")
+    assert {p.name for p in folder.iterdir()} == {
+        *("droplets.csv", "droplets.parquet", "reconstruction.tif", "optics.safetensors", "summary.json")
+    }
+    back = read(folder)
+    pd.testing.assert_frame_equal(back.table, fit.table, rtol=1e-14, atol=0, check_dtype=False)
+    np.testing.assert_array_equal(back.reconstruction, fit.reconstruction)
+    np.testing.assert_array_equal(back.losses, fit.losses)
+    np.testing.assert_array_equal(back.residual, fit.residual)
+    assert back.summary == fit.summary
+    assert set(back.guide) == set(fit.guide)
+    for name, value in fit.guide.items():
+        np.testing.assert_array_equal(back.guide[name], value)
+    assert_same_optics(back.optics, fit.optics)
+    assert_same_optics(read_optics(folder), fit.optics)
+
+
+def test_gray_reconstruction_and_back(fit, tmp_path):
+    gray = replace(fit, reconstruction=fit.reconstruction[..., :1], summary={})
+    assert read(gray.save(tmp_path / "out")).reconstruction.shape == (30, 40, 1)
+
+
+def test_image_gone_changed_or_given(fit, tmp_path):
+    folder, photo = fit.save(tmp_path / "out"), tmp_path / "photo.tif"
+    pixels = tifffile.imread(photo)
+    tifffile.imwrite(photo, 255 - pixels)
+    assert read(folder).image is None
+    photo.write_bytes(b"no image any more")
+    assert read(folder).image is None
+    photo.unlink()
+    back = read(folder)
+    with pytest.raises(InputError, match=r"photo\.tif.*use read\(folder, image=...\)"):
+        _ = back.residual
+    np.testing.assert_array_equal(read(folder, image=pixels).residual, fit.residual)
+    with pytest.raises(InputError, match=r"its fit is of \(30, 40, 3\), the image given of \(20, 40, 3\)"):
+        read(folder, image=pixels[:20])
+
+
+def test_detections_alone_are_a_table(fit, tmp_path):
+    folder = fit.save(tmp_path / "out")
+    (folder / "optics.safetensors").unlink()
+    assert isinstance(read(folder), Droplets)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_tables_and_back(tmp_path, name):
+    many = Droplets(*np.exp(RNG.normal(0, 5, (3, 500))))
+    back = read_table(save_table(many, tmp_path / name))
+    for column in ("x", "y", "radius"):
+        np.testing.assert_allclose(getattr(back, column), getattr(many, column), rtol=1e-14)
+    assert isinstance(read(tmp_path / name), Droplets)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def full_disk(p):
+        p.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match=r"table\.csv: cannot be written \(No space left on device\)"):
+        write_whole(path, full_disk)
+
+    def interrupted(p):
+        p.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, interrupted)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_shows_nothing_until_it_is_whole(tmp_path):
+    path = tmp_path / "table.csv"
+
+    def write(p):
+        p.write_text("new")
+        assert not path.exists()
+
+    write_whole(path, write)
+    assert path.read_text() == "new"
+
+
+def test_places_that_cannot_be_written_to(fit, tmp_path):
+    """A file in the way stops even the superuser."""
+    wall = tmp_path / "wall"
+    wall.write_text("a file")
+    for folder in (wall, wall / "below"):
+        with pytest.raises(InputError, match=r"wall.*choose another output folder"):
+            writable_folder(folder)
+        with pytest.raises(InputError, match="wall"):
+            fit.save(folder)
+    for path in (wall / "x.csv", wall / "x.parquet", tmp_path / "nowhere" / "x.csv"):
+        with pytest.raises(InputError, match=r"x.*cannot be written"):
+            save_table(fit.droplets, path)
+    for path in (wall / "x.safetensors", tmp_path / "nowhere" / "x.safetensors"):
+        with pytest.raises(InputError, match=r"x\.safetensors: cannot be written"):
+            save_optics(fit.optics, path)
+    assert wall.read_text() == "a file"
+
+
+@pytest.mark.parametrize("name", ["summary.json", "droplets.csv", "reconstruction.tif", "optics.safetensors"])
+@pytest.mark.parametrize("damage", ["noise", "truncated", "empty"])
+def test_corrupt_files_are_named(fit, tmp_path, name, damage):
+    path = fit.save(tmp_path / "out") / name
+    whole = path.read_bytes()
+    half = {"noise": b"\x89\xff{[" * 20, "truncated": whole[: len(whole) // 2], "empty": b""}[damage]
+    if (name, damage) == ("droplets.csv", "truncated"):
+        half = whole[: whole.index(b"radius")]  # half a table is a table; half a heading is none
+    path.write_bytes(half)
+    with pytest.raises(InputError, match=name):
+        read(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["summary.json", "droplets.csv", "reconstruction.tif"])
+def test_missing_files_are_named(fit, tmp_path, name):
+    (fit.save(tmp_path / "out") / name).unlink()
+    with pytest.raises(InputError, match=name):
+        read(tmp_path / "out")
+
+
+def test_summaries_and_optics_of_others(fit, tmp_path):
+    from safetensors.numpy import save_file
+
+    folder = fit.save(tmp_path / "out")
+    save_file({"a": np.zeros(3)}, folder / "other.safetensors")
+    with pytest.raises(InputError, match="not optics written by this version"):
+        read_optics(folder / "other.safetensors")
+    save_file({"a": np.zeros(3)}, folder / "other.safetensors", metadata={"napari-droplets": json.dumps({"types": 3})})
+    with pytest.raises(InputError, match="not optics written by this version"):
+        read_optics(folder / "other.safetensors")
+    save_optics(fit.optics, folder / "optics.safetensors")  # without the rest of the fit
+    with pytest.raises(InputError, match="optics alone"):
+        read(folder)
+    (folder / "summary.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match=r"summary\.json: not a summary"):
+        read(folder)
+
+
+def test_no_such_file(tmp_path):
+    for reader in (read, read_table, read_optics):
+        with pytest.raises(InputError, match=r"nothing.*no such file"):
+            reader(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"no summary\.json"):
+        read(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        read_optics(tmp_path)
+
+
+def test_nothing_is_pickled(fit, tmp_path):
+    for path in fit.save(tmp_path / "out").iterdir():
+        assert not path.read_bytes().startswith((b"\x80\x04", b"\x80\x05")), path
+        assert b"numpy.core" not in path.read_bytes(), path

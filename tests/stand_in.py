@@ -40,14 +40,17 @@ class StandIn:
             raise self.fail[picture.name]
         self.fitted.append(picture.name)
         found = some_droplets(picture, len(self.fitted), chosen.types, chosen.pixel_size_um)
+        stopped = "steps"
         for step in (50, 100, 150):
             progress = Progress("fit", step, 150, -1000.0 - step, 3.0, len(found), lambda: (found, picture.pixels))
             if callback is not None and callback(progress) is False:
+                stopped = "cancelled"
                 break
         summary = {
             "n_droplets": len(found),
             "loss_per_value": -1.5,
             "rmse": 0.01,
+            "stopped": stopped,
             "seconds": {"total": 0.5, "import": 0.0},
             "settings": chosen.__dict__,
             "image": {"path": picture.path, "shape": list(picture.shape), "sha256": picture.sha256},

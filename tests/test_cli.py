@@ -271,7 +271,7 @@ def test_first_interrupt_keeps_what_was_reached_and_begins_no_other(picture, out
     assert "1 of 2" in said.err
     assert len(nd.read(out / "a").droplets) == 1
     assert not (out / "b").exists()
-    assert pd.read_csv(out / "summary.csv")["stopped"].tolist() == [True]
+    assert pd.read_csv(out / "summary.csv")["stopped"].tolist() == ["cancelled"]
 
 
 SLOW = """
@@ -381,3 +381,46 @@ def test_exit_codes_of_the_process(picture, out):
     assert broken.returncode == 1
     assert str(picture) in broken.stderr
     assert broken.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """A folder with two small images, 48 x 64 pixels, 12 droplets."""
+    folder = tmp_path_factory.mktemp("simulated")
+    for seed in (0, 1):
+        image, _ = nd.simulate((48, 64), 12, radius=4, radius_spread=0.1, overlap=0, seed=seed)
+        tifffile.imwrite(folder / f"{seed}.tif", image, photometric="rgb")
+    return folder
+
+
+def test_real_batch_resume_and_reuse_of_optics(simulated, tmp_path, capfd):
+    """The fit itself behind the command line: every file, the tables of all, and nothing done twice."""
+    out = tmp_path / "out"
+    options = ["--steps", "50", "--diameter", "8", "--pixel-size", "0.5", "--quiet"]
+    assert call("batch", simulated, "-o", out, *options) == 0, capfd.readouterr().err
+    fit = nd.read(out / "0")
+    summary = fit.summary
+    assert summary["n_droplets"] == len(fit.droplets) > 0
+    assert fit.image is not None
+    assert np.sqrt(np.mean(fit.residual**2)) == pytest.approx(summary["rmse"], rel=1e-3)
+    assert {"total", "import", "compile", "detect", "fit"} <= set(summary["seconds"])
+    assert summary["settings"]["steps"] == 50
+    table = pd.read_csv(out / "droplets.csv")
+    assert set(table["image"]) == {"0.tif", "1.tif"}
+    np.testing.assert_allclose(table["radius_um"], table["radius"] * 0.5)
+    written = (out / "1/droplets.csv").stat().st_mtime_ns
+    capfd.readouterr()
+
+    assert call("batch", simulated, "-o", out, *options, "--resume") == 0
+    assert capfd.readouterr().out.count("was there already") == 2
+    assert (out / "1/droplets.csv").stat().st_mtime_ns == written
+
+    assert call("fit", simulated / "1.tif", "-o", out / "reuse", *options, "--optics", out / "0") == 0
+    first, reused = nd.read(out / "1").losses[0, 1], nd.read(out / "reuse/1").losses[0, 1]
+    assert reused < first  # learned optics start ahead
+
+
+def test_real_detection(simulated, tmp_path, capfd):
+    assert call("fit", simulated / "0.tif", "-o", tmp_path / "out", "--detect-only", "--diameter", "8") == 0
+    found = nd.read(tmp_path / "out/0")
+    assert len(found) == json.loads((tmp_path / "out/0/summary.json").read_text())["n_droplets"] > 0

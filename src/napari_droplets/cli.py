@@ -136,8 +136,6 @@ def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options:
                     failed += 1
                     _say(f"error: {_named(outcome, message(outcome.error))}")
                     _trace(args, outcome.error)
-                if interrupt.asked:
-                    break
         finally:
             shown.end()
             outcomes.close()
@@ -154,6 +152,8 @@ def _named(outcome: Outcome, text: str) -> str:
 
 def _line(outcome: Outcome) -> str:
     """The result of one image on one line."""
+    from .series.batch import CANCELLED
+
     summary = outcome.summary
     n = summary["n_droplets"]
     parts = [f"{n} droplet{'' if n == 1 else 's'}"]
@@ -162,7 +162,7 @@ def _line(outcome: Outcome) -> str:
     parts.append(f"{summary['seconds']['total']:.1f} s")
     if outcome.skipped:
         parts.append("was there already")
-    if outcome.stopped:
+    if summary.get("stopped") == CANCELLED:
         parts.append("stopped early")
     return f"{outcome.image}: {', '.join(parts)} -> {outcome.folder}"
 

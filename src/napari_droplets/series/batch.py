@@ -35,6 +35,7 @@ RESULT_FILES = (
     "optics.safetensors",
     "overlay.png",
 )
+CANCELLED = "cancelled"  # what summary.json says of a fit that was stopped on demand
 TABLE_FILES = ("droplets.csv", "summary.csv")
 
 Watch = Callable[[Path, "Progress | None"], "bool | None"]
@@ -85,7 +86,7 @@ class Outcome:
     skipped: bool = False
     """The result was there already."""
     stopped: bool = False
-    """Stopped on demand: the result is what was reached by then."""
+    """The watch said to stop: the result is what was reached by then, and no other image is begun."""
 
     def row(self) -> dict[str, Any]:
         """One row of summary.csv."""
@@ -95,7 +96,7 @@ class Outcome:
             "loss_per_value": self.summary.get("loss_per_value"),
             "rmse": self.summary.get("rmse"),
             "seconds": self.summary.get("seconds", {}).get("total"),
-            "stopped": self.stopped,
+            "stopped": self.summary.get("stopped"),
             "folder": self.folder.name if self.summary else None,
             "error": None if self.error is None else message(self.error),
         }
@@ -273,8 +274,6 @@ def process(
         summary, seconds = found.summary, found.summary["seconds"]
     summary |= plan.record()
     summary["seconds"] = seconds | {k: seconds.get(k, 0.0) + starting for k in ("total", "import")}
-    if stopped:
-        summary["stopped"] = True
 
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -314,7 +313,7 @@ def complete(folder: Path, path: Path, plan: Plan) -> dict[str, Any] | None:
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         wanted = plan.record()
-        if summary.get("stopped") or any(summary.get(name) != value for name, value in wanted.items()):
+        if summary.get("stopped") == CANCELLED or any(summary.get(name) != value for name, value in wanted.items()):
             return None
         if plan.overlay and not (folder / "overlay.png").exists():
             return None

@@ -541,3 +541,35 @@ def test_image_choice_follows_the_active_image_and_skips_our_own(window, open_wi
     assert widget.image.choices == (first, second)
     window.layers.remove(first)
     assert widget.image.value is second
+
+
+def test_the_fit_itself(viewer, open_widget, qtbot):
+    """From the image to a corrected result, nothing stood in for."""
+    from napari_droplets.simulate import simulate
+
+    image, truth = simulate((64, 80), 12, radius=5, seed=3)
+    viewer.add_image(image, rgb=True, name="slide")
+    widget = open_widget(viewer)
+    widget.form.set(steps=100, types=2)
+    widget.run()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=300_000)
+    assert widget.message.startswith("Done"), widget.message
+    points, reconstruction = viewer.layers["slide droplets"], viewer.layers["slide reconstruction"]
+    assert {"x", "y", "radius", "x_sd", "composition_1"} <= set(points.features)
+    assert 0.5 * len(truth) <= len(points.data) <= 2 * len(truth)
+    assert np.sqrt(np.mean((reconstruction.data - image) ** 2)) < image.std()
+
+    deleted = points.data[0].copy()
+    points.remove([0])
+    points.add([40.0, 50.0])
+    points.data[1] += (0.5, -0.5)
+    expected, count = points.data[[1, -1]].copy(), len(points.data)
+    widget.refit()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=300_000)
+    assert widget.message.startswith("Done"), widget.message
+    assert viewer.layers[-1] is points
+    pinned = points.features["pinned"].to_numpy(bool)
+    assert pinned.sum() == 2
+    np.testing.assert_allclose(points.data[pinned], expected, atol=1e-4)
+    assert len(points.data) == count
+    assert np.linalg.norm(points.data - deleted, axis=1).min() > 1

@@ -16,7 +16,7 @@ ADVANCED = ("composition", "background", "renderer", "noise", "scale", "pixel_si
 
 # 0 stands for None and shows as these words
 WORDS_FOR_NONE = {
-    "diameter": "estimate",
+    "diameter": "auto",
     "max_seconds": "no limit",
     "noise": "learned",
     "pixel_size_um": "from layer",
@@ -26,7 +26,7 @@ WORDS_FOR_NONE = {
 LABELS = {
     "diameter": "Diameter",
     "types": "Components",
-    "steps": "Most steps",
+    "steps": "Max. steps",
     "max_seconds": "Time limit",
     "composition": "Composition",
     "background": "Background",
@@ -40,7 +40,7 @@ LABELS = {
 TIPS = {
     "diameter": "Typical diameter of the droplets in pixels of the image; 0: estimated from the image",
     "types": "Number of numbers that describe what a droplet is made of",
-    "steps": "The fit stops sooner when it has settled",
+    "steps": "Most optimization steps; the fit stops sooner when it has settled",
     "max_seconds": "The result is what was reached by then; 0: no limit",
     "composition": "free: each component on its own, 0 to 1; simplex: fractions that sum to one",
     "background": "smooth: follows uneven illumination; uniform: one color",

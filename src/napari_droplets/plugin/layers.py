@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 TAG = "napari_droplets"  # key in layer.metadata of the layers we made
 FACE_OPACITY = 0.15  # the droplet stays visible below its disc
-POINT_STYLE = {"border_width": 0.12, "border_width_is_relative": True, "symbol": "disc"}
+RING_SATURATION = 0.8
+POINT_STYLE = {"border_width": 0.1, "border_width_is_relative": True, "symbol": "disc"}
 DEFAULT_DIAMETER = 10.0  # pixels; of points added by hand where no droplet was found
 
 
@@ -95,7 +96,9 @@ def image_layers(viewer: ViewerModel) -> list[Layer]:
 
 def is_image(layer: Any) -> bool:
     """Whether a layer is an image that is not our own reconstruction."""
-    return layer is not None and layer._type_string == "image" and TAG not in layer.metadata
+    from napari.layers import Image as ImageLayer
+
+    return isinstance(layer, ImageLayer) and TAG not in layer.metadata
 
 
 def default_image(viewer: ViewerModel) -> Layer:
@@ -323,8 +326,14 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
     }
     if n:
         attributes["face_color"] = np.column_stack([colors, np.full(n, FACE_OPACITY)])
-        attributes["border_color"] = np.column_stack([colors, np.ones(n)])
+        attributes["border_color"] = np.column_stack([_ring(colors), np.ones(n)])
     return data, attributes, "points"
+
+
+def _ring(colors: np.ndarray) -> np.ndarray:
+    """The hues of colors, bright enough to be seen on the dark droplets that they circle."""
+    hues = (colors + 0.05) / (colors + 0.05).max(axis=1, keepdims=True)  # next to black, grey
+    return 1 - RING_SATURATION * (1 - hues)
 
 
 def _picture(reconstruction: np.ndarray, place: Place, image: Image | None) -> LayerData:

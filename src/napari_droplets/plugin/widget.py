@@ -87,7 +87,7 @@ class DropletsWidget(QWidget):
     @property
     def message(self) -> str:
         """What the status line says."""
-        return self._status.text()
+        return self._status.text().replace("\N{NO-BREAK SPACE}", " ")
 
     def run(self) -> None:
         """Fit the droplets of the image: positions, sizes, compositions and how sure they are."""
@@ -218,7 +218,7 @@ class DropletsWidget(QWidget):
         if self._job is not None:
             self.destroyed.disconnect(self._job.abandon)
         self._job = None
-        self._show_idle()
+        self._show_idle(done=outcome.error is None)
         if outcome.error is not None:
             if output is not None:
                 output.restore()
@@ -240,11 +240,12 @@ class DropletsWidget(QWidget):
         if not len(droplets):
             self._say(f"{output.place.name}: no droplets found; set the diameter, or check the image", warn=True)
             return
-        text = f"{'Stopped' if cancelled else 'Done'}: {len(droplets):,} droplets"
+        parts = [f"{'Stopped' if cancelled else 'Done'}: {len(droplets):,} droplets"]
         if isinstance(result, Fit) and len(result.losses):
-            text += f" · loss {result.losses[-1][1]:,.0f}"
-            if "seconds" in result.summary:
-                text += f" · {result.summary['seconds']['total']:.0f} s"
+            parts.append(f"loss {result.losses[-1][1]:,.0f}")
+        if isinstance(result, Fit) and "seconds" in result.summary:
+            parts.append(f"{result.summary['seconds']['total']:.0f} s")
+        text = _line(parts)
         if output.kept:
             text += f"\n{output.kept!r} was edited and is kept; the result is in {output.points.name!r}"
         self._say(text)
@@ -312,9 +313,9 @@ class DropletsWidget(QWidget):
         self._enable(idle=False)
         self._say("Starting …")
 
-    def _show_idle(self) -> None:
+    def _show_idle(self, *, done: bool = False) -> None:
         self._bar.setMaximum(1)
-        self._bar.setValue(1 if self.result is not None else 0)
+        self._bar.setValue(1 if done else 0)
         self._enable(idle=True)
 
     def _enable(self, *, idle: bool) -> None:
@@ -375,7 +376,12 @@ def _progress_text(progress: fitting.Progress) -> str:
         parts.append(f"{progress.n_droplets:,} droplets")
     if np.isfinite(progress.seconds_left) and progress.stage == "fit":
         parts.append(f"{progress.seconds_left:.0f} s left")
-    return " · ".join(parts)
+    return _line(parts)
+
+
+def _line(parts: list[str]) -> str:
+    """Facts in a row that wraps between them, not within."""
+    return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
 
 
 def _button(text: str, action: Callable[[], None], tip: str) -> QPushButton:

@@ -103,7 +103,7 @@ def prepare(work: Image, start: Droplets, optics: Optics | None, settings: Setti
     located = posterior.mean_latents(jax.device_get(state.parameters), anchor, form)
     assigned = posterior.assign(located, prior.present, tiles, form, total)
     problem = svi.Problem(*filled, assigned, np.int32(len(tiles.corner)), prior, anchor)
-    return Setup(form, jax.device_put(problem), prior, anchor, tiles, state, svi.unit_rates(padded), n)
+    return Setup(form, jax.device_put(problem), prior, anchor, tiles, state, svi.unit_rates(padded, form), n)
 
 
 def _prior(start: Droplets, padded: int, work: Image, length: float, noise: float) -> Prior:

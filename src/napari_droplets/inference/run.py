@@ -24,7 +24,7 @@ def run(image: Image, start: Droplets, optics: Optics | None, settings: Settings
     """Fit the model to an image from starting droplets, both in pixels of the image given."""
     setup = prepare(image.rescaled(settings.scale), start.scaled(settings.scale), optics, settings)
     clock.lap("fit")
-    frame = Frame(setup, image, settings.scale)
+    frame = Frame(setup, image, settings.scale, prune=True)
     outcome = yield from iterate_chunks(setup, settings, clock, image.name, frame.snapshot)
     loss = outcome.losses[-1][1] if outcome.losses else float("nan")
     step = int(outcome.losses[-1][0]) if outcome.losses else 0
@@ -35,8 +35,8 @@ def run(image: Image, start: Droplets, optics: Optics | None, settings: Settings
 class Frame:
     """A fit seen in pixels of the image given: the anchors, prior and tiles for rendering there."""
 
-    def __init__(self, setup: Setup, image: Image, scale: float) -> None:
-        self.form, self.n, self.image = setup.form, setup.n, image
+    def __init__(self, setup: Setup, image: Image, scale: float, *, prune: bool) -> None:
+        self.form, self.n, self.image, self.prune = setup.form, setup.n, image, prune
         h, w, _ = image.shape
         anchor = setup.anchor.copy()
         anchor[:, :2] = (anchor[:, :2] + 0.5) / scale - 0.5
@@ -44,21 +44,31 @@ class Frame:
         self.anchor = anchor
         size, length = np.array([w, h], np.float32), np.float32(setup.prior.length / scale)
         self.prior: Prior = setup.prior._replace(size=size, length=length)
-        self.tiles: Tiles = setup.tiles if scale == 1 else cut(image.pixels)
+        self.tiles: Tiles = cut(image.pixels)
 
     def guide(self, parameters: svi.Variational) -> dict[str, np.ndarray]:
-        """The posterior's parameters as `Fit.guide` holds them."""
+        """The posterior's parameters as `Fit.guide` holds them, without droplets that explain nothing."""
         mean, log_sd = parameters
         shared, shared_log_sd = svi.unpack(mean.shared, self.form), svi.unpack(log_sd.shared, self.form)
+        anchor, loc, spread = self.anchor[: self.n], mean.droplets[: self.n], log_sd.droplets[: self.n]
+        keep = self._explaining(anchor, loc, spread) if self.prune else np.ones(self.n, bool)
         return {
-            "anchor": self.anchor[: self.n],
-            "droplets": mean.droplets[: self.n],
-            "droplets_log_sd": log_sd.droplets[: self.n],
+            "anchor": anchor[keep],
+            "droplets": loc[keep],
+            "droplets_log_sd": spread[keep],
             "background": shared.background,
             "background_log_sd": shared_log_sd.background,
             "log_noise": shared.log_noise,
             "log_noise_log_sd": shared_log_sd.log_noise,
         }
+
+    def _explaining(self, anchor: np.ndarray, loc: np.ndarray, log_sd: np.ndarray) -> np.ndarray:
+        """Droplets that pixels hold in place: known to better than their radius, and with a pixel in their disc."""
+        center = anchor[:, :2] + anchor[:, 2:] * loc[:, :2]
+        radius = anchor[:, 2] * np.exp(loc[:, 2])
+        nearest = np.clip(center, 0, self.prior.size - 1)
+        held = anchor[:, 2] * np.exp(log_sd[:, :2].max(1)) < radius
+        return held & (np.hypot(*(center - nearest).T) < radius)
 
     def droplets(self, parameters: svi.Variational) -> Droplets:
         """Posterior means and standard deviations."""

@@ -18,6 +18,7 @@ from .posterior import stick_breaking, stick_breaking_logits
 from .propose import background_surface
 
 PALETTE = 1024  # compositions tried when the optics are known
+INITIAL_NOISE = 0.05  # as in the published form; a larger start than the truth is the safe side
 DISC = 0.6  # radii around the center whose mean color is taken
 
 
@@ -31,15 +32,14 @@ class Start(NamedTuple):
 
 def starting_point(image: Image, droplets: Droplets, optics: Optics | None, form: Form, length: float) -> Start:
     """Start from what the droplets bring, else from optics learned before, else from the principal colors."""
-    background = _background(image, form)
-    if droplets.types == form.types and droplets.composition is not None:
-        known = np.nan_to_num(droplets.composition, nan=1 / form.types)
-        composition = _unconstrained(known, form)
-    elif optics is not None:
+    if optics is not None:
         composition = _nearest_look(image, droplets, optics, form, length)
     else:
         composition = _principal_colors(_colors(image, droplets), form)
-    return Start(composition, background, optics.noise_sd if optics else 0.05)
+    if droplets.composition is not None and droplets.types == form.types:
+        known = np.isfinite(droplets.composition).all(1)
+        composition[known] = _unconstrained(droplets.composition[known], form)
+    return Start(composition, _background(image, form), optics.noise_sd if optics else INITIAL_NOISE)
 
 
 def _unconstrained(composition: np.ndarray, form: Form) -> np.ndarray:

@@ -187,9 +187,9 @@ def chunk(
     return jax.lax.scan(step, state, jnp.arange(STEPS_PER_CHUNK))
 
 
-def unit_rates(n: int) -> Guide:
+def unit_rates(n: int, form: Form) -> Guide:
     """Rates of one for every parameter."""
-    return Guide(np.ones((n, 1), np.float32), np.ones(1, np.float32))
+    return Guide(np.ones((n, 3 + composition_size(form)), np.float32), np.ones(1, np.float32))
 
 
 def bucket(n: int, smallest: int) -> int:

@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fit(args: argparse.Namespace) -> int:
     from .series.batch import find_images
 
-    paths, missing = [], []
+    paths: list[Path] = []
+    missing: list[InputError] = []
     for given in args.images:
         if Path(given).is_dir():
             missing.append(InputError(f"{given}: a folder, not an image; use `napari-droplets batch {given}`"))
@@ -56,8 +57,8 @@ def _fit(args: argparse.Namespace) -> int:
     if not paths:
         raise InputError("; ".join(map(str, missing)))
     plan = _plan(args)
-    for error in missing:
-        _say(f"error: {error}")
+    for problem in missing:
+        _say(f"error: {problem}")
     return max(_run(args, paths, plan), FAILED if missing else DONE)
 
 

@@ -16,6 +16,7 @@ from .images import Image
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 SIZE = (16, 9)  # inches: a slide
 DPI = 125  # 2000 x 1125 pixels
@@ -41,14 +42,15 @@ def overlay(found: Fit | tuple[Image, Droplets]) -> Figure:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     fit = found if isinstance(found, Fit) else None
     image, droplets = (found.image, found.droplets) if isinstance(found, Fit) else found
     if image is None:
         raise InputError("overlay: the image of this fit is not at hand; use read(folder, image=...)")
-    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
+    figure = Figure(figsize=SIZE, dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
     figure.suptitle(_title(image, droplets, fit), fontsize=17, color=INK, x=0.012, ha="left")
     axes = figure.subplot_mosaic(
         [["all", "all", "close", "again"], ["all", "all", "whole", "residual"], ["sizes", "sizes", "loss", "loss"]]
@@ -108,6 +110,7 @@ def _circles(ax: Axes, image: Image, droplets: Droplets, colors: np.ndarray) -> 
         return
     left, right = ax.get_xlim()
     place = ax.get_subplotspec()
+    assert place is not None  # all panels are of one mosaic
     points = 72 * SIZE[0] * len(place.colspan) / place.get_gridspec().ncols  # across the panel
     width = float(np.clip(np.median(droplets.radius) * points / (right - left) / 6, 0.45, 1.8))
     rim = 0.0 if np.median(_thinned(image.pixels)) > 0.35 else 1.0
@@ -128,7 +131,9 @@ def _circles(ax: Axes, image: Image, droplets: Droplets, colors: np.ndarray) -> 
         )
 
 
-def _show(ax: Axes, pixels: np.ndarray, title: str, box: tuple[int, int, int, int] | None = None, **options: Any):
+def _show(
+    ax: Axes, pixels: np.ndarray, title: str, box: tuple[int, int, int, int] | None = None, **options: Any
+) -> AxesImage:
     """Show (H, W, C) pixels, or the part in box (x0, y0, x1, y1), in coordinates of the whole image."""
     x0, y0, x1, y1 = box or (0, 0, pixels.shape[1], pixels.shape[0])
     part = pixels[y0:y1, x0:x1]
@@ -153,7 +158,7 @@ def _show(ax: Axes, pixels: np.ndarray, title: str, box: tuple[int, int, int, in
 def _block_means(pixels: np.ndarray, step: int) -> np.ndarray:
     """Means of step x step blocks; an incomplete last row or column of blocks is dropped."""
     height, width = (side // step * step for side in pixels.shape[:2])
-    return sum(pixels[i:height:step, j:width:step] for i in range(step) for j in range(step)) / step**2
+    return np.asarray(sum(pixels[i:height:step, j:width:step] for i in range(step) for j in range(step))) / step**2
 
 
 def _close_up(image: Image, droplets: Droplets) -> tuple[int, int, int, int]:
@@ -171,8 +176,8 @@ def _close_up(image: Image, droplets: Droplets) -> tuple[int, int, int, int]:
         for row, y in enumerate(ys):
             inside = np.sort(droplets.x[(droplets.y >= y) & (droplets.y < y + side_y)])
             counts[row] = np.searchsorted(inside, xs + side_x) - np.searchsorted(inside, xs)
-        row, column = np.unravel_index(np.argmax(counts), counts.shape)
-        x0, y0 = int(xs[column]), int(ys[row])
+        best_row, best_column = np.unravel_index(np.argmax(counts), counts.shape)
+        x0, y0 = int(xs[best_column]), int(ys[best_row])
     return x0, y0, x0 + side_x, y0 + side_y
 
 
@@ -220,7 +225,7 @@ def _scale_bar(ax: Axes, width: int, pixel_size_um: float | None) -> None:
     length = power * max(m for m in (1, 2, 5) if m * power <= wanted)
     span = length / (width * pixel_size_um)
     x, y = 0.97 - span, 0.045
-    box = {"transform": ax.transAxes, "linewidth": 0}
+    box: dict[str, Any] = {"transform": ax.transAxes, "linewidth": 0}
     ax.add_patch(Rectangle((x - 0.015, y - 0.025), span + 0.03, 0.105, facecolor=(0, 0, 0, 0.6), **box))
     ax.add_patch(Rectangle((x, y), span, 0.012, facecolor="white", **box))
     ax.text(
@@ -235,7 +240,7 @@ def _residual(ax: Axes, fit: Fit) -> None:
     drawn = _show(ax, residual, "residual", cmap="RdBu_r", vmin=-limit, vmax=limit)
     beside = ax.inset_axes((1.02, 0, 0.04, 1))
     bar = ax.figure.colorbar(drawn, cax=beside, ticks=[-limit, 0, limit], extend="both")
-    bar.set_label("image − reconstruction" + (", channel mean" if fit.image.pixels.shape[-1] > 1 else ""), fontsize=9)
+    bar.set_label("image − reconstruction" + (", channel mean" if fit.reconstruction.shape[-1] > 1 else ""), fontsize=9)
     bar.ax.tick_params(labelsize=9)
     bar.outline.set_visible(False)
 
@@ -277,7 +282,7 @@ def _sizes(ax: Axes, droplets: Droplets) -> None:
     diameter = 2 * droplets.radius * factor
     top = float(diameter.max()) * 1.02
     bins = int(np.clip(np.sqrt(len(diameter)), 8, 60))
-    ax.hist(diameter, bins=np.linspace(0, top, bins + 1), color="#61a5c2", edgecolor="white", linewidth=0.5)
+    ax.hist(diameter, bins=np.linspace(0, top, bins + 1).tolist(), color="#61a5c2", edgecolor="white", linewidth=0.5)
     median = float(np.median(diameter))
     ax.axvline(median, color=INK, linewidth=1.2, linestyle="--")
     ax.text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -55,7 +56,7 @@ class ProgressLines:
                 total=None,
                 file=self.stream,
                 leave=False,
-                dynamic_ncols=True,
+                ncols=shutil.get_terminal_size().columns - 1,  # tqdm's own way shows nothing where the size is unknown
                 unit="step",
                 bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
             )

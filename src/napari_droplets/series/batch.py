@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,7 +194,7 @@ def run(
     combine: bool = False,
     watch: Watch | None = None,
     since: float | None = None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Work through image files and yield what became of each; one that fails does not stop the others.
 
     Parameters
@@ -263,11 +263,13 @@ def process(
         return reply
 
     found: Any
+    summary: dict[str, Any]
     if plan.detect_only:
         image = as_image(path, channels=settings["channels"], pixel_size_um=settings["pixel_size_um"])
         droplets = detect(path, **settings)
-        found, summary = (image, droplets), {"n_droplets": len(droplets)}
-        summary["image"] = {"path": image.path, "shape": list(image.shape), "sha256": image.sha256}
+        found = image, droplets
+        identity = {"path": image.path, "shape": list(image.shape), "sha256": image.sha256}
+        summary = {"n_droplets": len(droplets), "image": identity}
         seconds = {"total": time.perf_counter() - start}
     else:
         found = fit(path, optics=plan.optics, callback=callback, **settings)

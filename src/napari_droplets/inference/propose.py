@@ -62,7 +62,7 @@ def estimate_diameter(image: Image) -> float:
     InputError
         No blob stands out of the noise.
     """
-    found = []
+    found: list[np.ndarray] = []
     factor = 1.0
     while True:
         view = image.pixels if factor == 1 else _shrunk(image.pixels, factor)

@@ -9,7 +9,7 @@ Adam updates (about a tenth of it at 4,000 droplets) on the number of droplets.
 from __future__ import annotations
 
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -131,10 +131,11 @@ def guide(parameters: Variational, anchor: Array, form: Form, present: Array) ->
 
 
 @cache
-def network_template(form: Form) -> dict[str, dict[str, np.ndarray]]:
+def network_template(form: Form) -> dict[str, dict[str, Any]]:
     """Zeros in the shapes of the network's weights; spares NumPyro from initialising the network in every trace."""
     shapes = weight_shapes(form.channels, form.types)
-    return unflatten({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    zeros: dict[str, Any] = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    return unflatten(zeros)
 
 
 def negative_elbo(key: Array, parameters: Variational, batch: Batch, problem: Problem, form: Form) -> Array:

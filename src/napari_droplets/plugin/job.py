@@ -95,7 +95,8 @@ class Job:
 
     def abandon(self) -> None:
         """Stop after the current chunk of steps; nobody waits for the result (the window is closed)."""
-        self._on_update = self._on_end = lambda _: None
+        self._on_update = lambda _: None
+        self._on_end = lambda _: None
         self._cancelled.set()
         if self._worker is not None:
             self._worker.quit()

@@ -182,7 +182,7 @@ def to_layers(result: Fit | Droplets, *, place: Place | None = None) -> list[Lay
     return [picture, _points(result.droplets, place, fit=result)]
 
 
-def tag_of(layer: Any, kind: str) -> dict[str, Any] | None:
+def tag_of(layer: Any, kind: str) -> Any:
     """Our notes on a layer that we made, None on any other; kind is 'droplets' or 'reconstruction'."""
     tag = layer.metadata.get(TAG) if layer is not None else None
     return tag if isinstance(tag, dict) and tag.get("kind") == kind else None
@@ -312,7 +312,8 @@ POINT_STATE = ("features", "size", "face_color", "border_color")
 def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerData:
     n = len(droplets)
     data = np.column_stack([*(np.full(n, i) for i in place.plane), droplets.y, droplets.x])
-    colors = composition_colors(droplets.composition if droplets.types else np.empty((n, 0)))
+    composition = droplets.composition
+    colors = composition_colors(np.empty((n, 0)) if composition is None else composition)
     table = droplets.to_dataframe()
     name = f"{place.name} droplets"
     attributes = {

@@ -47,10 +47,10 @@ def read_table(path: str) -> list[LayerData]:
     """A droplets table as points; a table of several frames as points along a leading axis."""
     import numpy as np
 
-    from ..files import read
+    from ..files import read_table as read_droplets
     from .layers import Place, to_layers
 
-    droplets = read(path)
+    droplets = read_droplets(path)
     [(data, attributes, kind)] = to_layers(droplets, place=Place(Path(path).stem.removesuffix(" droplets")))
     frame = np.asarray(droplets.labels.get("frame", []))
     if frame.any():

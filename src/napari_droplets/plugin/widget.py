@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
@@ -35,6 +34,8 @@ from .job import Job, Outcome, Update
 
 if TYPE_CHECKING:
     import napari.viewer
+
+Steps = Generator[fitting.Progress, bool | None, Any]
 
 STAGES = {
     "estimate": "Estimating the diameter",
@@ -128,7 +129,7 @@ class DropletsWidget(QWidget):
         except InputError as error:
             self._say(str(error), warn=True)
 
-    def _start_on_image(self, steps: Callable[[Image, dict[str, Any]], Generator]) -> None:
+    def _start_on_image(self, steps: Callable[[Image, dict[str, Any]], Steps]) -> None:
         def action() -> None:
             layer = self._layer()
             place = layers.place_of(layer, self.viewer.dims.point)
@@ -164,7 +165,7 @@ class DropletsWidget(QWidget):
         data = layers.plane_of(layer, place)
         self._start(lambda: _estimating(data, place.name), None)
 
-    def _start(self, steps: Callable[[], Generator], output: layers.Output | None) -> None:
+    def _start(self, steps: Callable[[], Steps], output: layers.Output | None) -> None:
         job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
         self._job = job
         self.destroyed.connect(job.abandon)
@@ -331,26 +332,26 @@ class DropletsWidget(QWidget):
             (notifications.show_error if error else notifications.show_warning)(text)
 
 
-def _on_image(steps: Callable[[Image, dict[str, Any]], Generator], data: Any, name: str, settings: dict) -> Generator:
+def _on_image(steps: Callable[[Image, dict[str, Any]], Steps], data: Any, name: str, settings: dict) -> Steps:
     """Read the image in the thread (it may be lazy or large), then go on with it."""
     return (yield from steps(as_image(data, name=name), settings))
 
 
-def _iterate_from(table: Any, image: Image, settings: dict[str, Any]) -> Generator:
+def _iterate_from(table: Any, image: Image, settings: dict[str, Any]) -> Steps:
     return (yield from fitting.iterate(image, table, **settings))
 
 
-def _detect(image: Image, settings: dict[str, Any]) -> Generator:
+def _detect(image: Image, settings: dict[str, Any]) -> Steps:
     yield _waiting("detect")
     return fitting.detect(image, **settings)
 
 
-def _estimating(data: Any, name: str) -> Generator:
+def _estimating(data: Any, name: str) -> Steps:
     yield _waiting("estimate")
     return propose.estimate_diameter(as_image(data, name=name))
 
 
-def _refitting(fit: Fit, table: Any, data: Any, name: str, settings: dict[str, Any]) -> Generator:
+def _refitting(fit: Fit, table: Any, data: Any, name: str, settings: dict[str, Any]) -> Steps:
     if fit.image is None:
         image = as_image(data, name=name, channels=fit.summary.get("settings", {}).get("channels"))
         if image.shape != fit.reconstruction.shape:
@@ -363,7 +364,7 @@ def _refitting(fit: Fit, table: Any, data: Any, name: str, settings: dict[str, A
 
 
 def _waiting(stage: str) -> fitting.Progress:
-    return fitting.Progress(stage, 0, 0, math.nan, math.nan, 0, lambda: (None, None))  # type: ignore[arg-type]
+    return fitting.waiting(stage, fitting.Settings())._replace(steps=0)
 
 
 def _progress_text(progress: fitting.Progress) -> str:

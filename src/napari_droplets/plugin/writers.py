@@ -33,7 +33,7 @@ def write_droplets(path: str, data: Any, attributes: dict[str, Any]) -> list[str
         table = own.join(features[[c for c in features if c not in tag["table"]]])
     else:
         table = features.assign(x=data[:, -1], y=data[:, -2], radius=size / 2)
-        table = table.drop(columns=[c for c in table if c.endswith("_um")])
+        table = table.drop(columns=[c for c in table if str(c).endswith("_um")])
     if data.shape[1] == 3:
         table["frame"] = np.round(data[:, 0]).astype(int)
     return [str(save_table(Droplets.from_dataframe(table, name=str(path)), path))]

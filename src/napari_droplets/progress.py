@@ -56,9 +56,11 @@ class ProgressLines:
                 total=None,
                 file=self.stream,
                 leave=False,
-                ncols=shutil.get_terminal_size().columns - 1,  # tqdm's own way shows nothing where the size is unknown
+                # tqdm's own way shows nothing on a terminal that does not tell its size
+                ncols=shutil.get_terminal_size().columns - 1,
+                nrows=shutil.get_terminal_size().lines,
                 unit="step",
-                bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
+                bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
             )
         else:
             print(f"{self.name}: reading", file=self.stream, flush=True)

@@ -1,7 +1,5 @@
 """The dock widget in real windows, on a quick stand-in for the fit; the fit itself at the end."""
 
-import shutil
-import sys
 import threading
 import time
 
@@ -16,11 +14,6 @@ from napari_droplets.inference import fit as fitting
 
 pytest.importorskip("napari")
 pytest.importorskip("pytestqt")
-if sys.platform == "linux" and not shutil.which("Xvfb"):
-    pytest.skip(
-        "needs a screen: apt-get install xvfb libxcb-icccm4 libxcb-keysyms1",
-        allow_module_level=True,
-    )
 
 TIMEOUT = 10_000  # milliseconds; most that anything quick may take
 
@@ -86,7 +79,7 @@ def notices(monkeypatch):
 
 
 def test_run_adds_points_and_reconstruction(window, open_widget, qtbot, fake):
-    layer = window.add_image(picture(), name="slide", scale=(2, 2), translate=(5, 7))
+    layer = window.add_image(picture(), name="slide", scale=(2, 2), translate=(5, 7), units=("um", "um"))
     widget = open_widget(window)
     assert widget.image.value is layer
     widget.run()
@@ -107,6 +100,7 @@ def test_run_adds_points_and_reconstruction(window, open_widget, qtbot, fake):
     assert widget.image.value is layer
     assert f"{FOUND} droplets" in widget.message
     assert points.metadata["napari_droplets"]["fit"] is widget.result
+    assert fake.calls[0][3]["pixel_size_um"] == 2
 
 
 def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_widget, qtbot, fake):
@@ -188,6 +182,7 @@ def test_running_again_spares_points_that_the_user_edited_or_renamed(viewer, ope
     assert features.equals(points.features)
     assert len(viewer.layers) == 4
     assert len(viewer.layers[-1].data) == 5
+    assert ("is kept" in widget.message) == (change != "rename")
 
 
 def test_edits_while_it_runs_are_spared(viewer, open_widget, qtbot, fake):
@@ -231,10 +226,12 @@ def test_no_picture_is_computed_before_the_last_one_is_drawn():
     pictures = []
     progress = fitting.Progress("fit", 1, 2, 0.0, 0.0, 1, lambda: pictures.append(1))
     job._picture(progress)
-    job._next_picture = 0.0
     job._picture(progress)
     assert len(pictures) == 1
     job.drawn()
+    job._picture(progress)
+    assert len(pictures) == 1  # too soon
+    job._next_picture = 0.0
     job._picture(progress)
     assert len(pictures) == 2
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..inference.fit import Progress
 
 PICTURE_SECONDS = 0.5  # least time between two pictures
-PICTURE_SHARE = 0.2  # of the time that pictures may cost
+PICTURE_SHARE = 0.2  # most of the time that computing and drawing them may take
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Job:
         self._cancelled = threading.Event()
         self._drawn = threading.Event()
         self._drawn.set()
-        self._next_picture = 0.0
+        self._next_picture = self._picture_begun = 0.0
         self._worker: Any = None
 
     @property
@@ -90,7 +90,9 @@ class Job:
         self._cancelled.set()
 
     def drawn(self) -> None:
-        """The last picture is on the screen."""
+        """The last picture is on the screen; the next one may be computed when this one has paid off."""
+        now = time.monotonic()
+        self._next_picture = now + max(PICTURE_SECONDS, (now - self._picture_begun) * (1 / PICTURE_SHARE - 1))
         self._drawn.set()
 
     def abandon(self) -> None:
@@ -131,12 +133,10 @@ class Job:
             return Outcome(error=f"something went wrong: {type(error).__name__}: {reason}", expected=False)
 
     def _picture(self, progress: Progress) -> tuple[Droplets, np.ndarray] | None:
-        begin = time.monotonic()
-        wanted = begin >= self._next_picture and self._drawn.is_set() and not self.cancelled
+        now = time.monotonic()
+        wanted = self._drawn.is_set() and now >= self._next_picture and not self.cancelled
         if not (wanted and progress.step):  # before the first step there is no picture
             return None
-        picture = progress.snapshot()
         self._drawn.clear()
-        end = time.monotonic()
-        self._next_picture = end + max(PICTURE_SECONDS, (end - begin) * (1 / PICTURE_SHARE - 1))
-        return picture
+        self._picture_begun = now
+        return progress.snapshot()

@@ -283,10 +283,10 @@ class Output:
             layer.data = new[0]
 
     def _find(self, kind: str) -> Any:
-        """Our layer from the last time, if it may be written to."""
+        """Our layer from the last time, unless the user gave it a name."""
         for layer in reversed(self.viewer.layers):
             tag = tag_of(layer, kind)
-            if tag is None or tag["name"] != layer.name or (kind == "droplets" and is_edited(layer)):
+            if tag is None or tag["name"] != layer.name:
                 continue
             if (tag["place"].layer_id, tag["place"].plane) == (self.place.layer_id, self.place.plane):
                 return layer
@@ -296,13 +296,11 @@ class Output:
         """Add a layer; what the user has selected stays selected."""
         from napari.layers import Layer as NapariLayer
 
-        selection = self.viewer.layers.selection
-        active, selected = selection.active, set(selection)
+        selected = set(self.viewer.layers.selection)
         layer = self.viewer.add_layer(NapariLayer.create(*new))
         layer.metadata[TAG]["name"] = layer.name  # napari makes names unique
         if selected:
             self.viewer.layers.selection = selected
-            selection.active = active if len(selected) == 1 else selection.active
         return layer
 
 

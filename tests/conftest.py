@@ -1,0 +1,52 @@
+"""Tests that open windows are skipped, with the reason, where the machine cannot open any."""
+
+import ctypes
+import importlib.util
+import os
+import shutil
+import sys
+
+import pytest
+
+WINDOWS_ON_DEBIAN = "apt-get install -y --no-install-recommends xvfb libxcb-icccm4 libxcb-keysyms1"
+XCB_LIBRARIES = ("libxcb-icccm.so.4", "libxcb-keysyms.so.1")  # Qt ends the process, untested, where these are missing
+WINDOW_FIXTURES = {"qapp", "qtbot", "make_napari_viewer"}
+
+
+def _qt_trouble():
+    """Why Qt cannot be used, None where it can."""
+    if not all(importlib.util.find_spec(name) for name in ("napari", "PyQt6")):
+        return "needs napari and Qt: pip install 'napari-droplets[all]'"
+    try:
+        import PyQt6.QtGui
+        import PyQt6.QtTest  # noqa: F401
+    except ImportError as error:
+        return f"{error}; on Debian: {WINDOWS_ON_DEBIAN}"
+    return None
+
+
+def _screen_trouble():
+    """Why no window can be opened although there is Qt, None where one can."""
+    if sys.platform != "linux":
+        return None
+    try:
+        for name in XCB_LIBRARIES:
+            ctypes.CDLL(name)
+    except OSError as error:
+        return f"{error}; on Debian: {WINDOWS_ON_DEBIAN}"
+    if not shutil.which("Xvfb") and "DISPLAY" not in os.environ:
+        return f"needs a screen; on Debian: {WINDOWS_ON_DEBIAN}"
+    return None
+
+
+def pytest_addoption(pluginmanager):
+    """Without Qt pytest-qt would refuse to run any test at all."""
+    if _qt_trouble() and pluginmanager.has_plugin("pytest-qt"):
+        pluginmanager.unregister(name="pytest-qt")
+
+
+def pytest_collection_modifyitems(items):
+    trouble = _qt_trouble() or _screen_trouble()
+    for item in items if trouble else ():
+        if WINDOW_FIXTURES & set(item.fixturenames):
+            item.add_marker(pytest.mark.skip(reason=trouble))

@@ -223,6 +223,21 @@ def test_corrections(more):
     Droplets.from_dataframe(result.table)
 
 
+@pytest.mark.parametrize("once", [True, False])
+def test_a_point_added_by_hand_claims_nothing(once):
+    labels = {"class": np.array([0, 1, 1, 2]), "name": np.array(list("abcd")), "pinned": np.array([False] * 4)}
+    found = droplets(labels=labels)
+    viewer = ViewerModel()
+    layer = viewer.add_image(RNG.uniform(size=(40, 50)))
+    for shown in [found] if once else [droplets(), found]:
+        _, points, _ = show(viewer, layer, shown)
+    points.remove([3])  # whose features napari would give to the next
+    points.add([[1.0, 2.0]])
+    assert points.features.iloc[-1][["x", "x_sd", "composition_0"]].isna().all()
+    result = corrected(found.to_dataframe(), points.features, points.data, points.size)
+    assert (result.added, result.changed, result.deleted) == (1, 0, 1)
+
+
 def test_a_pasted_copy_of_a_point_is_new():
     found = droplets()
     [data] = to_layers(found)

@@ -524,6 +524,46 @@ def test_busy_is_said(viewer, open_widget, qtbot, fake):
     assert len(fake.calls) == 1
 
 
+def test_refit_of_points_of_several_frames(viewer, open_widget, qtbot, fake, notices, tmp_path):
+    from napari.layers import Layer
+
+    from napari_droplets.plugin.readers import read_table
+
+    path = tmp_path / "droplets.csv"
+    path.write_text("x,y,radius,frame\n1,2,3,0\n4,5,3,1\n")
+    viewer.add_image(picture())
+    viewer.add_layer(Layer.create(*read_table(str(path))[0]))
+    widget = open_widget(viewer)
+    widget.refit()
+    assert "several frames" in widget.message
+
+
+def test_stack_gives_results_on_the_plane_shown(viewer, open_widget, qtbot, fake):
+    data = picture((5, 40, 50))
+    viewer.add_image(data, name="movie")
+    widget = open_widget(viewer)
+    viewer.dims.set_current_step(0, 3)
+    widget.run()
+    viewer.dims.set_current_step(0, 1)
+    finish(widget, qtbot)
+    np.testing.assert_allclose(fake.calls[0][1].pixels[..., 0], data[3])
+    assert set(viewer.layers["movie droplets"].data[:, 0]) == {3}
+
+
+def test_closed_widget_does_not_listen(window, open_widget, qtbot, fake):
+    widget = open_widget(window)
+    with qtbot.waitSignal(widget.destroyed, timeout=TIMEOUT):
+        window.window.remove_dock_widget("all")
+        widget.deleteLater()
+    window.add_image(picture())
+
+
+def test_image_opened_after_the_widget_is_chosen(viewer, open_widget):
+    widget = open_widget(viewer)
+    layer = viewer.add_image(picture())
+    assert widget.image.value is layer
+
+
 def test_image_choice_follows_the_active_image_and_skips_our_own(window, open_widget, qtbot, fake):
     first = window.add_image(picture(seed=1), name="first")
     second = window.add_image(picture(seed=2), name="second")

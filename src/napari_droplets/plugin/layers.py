@@ -1,4 +1,8 @@
-"""Droplets and reconstructions as napari layers: made, placed where the image is, updated in place."""
+"""Droplets and reconstructions as napari layers: made, placed where the image is, updated in place.
+
+Of a stack, the plane that is shown when the work begins is used. Its results are layers with as many dimensions as the
+stack, at that plane, so that they show on it alone; every plane has layers of its own.
+"""
 
 from __future__ import annotations
 
@@ -304,7 +308,7 @@ class Output:
         return layer
 
 
-POINT_STATE = ("features", "size", "face_color", "border_color")
+POINT_STATE = ("features", "feature_defaults", "size", "face_color", "border_color")
 
 
 def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerData:
@@ -317,13 +321,16 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
     attributes = {
         "name": name,
         "features": table,
-        "feature_defaults": {column: [np.nan] for column in table},  # a point added by hand says nothing yet
         "metadata": {TAG: {"kind": "droplets", "name": name, "place": place, "fit": fit, "table": table}},
         "size": 2 * droplets.radius if n else DEFAULT_DIAMETER,
         **POINT_STYLE,
         **place.transform,
     }
     if n:
+        # what is known of a point added by hand: nothing, as far as the column's type can say so
+        attributes["feature_defaults"] = {
+            column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table
+        }
         attributes["face_color"] = np.column_stack([colors, np.full(n, FACE_OPACITY)])
         attributes["border_color"] = np.column_stack([_ring(colors), np.ones(n)])
     return data, attributes, "points"

@@ -144,6 +144,8 @@ class DropletsWidget(QWidget):
         points = self._points_to_refit()
         tag = layers.tag_of(points, "droplets")
         fit, place = tag["fit"], tag["place"]
+        if points.ndim != 2 + len(place.plane):
+            raise InputError(f"{points.name}: points of several frames; refit those of one image at a time")
         correction = corrected(tag["table"], points.features, points.data, points.size)
         settings, data = self.form.values(), None
         if fit is None or fit.image is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import napari
 from qtpy.QtWidgets import QApplication
 
-WINDOW = (1400, 900)
+WINDOW = (1400, 760)
 LONGEST = 600  # seconds for the fit
 
 
@@ -53,7 +53,7 @@ def main():
 
     viewer.layers[f"{image.name} reconstruction"].visible = False  # the image below the points
     viewer.layers.selection.active = viewer.layers[f"{image.name} droplets"]
-    viewer.reset_view()
+    viewer.fit_to_view(margin=0.03)
     wait(1)
     args.png.parent.mkdir(parents=True, exist_ok=True)
     viewer.window.screenshot(str(args.png), canvas_only=False, flash=False)

@@ -12,9 +12,6 @@ from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
 from napari_droplets.inference import fit as fitting
 
-pytest.importorskip("napari")
-pytest.importorskip("pytestqt")
-
 TIMEOUT = 10_000  # milliseconds; most that anything quick may take
 
 

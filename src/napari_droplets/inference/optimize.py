@@ -18,6 +18,8 @@ from ..model.optics import initial_weights
 from . import posterior, svi
 from .clock import Clock
 from .fit import Progress
+from .gauge import outline, regauge
+from .population import duplicates
 from .propose import contrast
 from .settings import Settings
 from .start import Start, starting_point
@@ -25,6 +27,8 @@ from .start import Start, starting_point
 REFRESH = 2
 """Chunks between two searches for candidates: droplets move by small parts of a radius in a hundred steps."""
 LEARNING_RATE = 0.015
+TIDY = (250, 400, 550, 700, 900, 1100, 1400)
+"""Steps after which droplets are tied to their outlines and duplicates go, and once more when half cooled."""
 FINAL_RATE = 0.05
 """Fraction of the learning rate at the end of the cooling."""
 COOLING = 0.3
@@ -42,7 +46,7 @@ Losses = list[tuple[float, float, float]]
 
 
 class Setup(NamedTuple):
-    """A fit ready to run on N droplets, in pixels of the resized image."""
+    """A fit ready to run, in pixels of the resized image."""
 
     form: Form
     problem: svi.Problem
@@ -51,13 +55,13 @@ class Setup(NamedTuple):
     tiles: Tiles
     state: svi.State
     rates: svi.Guide
-    n: int
 
 
 class Outcome(NamedTuple):
-    """Where a run ended: parameters as numpy arrays, (step, loss, seconds) of each chunk, and why it stopped."""
+    """Where a run ended: parameters (NumPy), which droplets are left, (step, loss, seconds) of chunks, why it stopped."""
 
     parameters: svi.Variational
+    present: np.ndarray
     losses: Losses
     stopped: str
 
@@ -103,7 +107,7 @@ def prepare(work: Image, start: Droplets, optics: Optics | None, settings: Setti
     located = posterior.mean_latents(jax.device_get(state.parameters), anchor, form)
     assigned = posterior.assign(located, prior.present, tiles, form, total)
     problem = svi.Problem(*filled, assigned, np.int32(len(tiles.corner)), prior, anchor)
-    return Setup(form, jax.device_put(problem), prior, anchor, tiles, state, svi.unit_rates(padded, form), n)
+    return Setup(form, jax.device_put(problem), prior, anchor, tiles, state, svi.unit_rates(padded, form))
 
 
 def _prior(start: Droplets, padded: int, work: Image, length: float, noise: float) -> Prior:
@@ -155,6 +159,11 @@ class Schedule:
     def _cooling(end: float) -> int:
         return int(end * (1 - COOLING))
 
+    @property
+    def halfway(self) -> float:
+        """Step in the middle of the cooling."""
+        return (self.cooling_from + self.end) / 2
+
     def rate(self, step: int) -> float:
         """Learning rate at a step."""
         cooled = max(0.0, step - self.cooling_from) / max(1, self.end - self.cooling_from)
@@ -171,6 +180,20 @@ class Schedule:
             self.end = min(self.end, int(step / (1 - COOLING)))
 
 
+def _tidied(parameters: svi.Variational, prior: Prior, anchor: np.ndarray, form: Form) -> tuple[svi.Variational, Prior]:
+    """Tie droplets to their outlines, unless proposals say how large they are, and take duplicates out."""
+    if prior.position_sd is None:
+        circle = outline(parameters, anchor, prior, form)
+        parameters = regauge(parameters, circle, form)
+        prior = prior._replace(log_radius=prior.log_radius + np.float32(np.log(circle.radius)))
+    located = posterior.mean_latents(parameters, anchor, form)
+    here = np.flatnonzero(prior.present)
+    gone = here[duplicates(*(located[name][here] for name in ("x", "y", "radius")))]
+    present = prior.present.copy()
+    present[gone] = False
+    return parameters, prior._replace(present=present)
+
+
 def _settled(losses: Losses, values: float) -> bool:
     if len(losses) < 2 * SETTLED_CHUNKS:
         return False
@@ -183,7 +206,7 @@ def iterate_chunks(
     settings: Settings,
     clock: Clock,
     name: str,
-    snapshot: Callable[[svi.Variational], tuple[Droplets, np.ndarray]],
+    snapshot: Callable[[svi.Variational, np.ndarray], tuple[Droplets, np.ndarray]],
 ) -> Generator[Progress, bool | None, Outcome]:
     """Run chunks until settled, out of steps or time, or told to stop; the last sound parameters are kept.
 
@@ -192,17 +215,19 @@ def iterate_chunks(
     InputError
         The loss is not finite in the first chunk.
     """
-    form, problem, prior, anchor, tiles, state, rates, n = setup
+    form, problem, prior, anchor, tiles, state, rates = setup
     schedule = Schedule(settings.steps, clock)
     values = float(np.sum(tiles.weight)) * form.channels
     losses: Losses = []
     chunks: list[float] = []
     parameters = jax.device_get(state.parameters)
+    learn_optics, tidied = bool(np.any(rates.shared)), False
     step, nan = 0, float("nan")
-    reply = yield Progress("compile", 0, schedule.end, nan, nan, n, partial(snapshot, parameters))
+    count = int(np.sum(prior.present))
+    reply = yield Progress("compile", 0, schedule.end, nan, nan, count, partial(snapshot, parameters, prior.present))
     while step < schedule.end:
         if reply is False:
-            return Outcome(parameters, losses, "cancelled")
+            return Outcome(parameters, prior.present, losses, "cancelled")
         if step and step % (REFRESH * svi.STEPS_PER_CHUNK) == 0:
             located = posterior.mean_latents(parameters, anchor, form)
             assigned = posterior.assign(located, prior.present, tiles, form, len(problem.corner))
@@ -214,9 +239,14 @@ def iterate_chunks(
         if not np.isfinite(loss):
             if not losses:
                 raise InputError(f"{name}: the loss is not finite; are these intensities of an image?")
-            return Outcome(parameters, losses, "loss not finite")
+            return Outcome(parameters, prior.present, losses, "loss not finite")
         parameters = jax.device_get(state.parameters)
         step += svi.STEPS_PER_CHUNK
+        if learn_optics and (step in TIDY or (step > schedule.halfway and not tidied)):
+            tidied = step > schedule.halfway
+            parameters, prior = _tidied(parameters, prior, anchor, form)
+            problem = problem._replace(prior=jax.device_put(prior))
+            state = state._replace(parameters=jax.device_put(parameters))
         losses.append((step, loss, clock.total))
         if len(chunks) == 2:  # the first chunk was compiled as well
             clock.move(max(chunks[0] - chunks[1], 0), "fit", "compile")
@@ -224,5 +254,8 @@ def iterate_chunks(
         if len(chunks) > 1:
             schedule.observe(step, losses, per_chunk, values)
         left = max(0, schedule.end - step) / svi.STEPS_PER_CHUNK * per_chunk if len(chunks) > 1 else nan
-        reply = yield Progress("fit", step, max(schedule.end, step), loss, left, n, partial(snapshot, parameters))
-    return Outcome(parameters, losses, schedule.stopped)
+        count = int(np.sum(prior.present))
+        reply = yield Progress(
+            "fit", step, max(schedule.end, step), loss, left, count, partial(snapshot, parameters, prior.present)
+        )
+    return Outcome(parameters, prior.present, losses, schedule.stopped)

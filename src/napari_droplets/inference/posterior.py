@@ -143,11 +143,10 @@ def render_latents(latents: Latents, corner: Array, candidates: Array, prior: Pr
 
 def assign(latents: dict[str, Any], present: Any, tiles: Tiles, form: Form, total: int) -> np.ndarray:
     """Candidates (T padded to `total`, M) of the present droplets; absent slots hold the padded N."""
-    n = int(np.sum(present))
-    x, y, radius = (np.asarray(latents[name])[:n] for name in ("x", "y", "radius"))
+    here = np.flatnonzero(present)
+    x, y, radius = (np.asarray(latents[name])[here] for name in ("x", "y", "radius"))
     found = candidates(x, y, radius, tiles.corner, CANDIDATES[form.renderer], REACH)
-    found[found == n] = len(present)
-    return np.pad(found, [(0, total - len(found)), (0, 0)], constant_values=len(present))
+    return pad(np.append(here, len(present)).astype(np.int32)[found], total, len(present))
 
 
 def generate(

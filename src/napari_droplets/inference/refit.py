@@ -77,8 +77,8 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     clock.lap("fit")
     outcome = yield from iterate_chunks(setup, chosen, clock, image.name, frame.snapshot)
     done = outcome.losses[-1][:2] if outcome.losses else (0, float("nan"))
-    snapshot = partial(frame.snapshot, outcome.parameters)
-    yield Progress("posterior", int(done[0]), int(done[0]), done[1], float("nan"), setup.n, snapshot)
+    snapshot = partial(frame.snapshot, outcome.parameters, outcome.present)
+    yield Progress("posterior", int(done[0]), int(done[0]), done[1], float("nan"), len(after), snapshot)
     result = frame.result(outcome, chosen, clock)
     counts = {"edited": int(changed.sum()), "removed": len(edits.gone), "refitted": int(active.sum())}
     droplets = _merged(result.droplets, after, fit.droplets, edits.same, active, pinned)
@@ -113,7 +113,7 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
 
     from . import posterior, svi
 
-    form, n = setup.form, setup.n
+    form, n = setup.form, len(active)
     old = np.flatnonzero(same >= 0)
     anchor = setup.anchor.copy()
     anchors = fit.guide["anchor"][same[old]]

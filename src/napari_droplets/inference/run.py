@@ -28,7 +28,8 @@ def run(image: Image, start: Droplets, optics: Optics | None, settings: Settings
     outcome = yield from iterate_chunks(setup, settings, clock, image.name, frame.snapshot)
     loss = outcome.losses[-1][1] if outcome.losses else float("nan")
     step = int(outcome.losses[-1][0]) if outcome.losses else 0
-    yield Progress("posterior", step, step, loss, float("nan"), setup.n, partial(frame.snapshot, outcome.parameters))
+    snapshot = partial(frame.snapshot, outcome.parameters, outcome.present)
+    yield Progress("posterior", step, step, loss, float("nan"), int(outcome.present.sum()), snapshot)
     return frame.result(outcome, settings, clock)
 
 
@@ -36,7 +37,7 @@ class Frame:
     """A fit seen in pixels of the image given: the anchors, prior and tiles for rendering there."""
 
     def __init__(self, setup: Setup, image: Image, scale: float, *, prune: bool) -> None:
-        self.form, self.n, self.image, self.prune = setup.form, setup.n, image, prune
+        self.form, self.image, self.prune = setup.form, image, prune
         h, w, _ = image.shape
         anchor = setup.anchor.copy()
         anchor[:, :2] = (anchor[:, :2] + 0.5) / scale - 0.5
@@ -46,12 +47,12 @@ class Frame:
         self.prior: Prior = setup.prior._replace(size=size, length=length)
         self.tiles: Tiles = cut(image.pixels)
 
-    def guide(self, parameters: svi.Variational) -> dict[str, np.ndarray]:
+    def guide(self, parameters: svi.Variational, present: np.ndarray) -> dict[str, np.ndarray]:
         """The posterior's parameters as `Fit.guide` holds them, without droplets that explain nothing."""
         mean, log_sd = parameters
         shared, shared_log_sd = svi.unpack(mean.shared, self.form), svi.unpack(log_sd.shared, self.form)
-        anchor, loc, spread = self.anchor[: self.n], mean.droplets[: self.n], log_sd.droplets[: self.n]
-        keep = self._explaining(anchor, loc, spread) if self.prune else np.ones(self.n, bool)
+        anchor, loc, spread = self.anchor[present], mean.droplets[present], log_sd.droplets[present]
+        keep = self._explaining(anchor, loc, spread) if self.prune else np.ones(len(loc), bool)
         return {
             "anchor": anchor[keep],
             "droplets": loc[keep],
@@ -70,14 +71,15 @@ class Frame:
         held = anchor[:, 2] * np.exp(log_sd[:, :2].max(1)) < radius
         return held & (np.hypot(*(center - nearest).T) < radius)
 
-    def droplets(self, parameters: svi.Variational) -> Droplets:
+    def droplets(self, parameters: svi.Variational, present: np.ndarray) -> Droplets:
         """Posterior means and standard deviations."""
-        return posterior.droplets(self.guide(parameters), self.form.composition, self.image.pixel_size_um)
+        return posterior.droplets(self.guide(parameters, present), self.form.composition, self.image.pixel_size_um)
 
-    def snapshot(self, parameters: svi.Variational) -> tuple[Droplets, np.ndarray]:
+    def snapshot(self, parameters: svi.Variational, present: np.ndarray) -> tuple[Droplets, np.ndarray]:
         """Droplets and the rendering of the posterior's means."""
         latents = posterior.mean_latents(parameters, self.anchor, self.form)
-        return self.droplets(parameters), posterior.render_image(latents, self.tiles, self.prior, self.form)
+        prior = self.prior._replace(present=present)
+        return self.droplets(parameters, present), posterior.render_image(latents, self.tiles, prior, self.form)
 
     def optics(self, parameters: svi.Variational, settings: Settings) -> Optics:
         """Learned optics."""
@@ -95,15 +97,15 @@ class Frame:
 
     def result(self, outcome: Outcome, settings: Settings, clock: Clock) -> Fit:
         """The Fit, its reconstruction averaged over the posterior."""
-        parameters = outcome.parameters
+        parameters, present = outcome.parameters, outcome.present
         reconstruction = posterior.mean_reconstruction(
-            settings.seed, parameters, self.anchor, self.tiles, self.prior, self.form
+            settings.seed, parameters, self.anchor, self.tiles, self.prior._replace(present=present), self.form
         )
-        droplets, optics = self.droplets(parameters), self.optics(parameters, settings)
+        droplets, optics = self.droplets(parameters, present), self.optics(parameters, settings)
         clock.lap("posterior")
         summary = _summary(self.image, droplets, optics, reconstruction, outcome, settings, clock)
         losses = np.asarray(outcome.losses, float).reshape(-1, 3)
-        return Fit(droplets, reconstruction, optics, losses, summary, self.guide(parameters), self.image)
+        return Fit(droplets, reconstruction, optics, losses, summary, self.guide(parameters, present), self.image)
 
 
 def _summary(

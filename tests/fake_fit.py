@@ -2,6 +2,7 @@
 
 import threading
 import time
+import warnings
 
 import numpy as np
 
@@ -33,6 +34,7 @@ class FakeFit:
         self.seconds = 0.02  # a chunk
         self.n = FOUND
         self.error = None
+        self.warning = None
         self.calls = []
         self.snapshot_threads = []
         self.chunks_done = 0
@@ -62,6 +64,8 @@ class FakeFit:
 
         yield fitting.Progress("detect", 0, settings.get("steps", 1), np.nan, np.nan, 0, snapshot)
         self.chunks_done = 0
+        if self.warning:
+            warnings.warn(self.warning, stacklevel=1)
         for i in range(self.chunks):
             time.sleep(self.seconds)
             self.chunks_done = i + 1

@@ -547,12 +547,16 @@ def test_stack_gives_results_on_the_plane_shown(viewer, open_widget, qtbot, fake
     assert set(viewer.layers["movie droplets"].data[:, 0]) == {3}
 
 
-def test_closed_widget_does_not_listen(window, open_widget, qtbot, fake):
-    widget = open_widget(window)
-    with qtbot.waitSignal(widget.destroyed, timeout=TIMEOUT):
-        window.window.remove_dock_widget("all")
-        widget.deleteLater()
-    window.add_image(picture())
+def test_warnings_of_libraries_are_not_shown_to_the_user(viewer, open_widget, qtbot, fake):
+    viewer.add_image(picture())
+    widget = open_widget(viewer)
+    fake.warning, fake.seconds = FutureWarning("of interest to programmers"), 0.1
+    widget.run()
+    warned = []
+    widget._job._worker.warned.connect(warned.append)  # napari may show what comes here
+    finish(widget, qtbot)
+    qtbot.wait(50)
+    assert not warned
 
 
 def test_image_opened_after_the_widget_is_chosen(viewer, open_widget):

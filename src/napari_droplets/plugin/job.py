@@ -110,9 +110,7 @@ class Job:
         self._on_end(outcome)
 
     def _work(self) -> Generator[Update, None, Outcome]:
-        # the worker would show every library's deprecations as notifications
-        warnings.simplefilter("ignore")
-        warnings.filterwarnings("default", category=UserWarning, module="napari_droplets")
+        warnings.simplefilter("ignore")  # depending on the Qt binding, napari shows those of every library to the user
         try:
             steps = self._steps()
             reply: bool | None = None

@@ -76,8 +76,8 @@ class DropletsWidget(QWidget):
         self._follow_active()
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
-            self._listen(event, self.reset_choices)
-        self._listen(self.viewer.layers.selection.events.active, self._follow_active)
+            event.connect(self.reset_choices)
+        self.viewer.layers.selection.events.active.connect(self._follow_active)
         self._show_idle()
 
     @property
@@ -257,10 +257,6 @@ class DropletsWidget(QWidget):
 
     def _image_choices(self, _: Any = None) -> list[tuple[str, Any]]:
         return [(layer.name, layer) for layer in layers.image_layers(self.viewer)]
-
-    def _listen(self, event: Any, callback: Callable) -> None:
-        event.connect(callback)
-        self.destroyed.connect(lambda: event.disconnect(callback))
 
     def _follow_active(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active

@@ -25,6 +25,7 @@ result.table.round(2).head()
 # The picture that the command line saves as ``overlay.png``: the droplets found, what the model makes of the image, and
 # what it leaves unexplained.
 figure = overlay(result)
+figure.canvas.draw()
 plt.figure(figsize=(12, 6.75), layout="tight")
 plt.imshow(figure.canvas.buffer_rgba())
 plt.axis("off")

@@ -27,6 +27,8 @@ from .start import Start, starting_point
 REFRESH = 2
 """Chunks between two searches for candidates: droplets move by small parts of a radius in a hundred steps."""
 LEARNING_RATE = 0.015
+WARM_UP = 100
+"""Steps for which droplets stay where they are: they would only flee from optics that are still wrong."""
 TIDY = (250, 400, 550, 700, 900, 1100, 1400)
 """Steps after which droplets are tied to their outlines and duplicates go, and once more when half cooled."""
 FINAL_RATE = 0.05
@@ -58,7 +60,7 @@ class Setup(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Where a run ended: parameters (NumPy), which droplets are left, (step, loss, seconds) of chunks, why it stopped."""
+    """Where a run ended: parameters (NumPy), droplets left, (step, loss, seconds) of each chunk, why it stopped."""
 
     parameters: svi.Variational
     present: np.ndarray
@@ -222,6 +224,7 @@ def iterate_chunks(
     chunks: list[float] = []
     parameters = jax.device_get(state.parameters)
     learn_optics, tidied = bool(np.any(rates.shared)), False
+    still = rates._replace(droplets=np.where(np.arange(rates.droplets.shape[1]) < 3, 0, rates.droplets))
     step, nan = 0, float("nan")
     count = int(np.sum(prior.present))
     reply = yield Progress("compile", 0, schedule.end, nan, nan, count, partial(snapshot, parameters, prior.present))
@@ -233,7 +236,8 @@ def iterate_chunks(
             assigned = posterior.assign(located, prior.present, tiles, form, len(problem.corner))
             problem = problem._replace(candidates=jax.device_put(assigned))
         rate = np.float32(schedule.rate(step))
-        state, chunk_losses = svi.chunk(state, problem, rates, rate, np.uint32(settings.seed), np.uint32(step), form)
+        moving = still if learn_optics and step < WARM_UP else rates
+        state, chunk_losses = svi.chunk(state, problem, moving, rate, np.uint32(settings.seed), np.uint32(step), form)
         loss = float(np.mean(chunk_losses))
         chunks.append(clock.lap("fit"))
         if not np.isfinite(loss):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 HIDDEN = (32, 16, 8)
+OUTPUT_SCALE = 0.1
 
 
 class OpticsNetwork(nn.Module):
@@ -38,14 +39,16 @@ def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarra
     """Weights as flax initialises them, by flat names as `Dense_0.kernel`; all zeros would stay stuck.
 
     Kernels are normal with variance 1 / inputs (LeCun), biases 0, scales 1; drawn with NumPy, for which nothing needs
-    to be compiled.
+    to be compiled. The last kernel is a tenth of that: droplets start nearly invisible rather than in random colors,
+    from which they would flee by shrinking.
     """
     rng = np.random.default_rng(seed)
+    last = f"Dense_{len(HIDDEN)}.kernel"
     weights = {}
     for name, shape in weight_shapes(channels, types).items():
         value = np.full(shape, float(name.endswith("scale")))
         if name.endswith("kernel"):
-            value = rng.standard_normal(shape) / np.sqrt(shape[0])
+            value = OUTPUT_SCALE ** (name == last) * rng.standard_normal(shape) / np.sqrt(shape[0])
         weights[name] = value.astype(np.float32)
     return weights
 

@@ -1,0 +1,277 @@
+"""The whole fit against simulated truth, its contract, and what it says of bad input."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import napari_droplets as nd
+from napari_droplets.compare import compare
+
+STEPS = 600
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return nd.simulate((96, 112), 26, radius=5, types=3, seed=11)
+
+
+@pytest.fixture(scope="module")
+def result(simulated):
+    return nd.fit(simulated[0], steps=STEPS)
+
+
+def test_droplets_are_those_simulated(simulated, result):
+    score = compare(simulated[1], result.droplets)
+    assert score.recall > 0.9
+    assert score.precision > 0.9
+    assert abs(score.radius_bias) < 0.15
+
+
+def test_reconstruction_explains_the_image(simulated, result):
+    assert result.reconstruction.shape == (96, 112, 3)
+    assert result.reconstruction.dtype == np.float32
+    assert result.summary["rmse"] < 0.04
+    np.testing.assert_allclose(result.residual, simulated[0] - result.reconstruction, atol=1e-6)
+    assert result.optics.noise_sd == pytest.approx(result.summary["rmse"], rel=0.3)
+
+
+def test_composition_follows_the_dyes(simulated, result):
+    """Components are arbitrary in order and scale: a linear map of them must give the dyes back."""
+    from scipy.spatial import cKDTree
+
+    truth, found = simulated[1], result.droplets
+    away, match = cKDTree(np.stack([found.x, found.y], -1)).query(np.stack([truth.x, truth.y], -1))
+    ok = away < truth.radius / 2
+    known, got = truth.composition[ok], found.composition[match[ok]]
+    design = np.column_stack([got, np.ones(len(got))])
+    left = known - design @ np.linalg.lstsq(design, known, rcond=None)[0]
+    assert 1 - left.var() / known.var() > 0.7
+
+
+def test_table_has_the_columns_of_the_contract(result):
+    want = ["x", "y", "radius", "x_sd", "y_sd", "radius_sd"]
+    want += [f"composition_{k}{s}" for s in ("", "_sd") for k in range(3)]
+    assert list(result.table.columns) == want
+    assert (result.table.filter(like="_sd") > 0).all().all()
+    assert result.table["composition_0"].between(0, 1).all()
+
+
+def test_summary_is_plain_and_complete(result):
+    summary = json.loads(json.dumps(result.summary, allow_nan=False))
+    assert summary["n_droplets"] == len(result.table)
+    assert set(summary["seconds"]) >= {"total", "import", "compile", "detect", "fit"}
+    assert summary["settings"]["types"] == 3
+    assert summary["image"]["shape"] == [96, 112, 3]
+    assert summary["count_sd"] is None
+    parts = sum(v for k, v in summary["seconds"].items() if k != "total")
+    assert parts == pytest.approx(summary["seconds"]["total"], abs=0.5)
+
+
+def test_loss_falls(result):
+    step, loss, seconds = result.losses.T
+    assert step[-1] == STEPS
+    assert loss[-1] < loss[len(loss) // 2] < loss[0]
+    assert (np.diff(seconds) > 0).all()
+
+
+def test_samples_have_the_moments_of_the_table(result):
+    draws = result.sample(4000, seed=1)
+    np.testing.assert_allclose(draws["x"].mean(0), result.droplets.x, atol=0.1)
+    np.testing.assert_allclose(draws["radius"].std(0), result.droplets.radius_sd, rtol=0.15)
+
+
+def test_same_seed_same_result(simulated):
+    first, second = (nd.fit(simulated[0], steps=100, seed=4).table for _ in range(2))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_saved_and_read_back(result, tmp_path, simulated):
+    result.save(tmp_path)
+    back = nd.read(tmp_path)
+    pd.testing.assert_frame_equal(back.table, result.table)
+    with pytest.raises(nd.InputError, match="not at hand"):
+        _ = back.residual
+    again = nd.read(tmp_path, image=simulated[0])
+    np.testing.assert_allclose(again.residual, result.residual, atol=1e-6)
+    assert nd.refit(again, again.table.drop(index=0), steps=50).summary["refit"]["removed"] == 1
+
+
+def test_stopped_by_the_callback_keeps_what_was_reached(simulated):
+    seen = []
+
+    def stop(progress):
+        seen.append(progress)
+        return progress.step < 100
+
+    result = nd.fit(simulated[0], steps=STEPS, callback=stop)
+    assert result.summary["stopped"] == "cancelled"
+    assert result.summary["steps"] == 100
+    assert len(result.table) > 10
+    assert [p.stage for p in seen][:2] == ["detect", "compile"]
+    fits = [p for p in seen if p.stage == "fit"]
+    assert np.isfinite([p.loss for p in fits]).all()
+    assert fits[-1].seconds_left > 0
+    assert fits[-1].n_droplets > 10
+
+
+def test_stopped_while_detecting_starts_nothing(simulated):
+    result = nd.fit(simulated[0], steps=STEPS, callback=lambda p: False)
+    assert result.summary["stopped"] == "cancelled"
+    assert result.summary["steps"] == 0
+    assert len(result.table) > 10
+
+
+def test_snapshots_show_the_fit_as_it_is(simulated):
+    shots = []
+
+    def look(progress):
+        if progress.stage == "fit" and progress.step in (50, 300):
+            shots.append(progress.snapshot())
+
+    nd.fit(simulated[0], steps=300, callback=look)
+    errors = [float(np.sqrt(np.mean((picture - simulated[0]) ** 2))) for _, picture in shots]
+    assert errors[1] < errors[0]
+    assert len(shots[0][0]) > 10
+
+
+def test_time_limit(simulated):
+    result = nd.fit(simulated[0], steps=100_000, max_seconds=4)
+    assert result.summary["stopped"] == "time"
+    assert result.summary["steps"] < 100_000
+
+
+def test_start_and_optics_of_an_earlier_fit(simulated, result):
+    again = nd.fit(simulated[0], droplets=result.table[["x", "y", "radius"]], optics=result.optics, steps=100)
+    fresh = nd.fit(simulated[0], steps=100)
+    assert again.losses[-1, 1] < fresh.losses[-1, 1]
+
+
+def test_grey_image_at_another_scale():
+    image, truth = nd.simulate((128, 128), 30, radius=8, seed=6, gray=True)
+    result = nd.fit((image * 4095).astype(np.uint16), steps=400, scale=0.5, types=1, noise=0.05, pixel_size_um=0.5)
+    assert result.reconstruction.shape == (128, 128, 1)
+    assert compare(truth, result.droplets).recall > 0.8
+    np.testing.assert_allclose(result.table["x_um"], result.table["x"] / 2)
+    assert result.optics.noise_sd == 0.05
+
+
+@pytest.mark.parametrize("renderer", ["blended", "layered"])
+def test_other_renderers_fit_as_well(simulated, renderer):
+    result = nd.fit(simulated[0], steps=300, renderer=renderer, types=4, composition="simplex", background="uniform")
+    np.testing.assert_allclose(result.droplets.composition.sum(1), 1, atol=1e-3)
+    assert result.losses[-1, 1] < result.losses[0, 1]
+    unexplained = float(np.std(simulated[0] - np.median(simulated[0], (0, 1))))
+    assert result.summary["rmse"] < 0.7 * unexplained
+
+
+def edited(result):
+    """One droplet moved, one removed, one added."""
+    table = result.table.drop(index=3).reset_index(drop=True)
+    table.loc[0, ["x", "y"]] += 1.5
+    return pd.concat([table, pd.DataFrame({"x": [56.0], "y": [48.0], "radius": [4.0]})], ignore_index=True)
+
+
+def test_refit_keeps_what_was_edited(result):
+    table = edited(result)
+    again = nd.refit(result, table)
+    assert len(again.table) == len(table)
+    for row in (0, len(table) - 1):
+        assert again.table.loc[row, ["x", "y", "radius"]].tolist() == table.loc[row, ["x", "y", "radius"]].tolist()
+        assert again.table.loc[row, "pinned"]
+    assert again.table["pinned"].sum() == 2
+    assert np.isfinite(again.table.loc[len(table) - 1, "composition_0"])
+    assert again.summary["refit"]["edited"] == 2
+    assert again.summary["refit"]["removed"] == 2  # the moved droplet is no longer where it was
+
+
+def test_refit_leaves_the_rest_alone(result):
+    table = edited(result)
+    again = nd.refit(result, table)
+    untouched = np.hypot(table["x"] - 56, table["y"] - 48) > 40
+    moved = np.hypot(table["x"] - table.loc[0, "x"], table["y"] - table.loc[0, "y"]) > 40
+    gone = result.table.loc[3]
+    removed = np.hypot(table["x"] - gone["x"], table["y"] - gone["y"]) > 40
+    far = untouched & moved & removed
+    assert far.sum() > 0
+    columns = list(result.table.columns)
+    pd.testing.assert_frame_equal(again.table.loc[far, columns], table.loc[far, columns])
+    assert again.optics.weights.keys() == result.optics.weights.keys()
+    for name, weight in again.optics.weights.items():
+        np.testing.assert_array_equal(weight, result.optics.weights[name])
+
+
+def test_refit_in_a_region(result):
+    x0, y0 = result.table["x"].min(), result.table["y"].min()
+    region = (x0 - 1, y0 - 1, x0 + 40, y0 + 40)
+    again = nd.refit(result, result.table, region)
+    t, columns = result.table, ["x", "y", "radius"]
+    outside = ~(t["x"].between(region[0], region[2]) & t["y"].between(region[1], region[3]))
+    pd.testing.assert_frame_equal(again.table.loc[outside, columns], t.loc[outside, columns])
+    assert (again.table.loc[~outside, "x"] != t.loc[~outside, "x"]).all()
+    with pytest.raises(nd.InputError, match="region"):
+        nd.refit(result, result.table, (500, 500, 600, 600))
+
+
+BAD_SETTINGS = {
+    "types": [0, 17, 2.5, "3"],
+    "diameter": [0, -3, 0.5, float("nan")],
+    "seed": [-1, 0.5],
+    "composition": ["mixed"],
+    "background": [None],
+    "renderer": ["farthest"],
+    "noise": [0, 2],
+    "steps": [0, -5],
+    "max_seconds": [0],
+    "scale": [0, 100],
+    "pixel_size_um": [0, -1],
+    "typos": [1],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(k, v) for k, values in BAD_SETTINGS.items() for v in values])
+def test_bad_settings_are_named(simulated, name, value):
+    with pytest.raises(nd.InputError, match=name):
+        nd.fit(simulated[0], **{name: value})
+
+
+def test_simplex_needs_two_types(simulated):
+    with pytest.raises(nd.InputError, match="types"):
+        nd.fit(simulated[0], types=1, composition="simplex")
+
+
+def test_bad_images_are_named():
+    for image, says in [
+        (np.zeros((64, 64)), "constant"),
+        (np.full((64, 64), np.nan), "NaN"),
+        (np.zeros((1, 1)), "small"),
+        (np.zeros((0, 5)), "empty"),
+        (np.zeros((4, 64, 64, 3)), "dimensions"),
+        (np.random.default_rng(0).random((64, 64, 5)), "channels"),
+    ]:
+        with pytest.raises(nd.InputError, match=says):
+            nd.fit(image)
+
+
+def test_no_droplets_found():
+    image = 0.5 + 0.01 * np.random.default_rng(0).standard_normal((64, 64, 3))
+    with pytest.raises(nd.InputError, match="no droplets found"):
+        nd.fit(image)
+
+
+def test_bad_starts_are_named(simulated, result):
+    image = simulated[0]
+    with pytest.raises(nd.InputError, match="no column radius"):
+        nd.fit(image, pd.DataFrame({"x": [1.0], "y": [1.0]}))
+    with pytest.raises(nd.InputError, match="empty"):
+        nd.fit(image, pd.DataFrame({"x": [], "y": [], "radius": []}))
+    with pytest.raises(nd.InputError, match=r"row 1 .* outside"):
+        nd.fit(image, pd.DataFrame({"x": [1.0, 900.0], "y": [1.0, 5.0], "radius": [3.0, 3.0]}))
+    with pytest.raises(nd.InputError, match="types=3"):
+        nd.fit(image, optics=result.optics, types=2)
+    with pytest.raises(nd.InputError, match="channels"):
+        nd.fit(image[..., 0], optics=result.optics)
+    with pytest.raises(nd.InputError, match="not at hand"):
+        nd.refit(replace(result, image=None), result.table)

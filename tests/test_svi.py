@@ -41,24 +41,32 @@ def test_guide_has_the_densities_it_says(setup):
     """Log density of the guide by site against the distributions written out."""
     state, form = setup[0].state, setup[0].form
     mean, log_sd = state.parameters
-    sites = trace(seed(svi.guide, 0)).get_trace(state.parameters, setup[0].anchor, form, setup[0].prior.present)
+    form, anchor, present = setup[0].form, setup[0].anchor, setup[0].prior.present
+    sites = trace(seed(svi.guide, 0)).get_trace(state.parameters, anchor, form, present)
     value = {name: site["value"] for name, site in sites.items() if site["type"] == "sample"}
-    x0, _, r0 = setup[0].anchor.T
-    want = dist.Normal(x0 + r0 * mean.droplets[:, 0], r0 * jnp.exp(log_sd.droplets[:, 0])).log_prob(value["x"])
-    present = np.arange(len(x0)) < 12  # the others are padding and count for nothing
-    got = sites["x"]["fn"].log_prob(value["x"])
-    np.testing.assert_allclose(got, np.where(present, want, 0), rtol=1e-4)
+    log_prob = {name: site["fn"].log_prob(value[name]) for name, site in sites.items() if site["type"] == "sample"}
+    x0, _, r0 = anchor.T
+    loc, sd = mean.droplets, jnp.exp(log_sd.droplets)
+    # what is drawn once has the Gaussian's density; the sites computed from it add the change of variables
+    got = sum(log_prob[name] for name in ("each", "x", "y", "radius", "composition"))
+    want = dist.Normal(x0 + r0 * loc[:, 0], r0 * sd[:, 0]).log_prob(value["x"])
+    want += dist.Normal(anchor[:, 1] + r0 * loc[:, 1], r0 * sd[:, 1]).log_prob(value["y"])
+    want += dist.LogNormal(jnp.log(r0) + loc[:, 2], sd[:, 2]).log_prob(value["radius"])
+    fractions = dist.TransformedDistribution(dist.Normal(loc[:, 3:], sd[:, 3:]), SigmoidTransform())
+    want += fractions.log_prob(value["composition"]).sum(-1)
+    padded = len(x0) - 12
+    assert padded > 0
+    np.testing.assert_allclose(got, np.where(present, want, 0), rtol=1e-3, atol=1e-3)
+
     m, s = svi.unpack(mean.shared, form), svi.unpack(jnp.exp(log_sd.shared), form)
-    noise = dist.TransformedDistribution(dist.Normal(m.log_noise, s.log_noise), ExpTransform())
-    color = dist.TransformedDistribution(dist.Normal(m.background[0], s.background[0]), SigmoidTransform())
-    # `shared` is drawn once; the sites cut out of it carry the change of variables only
     parts = svi.unpack(value["shared"], form)
-    normal = dist.Normal(m.log_noise, s.log_noise).log_prob(parts.log_noise)
-    got = normal + sites["noise"]["fn"].log_prob(value["noise"])
+    noise = dist.TransformedDistribution(dist.Normal(m.log_noise, s.log_noise), ExpTransform())
+    got = dist.Normal(m.log_noise, s.log_noise).log_prob(parts.log_noise) + log_prob["noise"]
     np.testing.assert_allclose(got, noise.log_prob(value["noise"]), rtol=1e-4)
+    color = dist.TransformedDistribution(dist.Normal(m.background[0], s.background[0]), SigmoidTransform())
     normal = dist.Normal(m.background[0], s.background[0]).log_prob(parts.background[0]).sum()
-    got = normal + sites["background_color"]["fn"].log_prob(value["background_color"])
-    np.testing.assert_allclose(got, color.log_prob(value["background_color"]).sum(), rtol=1e-4)
+    want = color.log_prob(value["background_color"]).sum()
+    np.testing.assert_allclose(normal + log_prob["background_color"], want, rtol=1e-4)
 
 
 def test_loss_of_batches_is_unbiased(setup):

@@ -16,7 +16,7 @@ from ..droplets import Droplets
 from ..model.assignment import Tiles, candidates, join
 from ..model.generative import Batch, Form, Prior, model
 from ..model.rendering import REACH
-from .svi import Variational, bucket, guide, network_template, pad, unpack
+from .svi import AUXILIARY, Variational, bucket, guide, network_template, pad, unpack
 
 CANDIDATES = {"nearest": 8, "blended": 8, "layered": 6}
 """Droplets that a tile's pixels choose from."""
@@ -117,7 +117,7 @@ def sample_latents(number: int, parameters: Variational, anchor: Array, prior: P
     """Sample every latent site from the guide; `number` seeds the draw."""
     key = jax.random.key(number, impl="rbg")
     sites = trace(seed(guide, key)).get_trace(parameters, anchor, form, prior.present)
-    return {name: s["value"] for name, s in sites.items() if s["type"] == "sample" and name != "shared"}
+    return {name: s["value"] for name, s in sites.items() if s["type"] == "sample" and name not in AUXILIARY}
 
 
 @partial(jax.jit, static_argnames="form")

@@ -101,33 +101,47 @@ def _split(vector: Array, ends: np.ndarray) -> list[Array]:
     return [vector[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
+class Given(dist.Delta):
+    """A value computed from another site, with the log density that the change of variables adds.
+
+    `Delta` compares values with itself; here they are always the same, and a hundred comparisons need not be compiled.
+    """
+
+    def log_prob(self, value: Array) -> Array:
+        """The change of variables alone."""
+        return jnp.broadcast_to(self.log_density, self.batch_shape)
+
+
 def guide(parameters: Variational, anchor: Array, form: Form, present: Array) -> None:
-    """NumPyro guide with the latent sites of the model."""
+    """NumPyro guide with the latent sites of the model, all computed from two Gaussian draws."""
     mean, log_sd = parameters
     x0, y0, r0 = anchor.T
-    loc, sd = mean.droplets, jnp.exp(log_sd.droplets)
     with numpyro.handlers.mask(mask=present), numpyro.plate("droplets", anchor.shape[0]):
-        numpyro.sample("x", dist.Normal(x0 + r0 * loc[:, 0], r0 * sd[:, 0]))
-        numpyro.sample("y", dist.Normal(y0 + r0 * loc[:, 1], r0 * sd[:, 1]))
-        numpyro.sample("radius", dist.LogNormal(jnp.log(r0) + loc[:, 2], sd[:, 2]))
-        logits = dist.Normal(loc[:, 3:], sd[:, 3:])
-        if form.composition == "simplex":
-            composition = dist.TransformedDistribution(logits.to_event(1), StickBreakingTransform())
-        else:
-            composition = dist.TransformedDistribution(logits, SigmoidTransform()).to_event(1)
-        numpyro.sample("composition", composition)
-    everything = dist.Normal(mean.shared, jnp.exp(log_sd.shared)).to_event(1)
-    vector = numpyro.sample("shared", everything, infer={"is_auxiliary": True})
-    background, log_noise, optics = unpack(vector, form)
-    # the densities below are those of the change of variables; the Normal's own is that of `shared`
-    stretch = jnp.sum(jax.nn.softplus(background[0]) + jax.nn.softplus(-background[0]))
-    numpyro.sample("background_color", dist.Delta(jax.nn.sigmoid(background[0]), stretch, event_dim=1))
+        each = dist.Normal(mean.droplets, jnp.exp(log_sd.droplets)).to_event(1)
+        raw = numpyro.sample("each", each, infer={"is_auxiliary": True})
+        numpyro.sample("x", Given(x0 + r0 * raw[:, 0], -jnp.log(r0)))
+        numpyro.sample("y", Given(y0 + r0 * raw[:, 1], -jnp.log(r0)))
+        numpyro.sample("radius", Given(r0 * jnp.exp(raw[:, 2]), -jnp.log(r0) - raw[:, 2]))
+        transform = StickBreakingTransform() if form.composition == "simplex" else SigmoidTransform()
+        composition = transform(raw[:, 3:])
+        stretch = transform.log_abs_det_jacobian(raw[:, 3:], composition)
+        if form.composition != "simplex":
+            stretch = stretch.sum(-1)
+        numpyro.sample("composition", Given(composition, -stretch, event_dim=1))
+    shared = dist.Normal(mean.shared, jnp.exp(log_sd.shared)).to_event(1)
+    background, log_noise, optics = unpack(numpyro.sample("shared", shared, infer={"is_auxiliary": True}), form)
+    stretch = SigmoidTransform().log_abs_det_jacobian(background[0], None).sum()
+    numpyro.sample("background_color", Given(jax.nn.sigmoid(background[0]), -stretch, event_dim=1))
     if form.background_terms > 1:
-        numpyro.sample("background_shape", dist.Delta(background[1:], event_dim=2))
+        numpyro.sample("background_shape", Given(background[1:], event_dim=2))
     if form.learn_noise:
-        numpyro.sample("noise", dist.Delta(jnp.exp(log_noise), -log_noise))
+        numpyro.sample("noise", Given(jnp.exp(log_noise), -log_noise))
     for name, weight in optics.items():
-        numpyro.sample(f"optics/{name}", dist.Delta(weight, event_dim=weight.ndim))
+        numpyro.sample(f"optics/{name}", Given(weight, event_dim=weight.ndim))
+
+
+AUXILIARY = ("each", "shared")
+"""Sites of the guide that the model does not have."""
 
 
 @cache

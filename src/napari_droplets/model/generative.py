@@ -16,6 +16,8 @@ from .assignment import TILE
 from .optics import OpticsNetwork, input_size
 from .rendering import Local, render
 
+FAR = -1e4
+"""Coordinate, in pixels, of what is in no image."""
 SURFACE_DEGREE = 3
 """Degree of the smooth background: ten coefficients per channel follow vignetting and a slanted lamp."""
 SURFACE_SD = 0.5
@@ -116,10 +118,11 @@ def model(batch: Batch, prior: Prior, form: Form) -> None:
         prior=dist.Normal(0, 1),
         input_shape=(input_size(form.channels, form.types),),
     )
-    # one dummy droplet, far outside, stands where a tile has fewer candidates
-    far = jnp.full(1, -1e4)
-    table = [jnp.concatenate([a, b]) for a, b in ((x, far), (y, far), (radius, jnp.ones(1)))]
-    local = Local(*(a[batch.candidates] for a in table), composition[jnp.minimum(batch.candidates, n - 1)])
+    # one dummy droplet, far outside, stands where a tile has fewer candidates; one gather fetches all of a candidate
+    table = jnp.concatenate([jnp.stack([x, y, radius], -1), composition], -1)
+    table = jnp.concatenate([table, jnp.array([[FAR, FAR, 1.0] + [0.0] * form.types])])
+    chosen = table.at[batch.candidates].get(mode="promise_in_bounds")
+    local = Local(*jnp.moveaxis(chosen[..., :2], -1, 0), chosen[..., 2], chosen[..., 3:])
     position = pixel_positions(batch.corner)
     basis = surface_basis(position, prior.size, form)
     rendering = render(form.renderer, network, local, position, basis @ coefficients, prior.length)

@@ -97,9 +97,13 @@ def test_second_image_compiles_nothing():
     assert after == before
 
 
-def test_buckets_waste_at_most_half():
-    for n in range(1, 5000, 7):
-        assert n <= svi.bucket(n, 64) <= max(64, n * 1.5)
+def test_buckets_are_few_and_waste_little():
+    sizes = [svi.bucket(n, 64) for n in range(1, 5000)]
+    for n, size in enumerate(sizes, 1):
+        assert n <= size <= max(64, n * 1.25)
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) <= 30
+    assert posterior.padded_tiles(3010) % posterior.BLOCK == 0
 
 
 @pytest.mark.parametrize("shape", [(5, 1), (5, 3), (2, 4, 6)])

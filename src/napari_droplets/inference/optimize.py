@@ -26,7 +26,7 @@ from .start import Start, starting_point
 
 REFRESH = 2
 """Chunks between two searches for candidates: droplets move by small parts of a radius in a hundred steps."""
-LEARNING_RATE = 0.015
+LEARNING_RATE = 0.02
 WARM_UP = 100
 """Steps for which droplets stay where they are: they would only flee from optics that are still wrong."""
 TIDY = (250, 400, 550, 700, 900, 1100, 1400)

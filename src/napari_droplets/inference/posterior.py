@@ -192,4 +192,4 @@ def mean_reconstruction(
 
 def padded_tiles(n: int) -> int:
     """Tiles after padding: a few sizes serve all images, each a multiple of BLOCK."""
-    return bucket(n, 2 * BLOCK)
+    return bucket(n, 4 * BLOCK)

@@ -52,7 +52,7 @@ class Settings:
     background: str = "smooth"
     renderer: str = "nearest"
     noise: float | None = None
-    steps: int = 3000
+    steps: int = 2400
     max_seconds: float | None = None
     scale: float = 1.0
     pixel_size_um: float | None = None

@@ -208,11 +208,11 @@ def unit_rates(n: int, form: Form) -> Guide:
 
 
 def bucket(n: int, smallest: int) -> int:
-    """The next larger size in steps of half an octave, for padding."""
-    size = smallest
-    while size < n:
-        size = size * 3 // 2 if (size & (size - 1)) == 0 else size * 4 // 3
-    return size
+    """The next larger size in steps of a quarter of a power of two, for padding; at most a quarter is wasted."""
+    if n <= smallest:
+        return smallest
+    quarter = 2 ** ((n - 1).bit_length() - 3)
+    return -(-n // quarter) * quarter
 
 
 def pad(array: np.ndarray, n: int, value: float = 0) -> np.ndarray:

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import napari_droplets
 
 npe2 = pytest.importorskip("npe2")
 
@@ -16,6 +19,13 @@ def manifest():
 def test_manifest_is_valid_and_its_functions_exist(manifest):
     pytest.importorskip("napari")
     manifest.validate_imports()
+
+
+def test_both_copies_are_one_and_the_same():
+    top = Path(__file__).parents[1] / "napari.yaml"
+    inside = Path(napari_droplets.__file__).with_name("napari.yaml")
+    assert not inside.is_symlink()  # git on Windows makes a text file of a link
+    assert inside.read_bytes() == top.read_bytes()
 
 
 def test_contributions(manifest):

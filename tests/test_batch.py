@@ -203,3 +203,48 @@ def test_output_that_cannot_be_is_found_out_before(tmp_path):
         check_output(tmp_path / "file", [])
     with pytest.raises(InputError, match="file"):
         check_output(tmp_path, ["file"])
+
+
+@pytest.mark.parametrize("how", ["deleted", "semicolons"])
+def test_resume_redoes_a_result_whose_table_cannot_be_read(tmp_path, three, stand_in, how):
+    out = tmp_path / "out"
+    go(three, out, combine=True)
+    table = out / "b/droplets.csv"
+    if how == "deleted":
+        table.unlink()
+    else:
+        table.write_text(table.read_text().replace(",", ";"))
+    outcomes = go(three, out, resume=True, combine=True)
+    assert [o.skipped for o in outcomes] == [True, False, True]
+    assert [o.error for o in outcomes] == [None] * 3
+    assert set(pd.read_csv(out / "droplets.csv")["image"]) == {"a.png", "b.png", "c.png"}
+
+
+def test_a_table_gone_after_the_fit_is_said_of_its_image_alone(tmp_path, three, stand_in):
+    outcomes = []
+    tables = batch.Tables(tmp_path)
+    for outcome in go(three, tmp_path / "out"):
+        if outcome.image == "b.png":
+            (outcome.folder / "droplets.csv").unlink()
+        outcomes.append(tables.add(outcome))
+    assert [isinstance(o.error, InputError) for o in outcomes] == [False, True, False]
+    assert pd.read_csv(tmp_path / "summary.csv")["error"].isna().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("name", batch.TABLE_FILES)
+def test_a_table_of_all_that_is_in_use_is_tried_again(tmp_path, three, stand_in, monkeypatch, name):
+    out, told, tries = tmp_path / "out", [], []
+    original = batch.write_whole
+
+    def write(path, how):
+        if path == out / name:
+            tries.append(path)
+            if len(tries) < 3:
+                raise InputError(f"{path}: cannot be written (in use)")
+        original(path, how)
+
+    monkeypatch.setattr(batch, "write_whole", write)
+    assert len(go(three, out, combine=True, warn=told.append)) == 3
+    assert [str(e) for e in told] == [f"{out / name}: cannot be written (in use)"]
+    for table in batch.TABLE_FILES:
+        assert set(pd.read_csv(out / table)["image"]) == {"a.png", "b.png", "c.png"}

@@ -246,6 +246,19 @@ def test_batch_and_resume(picture, out, stand_in, capfd):
     assert pd.read_csv(out / "summary.csv")["n_droplets"].tolist() == [1, 2, 3]
 
 
+def test_tables_of_all_that_stay_in_use_fail_the_batch_but_no_image(picture, out, stand_in, capfd):
+    write_image(picture.with_name("b.png"), 1)
+    (out / "droplets.csv").mkdir(parents=True)  # a folder cannot be replaced by a file
+    assert call("batch", picture.parent, "-o", out, "--no-overlay") == 1
+    said = capfd.readouterr()
+    assert stand_in.fitted == ["a.png", "b.png"]
+    assert len(said.out.splitlines()) == 2
+    assert len(pd.read_csv(out / "summary.csv")) == 2
+    told = [line for line in said.err.splitlines() if str(out / "droplets.csv") in line]
+    assert ["error:" in line for line in told] == [False, True]
+    assert "Traceback" not in said.err
+
+
 def test_first_interrupt_keeps_what_was_reached_and_begins_no_other(picture, out, stand_in, capfd, monkeypatch):
     write_image(picture.with_name("b.png"), 1)
     original = stand_in.fit

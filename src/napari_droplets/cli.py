@@ -9,6 +9,7 @@ START = time.perf_counter()  # seconds are counted from here, before anything sl
 import argparse  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
+from contextlib import closing  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
@@ -125,21 +126,29 @@ def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options:
                 shown.update(progress)
             return not interrupt.asked
 
-        outcomes = run(list(names), out, plan, watch=watch, since=START, **options)
+        def warn(error: Exception) -> None:
+            shown.end()
+            _say(f"{message(error)}; going on, and trying again later")
+
+        outcomes = run(list(names), out, plan, watch=watch, since=START, warn=warn, **options)
         done = 0
         try:
-            for outcome in outcomes:
-                done += 1
-                shown.end(skipped=outcome.skipped)
-                if outcome.summary:
-                    print(_line(outcome), flush=True)
-                if outcome.error is not None:
-                    failed += 1
-                    _say(f"error: {_named(outcome, message(outcome.error))}")
-                    _trace(args, outcome.error)
+            with closing(outcomes):
+                for outcome in outcomes:
+                    done += 1
+                    shown.end(skipped=outcome.skipped)
+                    if outcome.summary:
+                        print(_line(outcome), flush=True)
+                    if outcome.error is not None:
+                        failed += 1
+                        _say(f"error: {_named(outcome, message(outcome.error))}")
+                        _trace(args, outcome.error)
+        except InputError as error:  # the tables of all images, at the end
+            failed += 1
+            _say(f"error: {error}; the results of the images are in their folders")
+            _trace(args, error)
         finally:
             shown.end()
-            outcomes.close()
     if interrupt.asked:
         _say(f"stopped: {done} of {len(names)} images were worked on")
         return STOPPED

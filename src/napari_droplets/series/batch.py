@@ -10,7 +10,8 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +195,7 @@ def run(
     combine: bool = False,
     watch: Watch | None = None,
     since: float | None = None,
+    warn: Callable[[Exception], None] | None = None,
 ) -> Generator[Outcome]:
     """Work through image files and yield what became of each; one that fails does not stop the others.
 
@@ -213,15 +215,17 @@ def run(
         Sees the progress, and may stop it.
     since : float, optional
         The process's start by time.perf_counter: the first image's seconds are counted from there, as `import`.
+    warn : callable, optional
+        Told when the tables of all images cannot be written for now; it is tried again.
 
     Raises
     ------
     InputError
-        The tables of all images cannot be written.
+        At the end: the tables of all images cannot be written.
     """
     names = name_results(paths)
     unique = len({p.name for p in names}) == len(names)
-    tables = Tables(out) if combine else None
+    tables = Tables(out, warn) if combine else None
     try:
         for path, name in names.items():
             label, folder = path.name if unique else name, out / name
@@ -236,7 +240,7 @@ def run(
             except Exception as error:
                 outcome = Outcome(path, label, folder, error=error)
             if tables is not None:
-                tables.add(outcome)
+                outcome = tables.add(outcome)
             yield outcome
             if outcome.stopped:
                 break
@@ -277,26 +281,26 @@ def process(
     summary |= plan.record()
     summary["seconds"] = seconds | {k: seconds.get(k, 0.0) + starting for k in ("total", "import")}
 
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    beside = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)
     error = None
     try:
         if plan.detect_only:
-            writable_folder(partial)
-            save_table(found[1], partial / "droplets.csv")
-            save_summary(summary, partial / "summary.json")
+            writable_folder(beside)
+            save_table(found[1], beside / "droplets.csv")
+            save_summary(summary, beside / "summary.json")
         else:
-            found.save(partial)
+            found.save(beside)
         if plan.overlay:
             try:
                 from ..overlay import save_overlay
 
-                save_overlay(found, partial / "overlay.png")
+                save_overlay(found, beside / "overlay.png")
             except Exception as problem:  # no reason to throw a fit away
                 error = problem
-        _move_results(partial, folder)
+        _move_results(beside, folder)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
     return Outcome(path, label, folder, summary, error, stopped=stopped)
 
 
@@ -319,6 +323,7 @@ def complete(folder: Path, path: Path, plan: Plan) -> dict[str, Any] | None:
             return None
         if plan.overlay and not (folder / "overlay.png").exists():
             return None
+        read_table(folder / "droplets.csv")  # deleted, or saved anew by another program with other separators?
         settings = plan.settings
         image = as_image(path, channels=settings.channels, pixel_size_um=settings.pixel_size_um)
         return summary if summary["image"]["sha256"] == image.sha256 else None
@@ -329,36 +334,54 @@ def complete(folder: Path, path: Path, plan: Plan) -> dict[str, Any] | None:
 class Tables:
     """The tables of all images, rewritten whole after each so that a kill loses nothing."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, warn: Callable[[Exception], None] | None = None) -> None:
         self.out = out
+        self.warn = warn
         self.rows: list[dict[str, Any]] = []
         self.droplets: list[pd.DataFrame] = []
         self.cost = self.last = 0.0
         self.written = False
+        self.warned = False
 
-    def add(self, outcome: Outcome) -> None:
-        """Take up one image, reading its droplets from its folder."""
+    def add(self, outcome: Outcome) -> Outcome:
+        """Take up one image, reading its droplets from its folder; where that fails the outcome tells of it."""
         self.written = False
-        self.rows.append(outcome.row())
         if outcome.summary:
-            table = read_table(outcome.folder / "droplets.csv").to_dataframe()
-            table.insert(0, "image", outcome.image)
-            self.droplets.append(table)
+            try:
+                table = read_table(outcome.folder / "droplets.csv").to_dataframe()
+                table.insert(0, "image", outcome.image)
+                self.droplets.append(table)
+            except Exception as error:
+                outcome = replace(outcome, error=outcome.error or error)
+        self.rows.append(outcome.row())
         # a table of a million rows takes seconds to write: not more than a tenth of the time for it
         if self.cost < 1 or time.perf_counter() - self.last > 10 * self.cost:
-            self.write()
+            try:
+                self.write()
+                self.warned = False
+            except Exception as error:  # open in another program, perhaps: no reason to stop
+                if self.warn is not None and not self.warned:
+                    self.warn(error)
+                self.warned = True
+        return outcome
 
     def write(self) -> None:
-        """Write OUT/droplets.csv and OUT/summary.csv."""
+        """Write OUT/droplets.csv and OUT/summary.csv, each also when the other cannot be written."""
         start = time.perf_counter()
         summary = pd.DataFrame(self.rows, columns=list(_EMPTY.row()))
         whole = [t for t in self.droplets if len(t)] or self.droplets
         droplets = pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=["image", "x", "y", "radius"])
-        write_whole(self.out / "summary.csv", lambda p: summary.to_csv(p, index=False))
-        write_whole(self.out / "droplets.csv", lambda p: droplets.to_csv(p, index=False))
-        self.written = True
+        problems: list[str] = []
+        for name, table in (("summary.csv", summary), ("droplets.csv", droplets)):
+            try:
+                write_whole(self.out / name, partial(table.to_csv, index=False))
+            except InputError as error:
+                problems.append(str(error))
         self.last = time.perf_counter()
         self.cost = self.last - start
+        if problems:
+            raise InputError("; ".join(problems))
+        self.written = True
 
 
 _EMPTY = Outcome(Path(), "", Path())

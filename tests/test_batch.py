@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pandas as pd
@@ -248,3 +249,54 @@ def test_a_table_of_all_that_is_in_use_is_tried_again(tmp_path, three, stand_in,
     assert [str(e) for e in told] == [f"{out / name}: cannot be written (in use)"]
     for table in batch.TABLE_FILES:
         assert set(pd.read_csv(out / table)["image"]) == {"a.png", "b.png", "c.png"}
+
+
+def test_a_result_that_cannot_be_moved_is_kept_and_named(tmp_path, three, stand_in):
+    out = tmp_path / "out"
+    go(three[:1], out, overlay=True)
+    old = (out / "a/droplets.csv").read_bytes()
+    (out / "a/optics.safetensors").unlink()
+    (out / "a/optics.safetensors/in the way").mkdir(parents=True)  # a folder cannot be replaced by a file
+    (outcome,) = go(three[:1], out, overlay=True)
+    assert isinstance(outcome.error, InputError)
+    assert str(out / ".partial-a") in str(outcome.error)
+    assert not (out / "a/summary.json").exists()
+    places = {n: [f for f in (out / "a" / n, out / ".partial-a" / n) if f.is_file()] for n in batch.RESULT_FILES}
+    assert all(places.values()), "some file of the new fit is lost"
+    assert places["droplets.csv"][-1].read_bytes() != old
+    assert (out / ".partial-a/summary.json").exists()
+    (out / "a/optics.safetensors/in the way").rmdir()
+    (out / "a/optics.safetensors").rmdir()
+    assert [o.error for o in go(three[:1], out, overlay=True)] == [None]
+    assert [p.name for p in out.iterdir()] == ["a"]
+
+
+def test_every_old_file_stays_until_its_own_successor_comes(tmp_path, three, stand_in, monkeypatch):
+    out = tmp_path / "out"
+    go(three[:1], out, overlay=True)
+
+    def locked(source, target):
+        raise PermissionError(13, "in use", str(target))
+
+    source = tmp_path / "new"
+    shutil.copytree(out / "a", source)
+    monkeypatch.setattr(batch.os, "replace", locked)
+    with pytest.raises(InputError, match="in use"):
+        batch._move_results(source, out / "a")
+    assert {p.name for p in (out / "a").iterdir()} == set(batch.RESULT_FILES) - {"summary.json"}
+    assert {p.name for p in source.iterdir()} == set(batch.RESULT_FILES)
+
+
+def test_files_on_several_drives_get_names_too(monkeypatch):
+    monkeypatch.setattr(batch.Path, "resolve", lambda p: PureWindowsPath(str(p)))
+
+    def no_base(paths):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr(batch.os.path, "commonpath", no_base)
+    paths = [Path(p) for p in ("C:\\x\\a.png", "D:\\x\\a.png", "\\\\host\\share\\x\\a.png")]
+    assert [p.parts for p in batch._inside(paths).values()] == [
+        ("C", "x", "a.png"),
+        ("D", "x", "a.png"),
+        ("host_share", "x", "a.png"),
+    ]

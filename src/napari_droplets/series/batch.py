@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections import Counter
@@ -149,8 +150,7 @@ def name_results(paths: Sequence[Path]) -> dict[Path, str]:
         Two images would still share a folder.
     """
     paths = list({p.resolve(): p for p in paths}.values())  # each file once
-    base = Path(os.path.commonpath([p.resolve().parent for p in paths])) if paths else Path()
-    inside = {p: p.resolve().relative_to(base) for p in paths}
+    inside = _inside(paths)
     candidates: tuple[Callable[[Path], str], ...] = (
         lambda p: p.stem,
         lambda p: p.name,
@@ -169,6 +169,16 @@ def name_results(paths: Sequence[Path]) -> dict[Path, str]:
     if left:
         raise InputError(f"{left[0]} and {left[1]}: their results would share a folder; rename one")
     return {p: names[p] for p in paths}
+
+
+def _inside(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Paths below the folder that all share; with the drive's name where they are on several."""
+    whole = {p: p.resolve() for p in paths}
+    try:
+        base = os.path.commonpath([p.parent for p in whole.values()]) if paths else ""
+    except ValueError:  # drives of Windows have nothing in common
+        return {p: Path(re.sub(r"\W+", "_", w.drive).strip("_"), *w.parts[1:]) for p, w in whole.items()}
+    return {p: w.relative_to(base) for p, w in whole.items()}
 
 
 def check_output(out: str | Path, names: Sequence[str]) -> Path:
@@ -298,20 +308,37 @@ def process(
                 save_overlay(found, beside / "overlay.png")
             except Exception as problem:  # no reason to throw a fit away
                 error = problem
-        _move_results(beside, folder)
-    finally:
+    except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
+        raise
+    _move_results(beside, folder)
     return Outcome(path, label, folder, summary, error, stopped=stopped)
 
 
 def _move_results(source: Path, target: Path) -> None:
-    """Put new results in the place of old ones; other files of the user's stay."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in RESULT_FILES:
-        (target / name).unlink(missing_ok=True)
-    for name in reversed(RESULT_FILES):
-        if (source / name).exists():
+    """Put new results in the place of old ones; other files of the user's stay.
+
+    Raises
+    ------
+    InputError
+        One cannot be replaced; those not moved by then stay in the source.
+    """
+    summary, *others = RESULT_FILES
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / summary).unlink(missing_ok=True)  # without it nobody takes a mixture of old and new for a result
+        new = [name for name in others if (source / name).exists()]
+        for name in new:
             os.replace(source / name, target / name)
+        for name in set(others) - set(new):
+            (target / name).unlink(missing_ok=True)
+        os.replace(source / summary, target / summary)
+    except OSError as error:
+        raise InputError(
+            f"{target}: results cannot be put there ({error}); they are kept in {source}: "
+            "close what has the old ones open and move the new ones over"
+        ) from error
+    shutil.rmtree(source, ignore_errors=True)
 
 
 def complete(folder: Path, path: Path, plan: Plan) -> dict[str, Any] | None:

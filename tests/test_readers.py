@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from napari_droplets.droplets import Droplets, Fit, Optics
+from napari_droplets.errors import InputError
 from napari_droplets.files import read_table, save_table
 from napari_droplets.images import as_image
 from napari_droplets.plugin.layers import to_layers
@@ -31,7 +32,8 @@ def saved(tmp_path):
     optics = Optics(weights, weights, 3, 3, 3.0, "free", "nearest", 0.05)
     summary = {"settings": {}, "image": {"path": str(path), "sha256": image.sha256}}
     found = droplets(composition=np.eye(3))
-    fit = Fit(found, image.pixels * 0.9, optics, np.zeros((1, 3)), summary, {"log_noise": np.zeros(1)}, image)
+    guide = {"anchor": np.stack([found.x, found.y, found.radius], 1), "droplets": np.zeros((len(found), 3))}
+    fit = Fit(found, image.pixels * 0.9, optics, np.zeros((1, 3)), summary, guide, image)
     fit.save(tmp_path / "result")
     return tmp_path / "result", path, fit
 
@@ -79,6 +81,25 @@ def test_table_of_several_frames(tmp_path):
     path = str(save_table(droplets(labels={"frame": np.array([0, 0, 4])}), tmp_path / "droplets.csv"))
     [(data, _, _)] = get_reader(path)(path)
     assert data[:, 0].tolist() == [0, 0, 4]
+
+
+def test_table_of_a_batch_is_one_layer_per_image(tmp_path):
+    path = tmp_path / "droplets.csv"
+    rows = ["b.png,1,2,3,1.5,,", "a.png,4,5,3,6,0,", "a.png,6,7,3,6,2,"]
+    path.write_text("\n".join(["image,x,y,radius,radius_um,frame,axis", *rows]))
+    first, second = get_reader(str(path))(str(path))
+    assert [layer[1]["name"] for layer in (first, second)] == ["b.png droplets", "a.png droplets"]
+    assert first[0].tolist() == [[2, 1]]  # its frame is not known
+    assert second[0].tolist() == [[0, 5, 4], [2, 7, 6]]
+    assert first[1]["features"]["x_um"].tolist() == [0.5]
+    assert second[1]["features"]["x_um"].tolist() == [8, 12]
+
+
+def test_table_with_frames_for_some_droplets_only(tmp_path):
+    path = tmp_path / "droplets.csv"
+    path.write_text("x,y,radius,frame\n1,2,3,1\n4,5,3,\n")
+    with pytest.raises(InputError, match="no frame in row 1"):
+        get_reader(str(path))(str(path))
 
 
 @pytest.mark.parametrize(
@@ -139,3 +160,12 @@ def test_writer_takes_any_points_layer(tmp_path):
     [path] = write_droplets(str(tmp_path / "out.csv"), data, attributes)
     expected = {"x": [6.0], "y": [5.0], "radius": [2.0], "frame": [2], "kind": ["acid"]}
     pd.testing.assert_frame_equal(pd.read_csv(path), pd.DataFrame(expected))
+
+
+def test_points_of_a_stack_of_stacks_keep_their_plane(tmp_path):
+    layer_module = pytest.importorskip("napari.layers")
+    points = layer_module.Points([[2, 1, 5.0, 6.0], [2, 3, 7.0, 8.0]], size=4)
+    data, attributes, _ = points.as_layer_data_tuple()
+    [path] = write_droplets(str(tmp_path / "out droplets.csv"), data, attributes)
+    [(back, _, _)] = get_reader(path)(path)
+    np.testing.assert_array_equal(back, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +44,52 @@ def read_folder(path: str) -> list[LayerData]:
 
 
 def read_table(path: str) -> list[LayerData]:
-    """A droplets table as points; a table of several frames as points along a leading axis."""
-    import numpy as np
+    """A droplets table as points; several frames along a leading axis, several images (column `image`) as layers each.
 
+    Raises
+    ------
+    InputError
+        Not a droplets table, or some droplets have no frame and others do.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from ..droplets import Droplets
     from ..files import read_table as read_droplets
     from .layers import Place, to_layers
 
     droplets = read_droplets(path)
-    [(data, attributes, kind)] = to_layers(droplets, place=Place(Path(path).stem.removesuffix(" droplets")))
-    frame = np.asarray(droplets.labels.get("frame", []))
-    if frame.any():
-        data = np.column_stack([frame, data])
-    return [(data, attributes, kind)]
+    parts = {Path(path).stem.removesuffix(" droplets"): droplets}
+    if "image" in droplets.labels and len(droplets):
+        # from the table, as images may differ in pixel size
+        table = pd.read_parquet(path) if path.lower().endswith(".parquet") else pd.read_csv(path)
+        images = table.groupby("image", sort=False, dropna=False)
+        parts = {str(name): Droplets.from_dataframe(part, name=path) for name, part in images}
+    found = []
+    for name, part in parts.items():
+        [(data, attributes, kind)] = to_layers(part, place=Place(name))
+        found.append((np.column_stack([*_leading(part.labels, path), data]), attributes, kind))
+    return found
+
+
+def _leading(labels: Mapping[str, Any], path: str) -> list[Any]:
+    """Coordinates along the leading axes of the stack that a table is of; none where it is of one plane."""
+    import numpy as np
+
+    from ..errors import InputError
+
+    axes = []
+    for name in sorted(name for name in labels if str(name).startswith("axis_")) or {"frame"} & set(labels):
+        try:
+            axis = np.asarray(labels[name], float)
+        except (TypeError, ValueError):
+            raise InputError(f"{path}: column {name} is not numeric; give whole numbers") from None
+        known = np.isfinite(axis)
+        if known.any() and not known.all():
+            row = int(np.flatnonzero(~known)[0])
+            raise InputError(f"{path}: no {name} in row {row}, but in others; fill it in, or remove the column")
+        axes.append(axis)
+    return axes if any(np.nan_to_num(axis).any() for axis in axes) else []
 
 
 def _columns(file: Path) -> set[str]:

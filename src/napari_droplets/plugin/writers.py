@@ -8,6 +8,8 @@ from typing import Any
 def write_droplets(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """Write the points as they are now: positions from the data, radii from the sizes, the rest from the features.
 
+    The plane of a stack goes into the column `frame`; with more leading axes, into `axis_0`, `axis_1` and so on.
+
     Returns the paths written.
 
     Raises
@@ -34,6 +36,8 @@ def write_droplets(path: str, data: Any, attributes: dict[str, Any]) -> list[str
     else:
         table = features.assign(x=data[:, -1], y=data[:, -2], radius=size / 2)
         table = table.drop(columns=[c for c in table if str(c).endswith("_um")])
-    if data.shape[1] == 3:
-        table["frame"] = np.round(data[:, 0]).astype(int)
+    leading = np.round(data[:, :-2]).astype(int).T
+    names = ["frame"] if len(leading) == 1 else [f"axis_{i}" for i in range(len(leading))]
+    for column, values in zip(names, leading, strict=True):
+        table[column] = values
     return [str(save_table(Droplets.from_dataframe(table, name=str(path)), path))]

@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 
 from napari_droplets.droplets import Droplets, Fit, Optics
-from napari_droplets.images import as_image
 from napari_droplets.inference import fit as fitting
 
 FOUND = 12
@@ -50,12 +49,14 @@ class FakeFit:
             optics,
             losses,
             summary,
-            {"background": np.zeros((1, 3))},
+            {
+                "anchor": np.stack([droplets.x, droplets.y, droplets.radius], 1),
+                "droplets": np.zeros((len(droplets), 3)),
+            },
             image,
         )
 
     def _steps(self, image, droplets, settings):
-        image = as_image(image)
         fitting.Settings(**settings)
 
         def snapshot():
@@ -78,7 +79,8 @@ class FakeFit:
         return self.result(image, droplets, self.chunks_done, settings)
 
     def iterate(self, image, droplets=None, optics=None, **settings):
-        self.calls.append(("iterate", as_image(image), droplets, settings))
+        image = fitting._image(image, fitting.Settings(**settings))
+        self.calls.append(("iterate", image, droplets, settings))
         start = found(self.n, settings.get("types", 3)) if droplets is None else Droplets.from_dataframe(droplets)
         return (yield from self._steps(image, start, settings))
 
@@ -87,5 +89,5 @@ class FakeFit:
         return (yield from self._steps(fit.image, Droplets.from_dataframe(edited_table), settings))
 
     def detect(self, image, **settings):
-        self.calls.append(("detect", as_image(image), None, settings))
+        self.calls.append(("detect", fitting._image(image, fitting.Settings(**settings)), None, settings))
         return Droplets(*(getattr(found(self.n), name) for name in ("x", "y", "radius")))

@@ -44,7 +44,7 @@ def show(viewer, layer, found, point=None):
     place = place_of(layer, viewer.dims.point if point is None else point)
     output = Output(viewer, place)
     image = as_image(plane_of(layer, place), name=place.name)
-    output.show(found, image.pixels * 0.5, image=image)
+    output.show(found, image.pixels * 0.5, fit=FakeFit().result(image, found, 1, {}))
     return image, output.points, output.reconstruction
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -385,6 +386,7 @@ def test_refit_keeps_what_was_edited(window, open_widget, qtbot, fake):
     finish(widget, qtbot)
     table = fake.calls[-1][2]
     assert fake.calls[-1][0] == "refit"
+    assert "steps" not in fake.calls[-1][3]  # the library knows how many a refit takes
     assert len(table) == FOUND
     assert table["pinned"].tolist() == [True] + [False] * (FOUND - 2) + [True]
     assert table[["y", "x"]].iloc[0].tolist() == [3, 4]
@@ -392,6 +394,10 @@ def test_refit_keeps_what_was_edited(window, open_widget, qtbot, fake):
     assert window.layers["slide droplets"] is points  # in place
     assert len(window.layers) == 3
     assert points.features["pinned"].sum() == 2
+    widget.form.set(steps=70)
+    widget.refit()
+    finish(widget, qtbot)
+    assert fake.calls[-1][3]["steps"] == 70
 
 
 def test_refit_of_detected_points_is_a_fit_from_them(viewer, open_widget, qtbot, fake):
@@ -401,6 +407,7 @@ def test_refit_of_detected_points_is_a_fit_from_them(viewer, open_widget, qtbot,
     finish(widget, qtbot)
     viewer.layers["slide droplets"].remove([3])
     widget.refit()
+    assert widget.message == "Fit from these points, which may move: 0 added, 0 changed, 1 deleted"
     finish(widget, qtbot)
     kind, _, table, _ = fake.calls[-1]
     assert kind == "iterate"
@@ -408,10 +415,43 @@ def test_refit_of_detected_points_is_a_fit_from_them(viewer, open_widget, qtbot,
     assert isinstance(widget.result, Fit)
 
 
+def test_fit_from_an_opened_table_does_not_take_its_uncertainties_as_known(viewer, open_widget, qtbot, fake):
+    from napari.layers import Layer
+
+    from napari_droplets.plugin.layers import to_layers
+
+    viewer.add_image(picture())
+    viewer.add_layer(Layer.create(*to_layers(found())[0]))
+    widget = open_widget(viewer)
+    widget.refit()
+    finish(widget, qtbot)
+    kind, _, table, _ = fake.calls[-1]
+    assert kind == "iterate"
+    assert "x_sd" not in table
+    assert len(table) == FOUND
+
+
+@pytest.mark.parametrize("action", ["run", "detect", "estimate"])
+def test_channels_are_chosen_before_intensities_are_scaled(viewer, open_widget, qtbot, fake, monkeypatch, action):
+    from napari_droplets.inference import propose
+
+    estimated = []
+    monkeypatch.setattr(propose, "estimate_diameter", lambda image: estimated.append(image) or 6.0)
+    data = picture(dtype=np.uint16) // np.array([1, 64, 1], np.uint16)  # the second has 10 bits only
+    viewer.add_image(data, name="slide")
+    widget = open_widget(viewer)
+    widget.form.set(channels=[1])
+    getattr(widget, action)()
+    finish(widget, qtbot)
+    image = estimated[0] if estimated else fake.calls[-1][1]
+    assert image.name == "slide"
+    np.testing.assert_array_equal(image.pixels, as_image(data, channels=[1]).pixels)
+
+
 def test_refit_of_a_saved_fit(window, open_widget, qtbot, fake, tmp_path):
     image = as_image(picture(), name="slide")
     settings = {"steps": 1, "channels": None}
-    fake.result(image, found(), 1, settings).save(tmp_path / "saved")
+    fake.result(image, replace(found(), pixel_size_um=0.5), 1, settings).save(tmp_path / "saved")
     window.open(tmp_path / "saved", plugin="napari-droplets")
     widget = open_widget(window)
     widget.refit()
@@ -426,6 +466,7 @@ def test_refit_of_a_saved_fit(window, open_widget, qtbot, fake, tmp_path):
     widget.refit()
     finish(widget, qtbot)
     np.testing.assert_array_equal(fake.calls[-1][1].pixels, image.pixels)
+    assert fake.calls[-1][1].pixel_size_um == pytest.approx(0.5)
     assert len(window.layers) == count  # in place
 
 

@@ -40,7 +40,7 @@ LABELS = {
 TIPS = {
     "diameter": "Typical diameter of the droplets in pixels of the image; 0: estimated from the image",
     "types": "Number of numbers that describe what a droplet is made of",
-    "steps": "Most optimization steps; the fit stops sooner when it has settled",
+    "steps": "Most optimization steps; the fit stops sooner when it has settled, a refit as well unless changed",
     "max_seconds": "The result is what was reached by then; 0: no limit",
     "composition": "free: each component on its own, 0 to 1; simplex: fractions that sum to one",
     "background": "smooth: follows uneven illumination; uniform: one color",

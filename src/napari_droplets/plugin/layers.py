@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from ..colors import composition_colors
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..images import Image, as_image
+from ..images import Image
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -82,6 +82,20 @@ def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
 def plane_of(layer: Any, place: Place) -> Any:
     """The pixels to work on, (H, W) or (H, W, 3|4); not yet read where the layer is lazy."""
     return _finest(layer)[place.plane]
+
+
+class Plane(NamedTuple):
+    """The pixels to work on with the layer's name: all that `as_image` reads of a layer."""
+
+    data: Any
+    """(H, W) or (H, W, 3|4); not yet read where the layer is lazy."""
+    name: str
+    rgb: bool
+
+    @classmethod
+    def of(cls, layer: Any, place: Place) -> Plane:
+        """The plane of an image layer that a place says."""
+        return cls(plane_of(layer, place), place.name, layer.rgb)
 
 
 def pixel_size_um(layer: Any) -> float | None:
@@ -150,7 +164,7 @@ def fit_layer(viewer: ViewerModel, layer: Any = None, **settings: Any) -> Fit:
     output = Output(viewer, place)
     if settings.get("pixel_size_um") is None:
         settings["pixel_size_um"] = pixel_size_um(layer)
-    result = fit(as_image(plane_of(layer, place), name=place.name), **settings)
+    result = fit(Plane.of(layer, place), **settings)
     output.show(result.droplets, result.reconstruction, fit=result)
     return result
 
@@ -234,16 +248,14 @@ class Output:
         reconstruction: np.ndarray | None = None,
         *,
         fit: Fit | None = None,
-        image: Image | None = None,
         final: bool = True,
     ) -> None:
         """Draw the droplets and, where there is one, the (H, W, C) reconstruction.
 
         While the work goes on (`final` false) a layer that the user has removed stays away; at the end it is added.
         """
-        image = image or (fit.image if fit else None)
         if reconstruction is not None:
-            self._show_picture(_picture(reconstruction, self.place, image), final)
+            self._show_picture(_picture(reconstruction, self.place, fit.image if fit else None), final)
         self._show_points(droplets, fit, final)
 
     def restore(self) -> None:

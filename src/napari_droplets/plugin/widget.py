@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from magicgui.widgets import ComboBox
@@ -24,12 +24,12 @@ from superqt import QCollapsible
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..images import Image, as_image
+from ..images import as_image
 from ..inference import fit as fitting
 from ..inference import propose
 from . import layers
 from .correction import corrected
-from .form import ADVANCED, LABELS, MAIN, SettingsForm
+from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
 
 if TYPE_CHECKING:
@@ -99,7 +99,11 @@ class DropletsWidget(QWidget):
         self._start_on_image(_detect)
 
     def refit(self) -> None:
-        """Fit again from the points as they are now: what was added, moved or deleted stays so."""
+        """Fit again from the points as they are now.
+
+        Of a fit, what was added, moved or deleted stays so. Detected points, and those of a table, are where a fit of
+        the whole image starts; it may move them.
+        """
         self._guarded(self._refit)
 
     def estimate(self) -> None:
@@ -129,14 +133,14 @@ class DropletsWidget(QWidget):
         except InputError as error:
             self._say(str(error), warn=True)
 
-    def _start_on_image(self, steps: Callable[[Image, dict[str, Any]], Steps]) -> None:
+    def _start_on_image(self, steps: Callable[[layers.Plane, dict[str, Any]], Steps]) -> None:
         def action() -> None:
             layer = self._layer()
             place = layers.place_of(layer, self.viewer.dims.point)
             settings = self._settings(layer)
-            data = layers.plane_of(layer, place)
+            plane = layers.Plane.of(layer, place)
             output = layers.Output(self.viewer, place)
-            self._start(lambda: _on_image(steps, data, place.name, settings), output)
+            self._start(lambda: steps(plane, settings), output)
 
         self._guarded(action)
 
@@ -147,25 +151,34 @@ class DropletsWidget(QWidget):
         if points.ndim != 2 + len(place.plane):
             raise InputError(f"{points.name}: points of several frames; refit those of one image at a time")
         correction = corrected(tag["table"], points.features, points.data, points.size)
-        settings, data = self.form.values(), None
+        settings, plane = self.form.values(), cast(Any, None)
         if fit is None or fit.image is None:
             layer = self._image_of(place)
             here = place if place.layer_id == str(layer.unique_id) else layers.place_of(layer, self.viewer.dims.point)
-            settings, data = self._settings(layer), layers.plane_of(layer, here)
-        if fit is None:  # only detected so far
-            steps = partial(_on_image, partial(_iterate_from, correction.table), data, place.name, settings)
+            settings, plane = self._settings(layer), layers.Plane.of(layer, here)
+        edits = f"{correction.added} added, {correction.changed} changed, {correction.deleted} deleted"
+        if fit is None:  # only detected so far, or a table
+            # as priors, uncertainties from these pixels would count the pixels twice
+            start = correction.table.drop(columns=["x_sd", "y_sd", "radius_sd"], errors="ignore")
+            steps, text = (
+                partial(_iterate_from, start, plane, settings),
+                f"Fit from these points, which may move: {edits}",
+            )
         else:
-            # what a fit is made of stays; how long to go on is asked anew
-            settings = {name: settings[name] for name in ("steps", "max_seconds")}
-            steps = partial(_refitting, fit, correction.table, data, place.name, settings)
+            # what a fit is made of stays; how long to go on is asked anew, where it is asked at all
+            limits = {"max_seconds": settings["max_seconds"]}
+            if settings["steps"] != DEFAULTS["steps"]:
+                limits["steps"] = settings["steps"]
+            steps = partial(_refitting, fit, correction.table, plane, settings["pixel_size_um"], limits)
+            text = f"Refit: {edits}"
         self._start(steps, layers.Output(self.viewer, place, points))
-        self._say(f"Refit: {correction.added} added, {correction.changed} changed, {correction.deleted} deleted")
+        self._say(text)
 
     def _estimate(self) -> None:
         layer = self._layer()
         place = layers.place_of(layer, self.viewer.dims.point)
-        data = layers.plane_of(layer, place)
-        self._start(lambda: _estimating(data, place.name), None)
+        plane, settings = layers.Plane.of(layer, place), self._settings(layer)
+        self._start(lambda: _estimating(plane, settings["channels"]), None)
 
     def _start(self, steps: Callable[[], Steps], output: layers.Output | None) -> None:
         job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
@@ -287,7 +300,10 @@ class DropletsWidget(QWidget):
         self._detect = _button("Detect", self.detect, "Find droplets without fitting: quick, no composition")
         self._run = _button("Run", self.run, "Fit positions, sizes and compositions, with uncertainties")
         self._refit_button = _button(
-            "Refit", self.refit, "Fit again after you added, moved or deleted points: your corrections stay"
+            "Refit",
+            self.refit,
+            "After Run: fit again around the points you added, moved or deleted; your corrections stay.\n"
+            "After Detect, or of an opened table: fit the whole image from these points; they may move.",
         )
         self._cancel = _button("Cancel", self.cancel, "Stop soon and keep what was found")
         self._bar = QProgressBar()
@@ -330,31 +346,33 @@ class DropletsWidget(QWidget):
             (notifications.show_error if error else notifications.show_warning)(text)
 
 
-def _on_image(steps: Callable[[Image, dict[str, Any]], Steps], data: Any, name: str, settings: dict) -> Steps:
-    """Read the image in the thread (it may be lazy or large), then go on with it."""
-    return (yield from steps(as_image(data, name=name), settings))
+# Generators, so that the plane, which may be lazy or large, is read in the thread. It goes to the library as it is:
+# intensities are scaled after the channels are chosen.
 
 
-def _iterate_from(table: Any, image: Image, settings: dict[str, Any]) -> Steps:
-    return (yield from fitting.iterate(image, table, **settings))
+def _iterate_from(table: Any, plane: layers.Plane, settings: dict[str, Any]) -> Steps:
+    return (yield from fitting.iterate(plane, table, **settings))
 
 
-def _detect(image: Image, settings: dict[str, Any]) -> Steps:
+def _detect(plane: layers.Plane, settings: dict[str, Any]) -> Steps:
     yield _waiting("detect")
-    return fitting.detect(image, **settings)
+    return fitting.detect(plane, **settings)
 
 
-def _estimating(data: Any, name: str) -> Steps:
+def _estimating(plane: layers.Plane, channels: list[int] | None) -> Steps:
     yield _waiting("estimate")
-    return propose.estimate_diameter(as_image(data, name=name))
+    return propose.estimate_diameter(as_image(plane, channels=channels))
 
 
-def _refitting(fit: Fit, table: Any, data: Any, name: str, settings: dict[str, Any]) -> Steps:
+def _refitting(
+    fit: Fit, table: Any, plane: layers.Plane | None, pixel_size_um: float | None, settings: dict[str, Any]
+) -> Steps:
     if fit.image is None:
-        image = as_image(data, name=name, channels=fit.summary.get("settings", {}).get("channels"))
+        size = fit.droplets.pixel_size_um or pixel_size_um
+        image = as_image(plane, channels=fit.summary.get("settings", {}).get("channels"), pixel_size_um=size)
         if image.shape != fit.reconstruction.shape:
             raise InputError(
-                f"{name}: its shape is {image.shape}, but the fit is of {fit.reconstruction.shape}; "
+                f"{image.name}: its shape is {image.shape}, but the fit is of {fit.reconstruction.shape}; "
                 "choose the image that was fitted"
             )
         fit = replace(fit, image=image)

@@ -19,6 +19,7 @@ from stand_in import StandIn, write_image
 
 import napari_droplets as nd
 from napari_droplets.cli import SETTINGS, main
+from napari_droplets.droplets import Optics
 from napari_droplets.files import save_optics
 from napari_droplets.inference.fit import Progress
 from napari_droplets.inference.settings import Settings
@@ -199,6 +200,9 @@ def test_a_missing_file_among_others(picture, out, stand_in, capfd):
         (["fit", "{image}", "-o", "{out}", "--types", "1", "--composition", "simplex"], "simplex"),
         (["fit", "{image}", "-o", "{out}", "--renderer", "wrong"], "--renderer"),
         (["fit", "{image}", "-o", "{out}", "--channels", "red"], "'red'"),
+        (["fit", "{image}", "-o", "{out}", "--channels", "0,1"], "'0,1': give one or three"),
+        (["fit", "{image}", "-o", "{out}", "--channels", "0,1,2,3"], "give one or three"),
+        (["fit", "{image}", "-o", "{out}", "--channels=0,1,-1"], "give one or three"),
         (["fit", "{image}", "-o", "{out}", "--optics", "{image}"], "not a safetensors file"),
         (["fit", "{image}", "-o", "{out}", "--optics", "missing"], "missing: no such file"),
         (["fit", "{image}", "-o", "{image}"], "not a folder that can be written to"),
@@ -221,6 +225,35 @@ def test_wrong_use_is_found_out_before_any_work(picture, tmp_path, out, stand_in
     assert says in said.err
     assert said.out == ""
     assert stand_in.fitted == []
+
+
+@pytest.fixture
+def learned(tmp_path):
+    return save_optics(Optics({}, {}, 2, 3, 2.0, "simplex", "nearest", 0.05), tmp_path / "learned.safetensors")
+
+
+@pytest.mark.parametrize("options", [[], ["--types", 2], ["--composition", "simplex", "--channels", "2,1,0"]])
+def test_types_and_composition_are_those_of_the_optics(picture, out, stand_in, learned, options):
+    assert call("fit", picture, "-o", out, "--no-overlay", "--optics", learned, *options) == 0
+    settings = json.loads((out / "a/summary.json").read_text())["settings"]
+    assert (settings["types"], settings["composition"]) == (2, "simplex")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--types", "3"], "learned with types 2, but --types asks for 3"),
+        (["--composition", "free"], "learned with composition simplex"),
+        (["--channels", "1"], "learned with channels 3"),
+    ],
+)
+@pytest.mark.parametrize("command", ["fit", "batch"])
+def test_optics_that_do_not_fit_are_wrong_use(picture, out, stand_in, learned, capfd, command, options, says):
+    given = picture if command == "fit" else picture.parent
+    assert call(command, given, "-o", out, "--optics", learned, *options) == 2
+    assert says in capfd.readouterr().err
+    assert stand_in.fitted == []
+    assert not out.exists()
 
 
 def test_a_file_in_the_way_of_one_result_is_found_out_before_any_work(picture, out, stand_in, capfd):

@@ -25,7 +25,8 @@ DEMO_FOLDER = "napari-droplets-demo"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    0 done; 1 some inputs failed, each named, the others done; 2 wrong use, found out before any work; 130 stopped.
+    0 done; 1 some inputs or tables failed, each named, the others done; 2 wrong use, found out before any fit, or
+    no input can be found; 130 stopped.
     """
     try:
         args = _parser().parse_args(argv)
@@ -100,12 +101,24 @@ def _plan(args: argparse.Namespace) -> Plan:
     from .inference.settings import Settings
     from .series.batch import Plan
 
-    settings = Settings.of(**{name: getattr(args, name) for _, name, *_ in SETTINGS if hasattr(args, name)})
+    given = {name: getattr(args, name) for _, name, *_ in SETTINGS if hasattr(args, name)}
     optics = None
     if getattr(args, "optics", None):
         from .files import read_optics
 
         optics = read_optics(args.optics)
+        given = {"types": optics.types, "composition": optics.composition} | given
+    settings = Settings.of(**given)
+    if optics is not None:
+        wanted = {"types": settings.types, "composition": settings.composition}
+        if settings.channels is not None:
+            wanted["channels"] = len(settings.channels)
+        for name, value in wanted.items():
+            if (have := getattr(optics, name)) != value:
+                raise InputError(
+                    f"{args.optics}: learned with {name} {have}, but --{name} asks for {value}; "
+                    f"leave out --{name} or give other optics"
+                )
     return Plan(settings, optics, getattr(args, "detect_only", False), not args.no_overlay)
 
 
@@ -190,9 +203,12 @@ def _trace(args: argparse.Namespace, error: Exception) -> None:
 
 def _channels(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")]
+        chosen = [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: give one or three numbers, as 0 or 0,1,2") from None
+        chosen = []
+    if len(chosen) not in (1, 3) or min(chosen) < 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: give one or three numbers from 0 on, as 0 or 0,1,2")
+    return chosen
 
 
 # The fields of Settings: option, field, how to read it, what the help calls it or the choices, help, and what None
@@ -227,8 +243,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="napari-droplets",
         description="Find droplets in microscope images: where they are, how large, made of what, and how sure.",
-        epilog="`napari-droplets COMMAND --help` lists the options of a command. Exit codes: 0 done; 1 some inputs "
-        "failed (each is named, the others are done); 2 wrong use. Results go to stdout, messages to stderr.",
+        epilog="`napari-droplets COMMAND --help` lists the options of a command. Exit codes: 0 done; 1 some inputs or "
+        "tables failed (each is named, the others are done); 2 wrong use. Results go to stdout, messages to stderr.",
     )
     parser.add_argument("--version", action="version", version=f"napari-droplets {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -267,7 +283,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--optics",
                 metavar="FILE",
-                help="start from optics learned before: optics.safetensors, or the result folder it is in",
+                help="start from optics learned before: optics.safetensors, or the result folder it is in; types and "
+                "composition are then theirs",
             )
             command.add_argument("--detect-only", action="store_true", help="find droplets without fitting: fast")
         settings = command.add_argument_group("settings")

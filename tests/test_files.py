@@ -35,13 +35,19 @@ def fit(tmp_path):
     """A fit put together by hand, of an image file that exists."""
     tifffile.imwrite(tmp_path / "photo.tif", RNG.integers(0, 255, (30, 40, 3), dtype=np.uint8))
     image = read_image(tmp_path / "photo.tif")
+    found = droplets()
+    guide = {
+        "anchor": np.stack([found.x, found.y, found.radius], -1).astype(np.float32),
+        "droplets": np.zeros((5, 5), np.float32),
+        "log_noise": np.array(-3.5, np.float32),
+    }
     return Fit(
-        droplets=droplets(),
+        droplets=found,
         reconstruction=RNG.random((30, 40, 3)).astype(np.float32),
         optics=optics(),
         losses=np.array([[50, -10.5, 0.1], [100, -20.25, 0.2]]),
         summary={"n_droplets": 5, "image": {"path": image.path, "sha256": image.sha256}},
-        guide={"anchor": RNG.random((5, 3)).astype(np.float32), "log_noise": np.array(-3.5, np.float32)},
+        guide=guide,
         image=image,
     )
 
@@ -212,3 +218,17 @@ def test_nothing_is_pickled(fit, tmp_path):
     for path in fit.save(tmp_path / "out").iterdir():
         assert not path.read_bytes().startswith((b"\x80\x04", b"\x80\x05")), path
         assert b"numpy.core" not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("edit", [lambda t: t.iloc[1:], lambda t: t.iloc[::-1]])
+def test_a_table_edited_in_place_is_named(fit, tmp_path, edit):
+    folder = fit.save(tmp_path / "out")
+    edit(fit.table).to_csv(folder / "droplets.csv", index=False)
+    with pytest.raises(InputError, match=r"droplets\.csv: its rows are no longer those of the fit"):
+        read(folder)
+
+
+def test_pixel_size_given_for_the_fit_is_remembered(fit, tmp_path):
+    settings = {"settings": {"pixel_size_um": 0.5, "channels": None}}
+    folder = replace(fit, summary=fit.summary | settings).save(tmp_path / "out")
+    assert read(folder).image.pixel_size_um == 0.5

@@ -1,7 +1,7 @@
 """The whole fit against simulated truth, its contract, and what it says of bad input."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -224,9 +224,10 @@ BAD_SETTINGS = {
     "renderer": ["farthest"],
     "noise": [0, 2],
     "steps": [0, -5],
-    "max_seconds": [0],
+    "max_seconds": [0, float("inf")],
     "scale": [0, 100],
     "pixel_size_um": [0, -1],
+    "channels": [[0, 1], [0.5], "rgb", []],
     "typos": [1],
 }
 
@@ -235,6 +236,18 @@ BAD_SETTINGS = {
 def test_bad_settings_are_named(simulated, name, value):
     with pytest.raises(nd.InputError, match=name):
         nd.fit(simulated[0], **{name: value})
+
+
+def test_numpy_numbers_are_settings():
+    from napari_droplets.inference.settings import Settings
+
+    chosen = Settings(types=np.int64(3), noise=np.float32(0.5), channels=np.array([0, 1, 2]))
+    assert json.loads(json.dumps(asdict(chosen))) == asdict(Settings(types=3, noise=0.5, channels=[0, 1, 2]))
+
+
+def test_refit_may_not_change_what_the_droplets_mean(result):
+    with pytest.raises(nd.InputError, match="background"):
+        nd.refit(result, result.table, background="uniform")
 
 
 def test_simplex_needs_two_types(simulated):
@@ -269,6 +282,10 @@ def test_bad_starts_are_named(simulated, result):
         nd.fit(image, pd.DataFrame({"x": [], "y": [], "radius": []}))
     with pytest.raises(nd.InputError, match=r"row 1 .* outside"):
         nd.fit(image, pd.DataFrame({"x": [1.0, 900.0], "y": [1.0, 5.0], "radius": [3.0, 3.0]}))
+    with pytest.raises(nd.InputError, match="x in row 0"):
+        nd.fit(image, nd.Droplets([np.nan], [5.0], [3.0]))
+    with pytest.raises(nd.InputError, match="x_sd in row 0"):
+        nd.fit(image, nd.Droplets([9.0], [5.0], [3.0], x_sd=[0.0], radius_sd=[0.1]))
     with pytest.raises(nd.InputError, match="types=3"):
         nd.fit(image, optics=result.optics, types=2)
     with pytest.raises(nd.InputError, match="channels"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_droplets import Image, InputError, read_image
-from napari_droplets.images import as_image
+from napari_droplets.images import as_image, resampled
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -96,8 +96,8 @@ def test_channels_first_gets_a_hint():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (np.full((20, 20), 7, np.uint8), "constant, every value is 7"),
-        (np.zeros((20, 20, 3)), "constant, every value is 0"),
+        (np.full((20, 20), 7, np.uint8), "constant, every pixel is 7"),
+        (np.zeros((20, 20, 3)), "constant, every pixel is 0"),
         (np.zeros((0, 20)), "empty"),
         (np.zeros((0,)), "empty"),
         (np.zeros((1, 1)), "1 x 1 pixels is too small; at least 16 x 16"),
@@ -252,3 +252,19 @@ def test_unreadable_files(tmp_path):
 def test_paths_as_text(tmp_path):
     iio.imwrite(tmp_path / "a.png", RGB)
     assert isinstance(as_image(str(tmp_path / "a.png")), Image)
+
+
+@pytest.mark.parametrize("factor", [0.3, 0.5, 1.7])
+def test_resampling_keeps_places(factor):
+    """The centroid of a blob is where the exact factor puts it, at any size of the image."""
+    v, u = np.mgrid[:111, :127]
+    blob = np.exp(-((u - 100.0) ** 2 + (v - 83.0) ** 2) / 50)[..., None].astype(np.float32)
+    small = resampled(blob, factor)[..., 0]
+    y, x = np.mgrid[: small.shape[0], : small.shape[1]]
+    assert ((x * small).sum() / small.sum() + 0.5) / factor - 0.5 == pytest.approx(100, abs=0.05)
+    assert ((y * small).sum() / small.sum() + 0.5) / factor - 0.5 == pytest.approx(83, abs=0.05)
+
+
+def test_one_color_all_over_is_constant():
+    with pytest.raises(InputError, match="constant"):
+        as_image(np.broadcast_to(np.array([10, 200, 30], np.uint8), (40, 50, 3)))

@@ -210,16 +210,32 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
         reconstruction = reconstruction[..., None]
     optics, tensors = _read_optics(path / "optics.safetensors")
     guide = {k.removeprefix("guide/"): v for k, v in tensors.items() if k.startswith("guide/")}
+    if "losses" not in tensors:
+        raise InputError(f"{path / 'optics.safetensors'}: optics alone, not those of this fit; use read_optics")
+    if not _same_rows(droplets, guide):
+        raise InputError(
+            f"{path / 'droplets.csv'}: its rows are no longer those of the fit; put back the table that was saved "
+            f"(droplets.parquet holds it), and give edited rows to refit in a table of their own"
+        )
+    known = {"channels": settings.get("channels"), "pixel_size_um": settings.get("pixel_size_um")}
     original = None
     if image is not None:
-        original = as_image(image, channels=settings.get("channels"))
+        original = as_image(image, **known)
         if original.shape != reconstruction.shape:
             raise InputError(f"{path}: its fit is of {reconstruction.shape}, the image given of {original.shape}")
     elif image_entry.get("path"):
         with suppress(InputError):  # gone or no image any more
-            original = as_image(image_entry["path"], channels=settings.get("channels"))
+            original = as_image(image_entry["path"], **known)
         if original is not None and original.sha256 != image_entry.get("sha256"):
             original = None
-    if "losses" not in tensors:
-        raise InputError(f"{path / 'optics.safetensors'}: optics alone, not those of this fit; use read_optics")
     return Fit(droplets, reconstruction, optics, tensors["losses"], summary, guide, original)
+
+
+def _same_rows(droplets: Droplets, guide: dict[str, np.ndarray]) -> bool:
+    """Whether a table still has the rows of the posterior, in their order; pinned ones keep the digits of the user."""
+    if "anchor" not in guide or len(guide["anchor"]) != len(droplets):
+        return False
+    x, y, radius = guide["anchor"].T
+    offset = guide["droplets"]
+    away = np.hypot(x + radius * offset[:, 0] - droplets.x, y + radius * offset[:, 1] - droplets.y)
+    return bool((away < 0.01 * radius + 1e-3).all())

@@ -51,15 +51,29 @@ class Image:
         """The image resized by `factor` in both directions, anti-aliased when it shrinks."""
         if factor == 1:
             return self
-        from skimage.transform import rescale
-
-        pixels = rescale(self.pixels, factor, anti_aliasing=factor < 1, channel_axis=-1)
+        pixels = resampled(self.pixels, factor)
         if min(pixels.shape[:2]) < MIN_SIDE:
             raise InputError(
                 f"{self.name}: scale {factor:g} leaves {pixels.shape[1]} x {pixels.shape[0]} pixels; use a larger scale"
             )
         size = None if self.pixel_size_um is None else self.pixel_size_um / factor
-        return replace(self, pixels=np.clip(pixels, 0, 1).astype(np.float32), pixel_size_um=size)
+        return replace(self, pixels=pixels, pixel_size_um=size)
+
+
+def resampled(pixels: np.ndarray, factor: float) -> np.ndarray:
+    """Resize (H, W, C) by exactly `factor`: a point x of the result is (x + 0.5) / factor - 0.5 of the image.
+
+    Linear interpolation after a Gaussian against aliasing. Resizing to a whole number of pixels would round the factor
+    instead, and shift positions by up to half a pixel.
+    """
+    from skimage.filters import gaussian
+    from skimage.transform import AffineTransform, warp
+
+    if factor < 1:
+        pixels = gaussian(pixels, (1 / factor - 1) / 2, channel_axis=-1, mode="nearest")
+    h, w = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    back = AffineTransform(scale=1 / factor, translation=2 * [0.5 / factor - 0.5])
+    return np.clip(warp(pixels, back, output_shape=(h, w), mode="edge"), 0, 1).astype(np.float32)
 
 
 def as_image(
@@ -223,8 +237,9 @@ def _intensities(array: np.ndarray, name: str) -> np.ndarray:
             f"for example with numpy.nan_to_num"
         )
     low, high = float(array.min()), float(array.max())
-    if low == high:
-        raise InputError(f"{name}: constant, every value is {low:g}; is this the right channel or plane?")
+    if (array == array[:1, :1]).all():
+        value = ", ".join(f"{v:g}" for v in array[0, 0])
+        raise InputError(f"{name}: constant, every pixel is {value}; is this the right channel or plane?")
     if array.dtype.kind == "f" and low >= 0 and high <= 1:
         return array.astype(np.float32)
     zero = min(low, 0.0)

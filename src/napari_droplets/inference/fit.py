@@ -71,6 +71,12 @@ def propose(image: Image, settings: Settings) -> Droplets:
     """Proposals in pixels of `image`, found at the scale asked for."""
     from .propose import detect_blobs
 
+    if settings.diameter is not None and settings.diameter > min(image.shape[:2]):
+        h, w, _ = image.shape
+        raise InputError(
+            f"{image.name}: diameter={settings.diameter:g} is larger than the image ({w} x {h} pixels); "
+            f"give the typical diameter in pixels"
+        )
     work = image.rescaled(settings.scale)
     diameter = None if settings.diameter is None else settings.diameter * settings.scale
     return detect_blobs(work, diameter).scaled(1 / settings.scale)
@@ -171,10 +177,14 @@ def usable(droplets: Droplets | pd.DataFrame, image: Image) -> Droplets:
     InputError
         None given, or one so far outside that no pixel can see it.
     """
-    if isinstance(droplets, pd.DataFrame):
-        droplets = Droplets.from_dataframe(droplets, name="droplets")
+    table = droplets if isinstance(droplets, pd.DataFrame) else droplets.to_dataframe()
+    droplets = Droplets.from_dataframe(table, name="droplets")
     if len(droplets) == 0:
-        raise InputError("droplets: the table is empty; leave droplets out to detect them")
+        raise InputError("droplets: the table is empty; detect droplets first, or add some")
+    for name in ("x_sd", "y_sd", "radius_sd"):
+        if (sd := getattr(droplets, name)) is not None and (sd <= 0).any():
+            row = int(np.flatnonzero(sd <= 0)[0])
+            raise InputError(f"droplets: {name} in row {row} is {sd[row]:g}, not positive; leave it empty if unknown")
     h, w, _ = image.shape
     outside = (np.abs(droplets.x - (w - 1) / 2) > w / 2 + droplets.radius) | (
         np.abs(droplets.y - (h - 1) / 2) > h / 2 + droplets.radius
@@ -208,8 +218,10 @@ def refit(
     region : (x0, y0, x1, y1), optional
         Pixels within which droplets may change; by default the surroundings of the edits, or, where nothing was
         edited, the whole image.
-    callback, **settings
-        As in `fit`; settings override those of `fit`.
+    callback
+        As in `fit`.
+    **settings
+        `steps` (400 by default), `max_seconds`, `seed` and `scale`; all others are those of the fit.
 
     Returns
     -------

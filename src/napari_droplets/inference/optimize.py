@@ -39,6 +39,8 @@ SETTLED_CHUNKS = 8
 """The loss has settled when these chunks are no better than the same number before them …"""
 SETTLED_GAIN = 1e-3
 """… by this many nats per value of the image."""
+RESERVE = 4.0
+"""Seconds of a time limit kept for the posterior at the end; compiling it takes most of them."""
 RADIUS_SPREAD = 0.5
 """Prior standard deviation of the log radius, as published, where proposals bring no uncertainty of their own."""
 NOISE_RANGE = (0.002, 0.2)
@@ -66,6 +68,8 @@ class Outcome(NamedTuple):
     present: np.ndarray
     losses: Losses
     stopped: str
+    values: float
+    """Intensities that the loss counts; after a local refit not those of the whole image."""
 
 
 def form_of(channels: int, settings: Settings) -> Form:
@@ -173,7 +177,7 @@ class Schedule:
 
     def observe(self, step: int, losses: Losses, per_chunk: float, values: float) -> None:
         """Bring the end forward when time is short or the loss has settled."""
-        by_time = step + self.clock.left / per_chunk * svi.STEPS_PER_CHUNK
+        by_time = step + max(0.0, self.clock.left - RESERVE) / per_chunk * svi.STEPS_PER_CHUNK
         if by_time < self.end:
             self.end, self.stopped = int(by_time), "time"
             self.cooling_from = min(self.cooling_from, max(step, self._cooling(self.end)))
@@ -230,7 +234,7 @@ def iterate_chunks(
     reply = yield Progress("compile", 0, schedule.end, nan, nan, count, partial(snapshot, parameters, prior.present))
     while step < schedule.end:
         if reply is False:
-            return Outcome(parameters, prior.present, losses, "cancelled")
+            return Outcome(parameters, prior.present, losses, "cancelled", values)
         if step and step % (REFRESH * svi.STEPS_PER_CHUNK) == 0:
             located = posterior.mean_latents(parameters, anchor, form)
             assigned = posterior.assign(located, prior.present, tiles, form, len(problem.corner))
@@ -243,7 +247,7 @@ def iterate_chunks(
         if not np.isfinite(loss):
             if not losses:
                 raise InputError(f"{name}: the loss is not finite; are these intensities of an image?")
-            return Outcome(parameters, prior.present, losses, "loss not finite")
+            return Outcome(parameters, prior.present, losses, "loss not finite", values)
         parameters = jax.device_get(state.parameters)
         step += svi.STEPS_PER_CHUNK
         if learn_optics and (step in TIDY or (step > schedule.halfway and not tidied)):
@@ -262,4 +266,4 @@ def iterate_chunks(
         reply = yield Progress(
             "fit", step, max(schedule.end, step), loss, left, count, partial(snapshot, parameters, prior.present)
         )
-    return Outcome(parameters, prior.present, losses, schedule.stopped)
+    return Outcome(parameters, prior.present, losses, schedule.stopped, values)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from numpy.polynomial.polynomial import polygrid2d, polyvander2d
 from scipy import ndimage
 
 from ..droplets import Droplets
 from ..errors import InputError
-from ..images import Image
+from ..images import Image, as_image, resampled
 
 WORKING_RADIUS = 4.0  # pixels; images with larger droplets are shrunk to it first, which loses nothing a blob needs
 SIZE_RANGE = 3.0  # droplets up to this factor smaller or larger than the typical one are looked for
@@ -54,18 +57,24 @@ def contrast(pixels: np.ndarray) -> tuple[np.ndarray, float]:
     return np.linalg.norm(difference, axis=-1), noise
 
 
-def estimate_diameter(image: Image) -> float:
+def estimate_diameter(image: Any) -> float:
     """Typical droplet diameter in pixels of the image: the median over its blobs, large and strong ones counting more.
+
+    Parameters
+    ----------
+    image : array-like, path, napari Image layer or Image
+        See `as_image`.
 
     Raises
     ------
     InputError
         No blob stands out of the noise.
     """
+    image = as_image(image)
     found: list[np.ndarray] = []
     factor = 1.0
     while True:
-        view = image.pixels if factor == 1 else _shrunk(image.pixels, factor)
+        view = image.pixels if factor == 1 else resampled(image.pixels, factor)
         if min(view.shape[:2]) < 24 and found:
             break
         h, w = view.shape[:2]
@@ -114,15 +123,9 @@ def detect_blobs(image: Image, diameter: float | None = None) -> Droplets:
             return Droplets(*np.zeros((3, 0)))
     factor = min(1.0, 2 * WORKING_RADIUS / diameter)
     radius = diameter / 2 * factor
-    pixels = image.pixels if factor == 1 else _shrunk(image.pixels, factor)
+    pixels = image.pixels if factor == 1 else resampled(image.pixels, factor)
     y, x, r, _ = _blobs(pixels, max(radius / SIZE_RANGE, 1.0), radius * SIZE_RANGE).T
-    return Droplets(x, y, r, pixel_size_um=image.pixel_size_um).scaled(1 / factor)
-
-
-def _shrunk(pixels: np.ndarray, factor: float) -> np.ndarray:
-    from skimage.transform import rescale
-
-    return rescale(pixels, factor, anti_aliasing=True, channel_axis=-1).astype(np.float32)
+    return replace(Droplets(x, y, r).scaled(1 / factor), pixel_size_um=image.pixel_size_um)
 
 
 def _blobs(pixels: np.ndarray, smallest: float, largest: float) -> np.ndarray:

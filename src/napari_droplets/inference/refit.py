@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 REFIT_STEPS = 400
 """Optics and background are known: only a few droplets have to settle."""
+MAY_CHANGE = ("steps", "max_seconds", "seed", "scale")
+"""Settings that a refit may differ in; the others decide what the droplets of the fit mean."""
 PINNED_LOG_SD = -7.0
 """Log standard deviation, in radii, of what is held fixed."""
 MATCH = 1e-3
@@ -55,6 +57,8 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     if fit.image is None:
         raise InputError("refit: the image of this fit is not at hand; use read(folder, image=...)")
     image = fit.image
+    if fixed := sorted(set(settings) - set(MAY_CHANGE)):
+        raise InputError(f"refit: {', '.join(fixed)} cannot change here, only {', '.join(MAY_CHANGE)}; run a new fit")
     before = {k: v for k, v in fit.summary.get("settings", {}).items() if k not in ("steps", "max_seconds")}
     chosen = Settings.of(**{"steps": REFIT_STEPS, **before, **settings})
     clock = Clock(chosen.max_seconds)

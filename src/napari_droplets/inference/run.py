@@ -126,7 +126,7 @@ def _summary(
         "count_mean": None,
         "count_sd": None,
         "loss": loss,
-        "loss_per_value": None if loss is None else loss / image.pixels.size,
+        "loss_per_value": None if loss is None else loss / outcome.values,
         "rmse": float(np.sqrt(np.mean((image.pixels - reconstruction) ** 2))),
         "noise_sd": optics.noise_sd,
         "steps": int(outcome.losses[-1][0]) if outcome.losses else 0,

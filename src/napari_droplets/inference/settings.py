@@ -36,7 +36,8 @@ class Settings:
     steps : int
         Most optimisation steps; the fit stops sooner when the loss has settled.
     max_seconds : float, optional
-        Most seconds for the whole fit; the result is what was reached by then.
+        Most seconds for the whole fit, as far as compiling and two chunks of steps leave any; the result is what was
+        reached by then.
     scale : float
         Work on the image resized by this factor; results stay in pixels of the image given.
     pixel_size_um : float, optional
@@ -59,16 +60,19 @@ class Settings:
     channels: list[int] | None = None
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():  # NumPy's numbers and arrays cannot be written as JSON
+            if isinstance(value, (np.generic, np.ndarray)):
+                object.__setattr__(self, name, value.tolist())
+
         def check(ok: bool, name: str, want: str) -> None:
             if not ok:
                 raise InputError(f"{name}={getattr(self, name)!r}: must be {want}")
 
         def number(value: Any, low: float, high: float, *, whole: bool = False, strict: bool = False) -> bool:
-            kind = (int, np.integer) if whole else (int, float, np.integer, np.floating)
+            kind = int if whole else (int, float)
             ok = isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
             return bool(ok and not (strict and value == low))
 
-        inf = float("inf")
         check(number(self.types, 1, MAX_TYPES, whole=True), "types", f"a whole number from 1 to {MAX_TYPES}")
         check(
             self.diameter is None or number(self.diameter, MIN_DIAMETER, 1e5),
@@ -87,9 +91,9 @@ class Settings:
         check(self.noise is None or number(self.noise, 0, 1, strict=True), "noise", "between 0 and 1, or None")
         check(number(self.steps, 1, 10_000_000, whole=True), "steps", "a whole number, at least 1")
         check(
-            self.max_seconds is None or number(self.max_seconds, 0, inf, strict=True),
+            self.max_seconds is None or number(self.max_seconds, 0, 1e9, strict=True),
             "max_seconds",
-            "positive",
+            "positive and finite, or None",
         )
         check(number(self.scale, 0, 8, strict=True), "scale", "positive, at most 8")
         check(
@@ -97,6 +101,12 @@ class Settings:
             "pixel_size_um",
             "a positive number of micrometres",
         )
+
+        chosen = self.channels
+        if isinstance(chosen, tuple):
+            object.__setattr__(self, "channels", list(chosen))
+        whole = isinstance(chosen, (list, tuple)) and all(number(c, 0, 1e6, whole=True) for c in chosen)
+        check(chosen is None or (whole and len(chosen) in (1, 3)), "channels", "one or three whole numbers, or None")
 
     @classmethod
     def of(cls, **values: Any) -> Settings:

@@ -1,9 +1,9 @@
-"""How right a fit is: proposals and fit against the truth of simulated images and of the real ones beside the repository.
+"""How right a fit is: blobs and fit against the truth of simulated images and of real ones beside the repository.
 
     python benchmarks/quality.py [--steps N] [--no-real]
 
 One line an image, blobs first and the fit after them. Simulated images use seeds that nothing was developed on. Of
-paper_aerosol the truth is another method's segmentation, which misses droplets: recall counts there, precision does not.
+paper_aerosol the truth is another method's segmentation, which misses droplets: only recall counts there.
 """
 
 import argparse

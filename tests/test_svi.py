@@ -164,6 +164,20 @@ def test_outline_of_droplets_at_their_outline_is_the_unit_circle():
     assert again.y == pytest.approx(0, abs=0.08)
 
 
+def test_images_are_drawn_from_the_posterior_by_the_same_function(setup):
+    prepared, _ = setup
+    parameters = jax.device_get(prepared.state.parameters)
+    drawn = [
+        posterior.generate(i, prepared.tiles, prepared.prior, prepared.form, (parameters, prepared.anchor))
+        for i in range(2)
+    ]
+    x = prepared.anchor[:12, 0]
+    for image, latents in drawn:
+        assert image.shape == (64, 80, 3)
+        assert np.abs(np.asarray(latents["x"])[:12] - x).max() < 5  # a tenth of a radius each, not the whole image
+    assert np.abs(drawn[0][0] - drawn[1][0]).std() > float(np.exp(-4))
+
+
 def test_duplicates():
     x = np.array([10.0, 12.0, 30.0, 34.0, 11.0])
     y = np.array([10.0, 10.0, 30.0, 30.0, 11.0])

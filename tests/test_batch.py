@@ -259,7 +259,7 @@ def test_a_result_that_cannot_be_moved_is_kept_and_named(tmp_path, three, stand_
     (out / "a/optics.safetensors/in the way").mkdir(parents=True)  # a folder cannot be replaced by a file
     (outcome,) = go(three[:1], out, overlay=True)
     assert isinstance(outcome.error, InputError)
-    assert str(out / ".partial-a") in str(outcome.error)
+    assert f"kept in {out / '.partial-a'}" in str(outcome.error)
     assert not (out / "a/summary.json").exists()
     places = {n: [f for f in (out / "a" / n, out / ".partial-a" / n) if f.is_file()] for n in batch.RESULT_FILES}
     assert all(places.values()), "some file of the new fit is lost"

@@ -57,7 +57,9 @@ class StandIn:
         }
         learned = Optics({"w": np.zeros(3, np.float32)}, {}, chosen.types, 3, 2.0, "free", "nearest", 0.05)
         losses = np.array([[50.0, -1.0, 0.1]])
-        return Fit(found, picture.pixels, learned, losses, summary, {}, picture)
+        anchor = np.column_stack([found.x, found.y, found.radius])
+        guide = {"anchor": anchor, "droplets": np.zeros((len(found), 3))}
+        return Fit(found, picture.pixels, learned, losses, summary, guide, picture)
 
     def detect(self, image, **settings):
         return some_droplets(as_image(image), 7, 0)

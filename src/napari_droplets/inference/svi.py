@@ -2,8 +2,8 @@
 
 Every shape is padded to a bucket and nothing image-dependent is a constant of the program, so one compiled chunk
 serves all images of a bucket. A step sees `TILES_PER_STEP` tiles drawn without replacement, each with its few
-candidate droplets: the cost of a step does not depend on the size of the image, and only in its random numbers and
-Adam updates (about a tenth of it at 4,000 droplets) on the number of droplets.
+candidate droplets: the cost of a step does not depend on the size of the image, and on the number of droplets only by
+their random numbers and Adam updates (on two cores 8.8 ms with 3,072 droplets, 11 ms with 6,144).
 """
 
 from __future__ import annotations

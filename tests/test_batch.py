@@ -300,3 +300,12 @@ def test_files_on_several_drives_get_names_too(monkeypatch):
         ("D", "x", "a.png"),
         ("host_share", "x", "a.png"),
     ]
+
+
+def test_counts_stay_whole_numbers_beside_a_failed_image(tmp_path, three, stand_in):
+    stand_in.fail["b.png"] = InputError("b.png: broken")
+    go(three, tmp_path / "out", combine=True)
+    with open(tmp_path / "out/summary.csv") as file:
+        counts = [line.split(",")[1] for line in file][1:]
+    assert counts[1] == ""
+    assert all(count.isdigit() for count in (counts[0], counts[2]))

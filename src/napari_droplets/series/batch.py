@@ -396,6 +396,7 @@ class Tables:
         """Write OUT/droplets.csv and OUT/summary.csv, each also when the other cannot be written."""
         start = time.perf_counter()
         summary = pd.DataFrame(self.rows, columns=list(_EMPTY.row()))
+        summary["n_droplets"] = summary["n_droplets"].astype("Int64")  # whole numbers beside a failed image's nothing
         whole = [t for t in self.droplets if len(t)] or self.droplets
         droplets = pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=["image", "x", "y", "radius"])
         problems: list[str] = []

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_droplets.inference.posterior import assign, generate
+from napari_droplets.inference.settings import CHOICES
 from napari_droplets.inference.svi import pad
 from napari_droplets.model import assignment, generative, optics, rendering
 
@@ -106,7 +107,7 @@ def test_nearest_is_its_definition():
         np.testing.assert_allclose(got[p], want, atol=2e-4)
 
 
-@pytest.mark.parametrize("renderer", rendering.RENDERERS)
+@pytest.mark.parametrize("renderer", CHOICES["renderer"])
 def test_beyond_reach_there_is_background(renderer):
     apply, local, position, background = scene()
     far = local._replace(x=local.x + 100)
@@ -161,7 +162,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
 
-@pytest.mark.parametrize("renderer", rendering.RENDERERS)
+@pytest.mark.parametrize("renderer", CHOICES["renderer"])
 def test_image_and_gradient_of_2000_droplets_within_4_gb(renderer):
     done = subprocess.run([sys.executable, "-c", MEMORY, renderer], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -211,17 +211,17 @@ def _channels(text: str) -> list[int]:
     return chosen
 
 
-# The fields of Settings: option, field, how to read it, what the help calls it or the choices, help, and what None
-# stands for. Values and defaults are those of Settings alone: an option not given is not passed on.
-SETTINGS: tuple[tuple[str, str, Any, str | tuple[str, ...], str, str], ...] = (
+# The fields of Settings: option, field, how to read it, what the help calls it, help, and what None stands for. Values,
+# words to choose from and defaults are those of Settings alone: an option not given is not passed on.
+SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
     ("--types", "types", int, "K", "number of composition components, 1 to 16", ""),
     ("--diameter", "diameter", float, "PX", "typical droplet diameter in pixels", "estimated from the image"),
     ("--pixel-size", "pixel_size_um", float, "UM",
      "side of a pixel in micrometres; adds columns in micrometres", "what the file says, if it does"),
-    ("--composition", "composition", str, ("free", "simplex"),
+    ("--composition", "composition", str, "",
      "components independent in 0 to 1, or fractions that sum to one", ""),
-    ("--background", "background", str, ("smooth", "uniform"), "a smooth surface for uneven light, or one color", ""),
-    ("--renderer", "renderer", str, ("nearest", "blended", "layered"),
+    ("--background", "background", str, "", "a smooth surface for uneven light, or one color", ""),
+    ("--renderer", "renderer", str, "",
      "how droplets share a pixel: only the nearest counts, the nearest few are mixed, or one lies over the other", ""),
     ("--noise", "noise", float, "SD", "standard deviation of the noise, intensities 0 to 1", "learned"),
     ("--steps", "steps", int, "N", "most optimization steps; a fit that has settled stops sooner", ""),
@@ -237,7 +237,7 @@ SETTINGS: tuple[tuple[str, str, Any, str | tuple[str, ...], str, str], ...] = (
 
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
-    from .inference.settings import Settings
+    from .inference.settings import CHOICES, Settings
 
     defaults = Settings()
     parser = argparse.ArgumentParser(
@@ -298,7 +298,7 @@ def _parser() -> argparse.ArgumentParser:
                 type=kind,
                 default=argparse.SUPPRESS,
                 help=f"{text} (default: {default})",
-                **({"metavar": values} if isinstance(values, str) else {"choices": values}),
+                **({"choices": CHOICES[name]} if name in CHOICES else {"metavar": values}),
             )
         command.add_argument("--no-overlay", action="store_true", help="do not draw overlay.png")
         command.add_argument("--quiet", action="store_true", help="no progress, only results and errors")

@@ -47,39 +47,41 @@ class Frame:
         self.prior: Prior = setup.prior._replace(size=size, length=length)
         self.tiles: Tiles = cut(image.pixels)
 
-    def guide(self, parameters: svi.Variational, present: np.ndarray) -> dict[str, np.ndarray]:
-        """The posterior's parameters as `Fit.guide` holds them, without droplets that explain nothing."""
+    def kept(self, parameters: svi.Variational, present: np.ndarray) -> np.ndarray:
+        """Present droplets that pixels hold in place: known to better than their radius, with a pixel in their disc."""
+        if not self.prune:
+            return present
+        loc, log_sd = parameters.mean.droplets, parameters.log_sd.droplets
+        center = self.anchor[:, :2] + self.anchor[:, 2:] * loc[:, :2]
+        radius = self.anchor[:, 2] * np.exp(loc[:, 2])
+        nearest = np.clip(center, 0, self.prior.size - 1)
+        held = self.anchor[:, 2] * np.exp(log_sd[:, :2].max(1)) < radius
+        return present & held & (np.hypot(*(center - nearest).T) < radius)
+
+    def guide(self, parameters: svi.Variational, kept: np.ndarray) -> dict[str, np.ndarray]:
+        """The posterior's parameters as `Fit.guide` holds them."""
         mean, log_sd = parameters
         shared, shared_log_sd = svi.unpack(mean.shared, self.form), svi.unpack(log_sd.shared, self.form)
-        anchor, loc, spread = self.anchor[present], mean.droplets[present], log_sd.droplets[present]
-        keep = self._explaining(anchor, loc, spread) if self.prune else np.ones(len(loc), bool)
         return {
-            "anchor": anchor[keep],
-            "droplets": loc[keep],
-            "droplets_log_sd": spread[keep],
+            "anchor": self.anchor[kept],
+            "droplets": mean.droplets[kept],
+            "droplets_log_sd": log_sd.droplets[kept],
             "background": shared.background,
             "background_log_sd": shared_log_sd.background,
             "log_noise": shared.log_noise,
             "log_noise_log_sd": shared_log_sd.log_noise,
         }
 
-    def _explaining(self, anchor: np.ndarray, loc: np.ndarray, log_sd: np.ndarray) -> np.ndarray:
-        """Droplets that pixels hold in place: known to better than their radius, and with a pixel in their disc."""
-        center = anchor[:, :2] + anchor[:, 2:] * loc[:, :2]
-        radius = anchor[:, 2] * np.exp(loc[:, 2])
-        nearest = np.clip(center, 0, self.prior.size - 1)
-        held = anchor[:, 2] * np.exp(log_sd[:, :2].max(1)) < radius
-        return held & (np.hypot(*(center - nearest).T) < radius)
-
-    def droplets(self, parameters: svi.Variational, present: np.ndarray) -> Droplets:
+    def droplets(self, guide: dict[str, np.ndarray]) -> Droplets:
         """Posterior means and standard deviations."""
-        return posterior.droplets(self.guide(parameters, present), self.form.composition, self.image.pixel_size_um)
+        return posterior.droplets(guide, self.form.composition, self.image.pixel_size_um)
 
     def snapshot(self, parameters: svi.Variational, present: np.ndarray) -> tuple[Droplets, np.ndarray]:
         """Droplets and the rendering of the posterior's means."""
         latents = posterior.mean_latents(parameters, self.anchor, self.form)
-        prior = self.prior._replace(present=present)
-        return self.droplets(parameters, present), posterior.render_image(latents, self.tiles, prior, self.form)
+        kept = self.kept(parameters, present)
+        picture = posterior.render_image(latents, self.tiles, self.prior._replace(present=kept), self.form)
+        return self.droplets(self.guide(parameters, kept)), picture
 
     def optics(self, parameters: svi.Variational, settings: Settings) -> Optics:
         """Learned optics."""
@@ -97,15 +99,17 @@ class Frame:
 
     def result(self, outcome: Outcome, settings: Settings, clock: Clock) -> Fit:
         """The Fit, its reconstruction averaged over the posterior."""
-        parameters, present = outcome.parameters, outcome.present
+        parameters = outcome.parameters
+        kept = self.kept(parameters, outcome.present)
         reconstruction = posterior.mean_reconstruction(
-            settings.seed, parameters, self.anchor, self.tiles, self.prior._replace(present=present), self.form
+            settings.seed, parameters, self.anchor, self.tiles, self.prior._replace(present=kept), self.form
         )
-        droplets, optics = self.droplets(parameters, present), self.optics(parameters, settings)
+        guide = self.guide(parameters, kept)
+        droplets, optics = self.droplets(guide), self.optics(parameters, settings)
         clock.lap("posterior")
         summary = _summary(self.image, droplets, optics, reconstruction, outcome, settings, clock)
         losses = np.asarray(outcome.losses, float).reshape(-1, 3)
-        return Fit(droplets, reconstruction, optics, losses, summary, self.guide(parameters, present), self.image)
+        return Fit(droplets, reconstruction, optics, losses, summary, guide, self.image)
 
 
 def _summary(

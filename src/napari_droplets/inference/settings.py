@@ -13,6 +13,14 @@ MAX_TYPES = 16
 MIN_DIAMETER = 1.5  # pixels
 
 
+CHOICES = {
+    "composition": ("free", "simplex"),
+    "background": ("smooth", "uniform"),
+    "renderer": ("nearest", "blended", "layered"),
+}
+"""The settings that are one of a few words."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that decides the result of a fit besides the image; saved with it in `summary.json`.
@@ -80,14 +88,9 @@ class Settings:
             f"pixels, at least {MIN_DIAMETER}, or None to estimate it",
         )
         check(number(self.seed, 0, 2**32 - 1, whole=True), "seed", "a whole number from 0 to 4294967295")
-        check(self.composition in ("free", "simplex"), "composition", "'free' or 'simplex'")
+        for name, words in CHOICES.items():
+            check(getattr(self, name) in words, name, " or ".join(map(repr, words)))
         check(not (self.composition == "simplex" and self.types < 2), "types", "at least 2 for a simplex")
-        check(self.background in ("smooth", "uniform"), "background", "'smooth' or 'uniform'")
-        check(
-            self.renderer in ("nearest", "blended", "layered"),
-            "renderer",
-            "'nearest', 'blended' or 'layered'",
-        )
         check(self.noise is None or number(self.noise, 0, 1, strict=True), "noise", "between 0 and 1, or None")
         check(number(self.steps, 1, 10_000_000, whole=True), "steps", "a whole number, at least 1")
         check(

@@ -20,7 +20,6 @@ BLEND = 4
 """Droplets that `blended` mixes at each pixel."""
 SHARPNESS = 4.0
 """Weights of `blended` are softmax(-SHARPNESS * squared distance in radii)."""
-RENDERERS = ("nearest", "blended", "layered")
 
 
 class Local(NamedTuple):

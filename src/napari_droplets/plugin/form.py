@@ -8,7 +8,7 @@ from typing import Any
 from magicgui.widgets import ComboBox, FloatSpinBox, LineEdit, SpinBox, Widget
 
 from ..errors import InputError
-from ..inference.settings import MAX_TYPES, Settings
+from ..inference.settings import CHOICES, MAX_TYPES, Settings
 
 DEFAULTS = {f.name: f.default for f in fields(Settings)}
 MAIN = ("diameter", "types", "steps", "max_seconds")
@@ -77,9 +77,7 @@ class SettingsForm:
             "types": SpinBox(value=DEFAULTS["types"], min=1, max=MAX_TYPES),
             "steps": SpinBox(value=DEFAULTS["steps"], min=1, max=10_000_000, step=500),
             "max_seconds": _number("max_seconds", 1e6, 10, 0, " s"),
-            "composition": ComboBox(value=DEFAULTS["composition"], choices=["free", "simplex"]),
-            "background": ComboBox(value=DEFAULTS["background"], choices=["smooth", "uniform"]),
-            "renderer": ComboBox(value=DEFAULTS["renderer"], choices=["nearest", "blended", "layered"]),
+            **{name: ComboBox(value=DEFAULTS[name], choices=words) for name, words in CHOICES.items()},
             "noise": _number("noise", 1, 0.01, 3),
             "scale": _number("scale", 8, 0.25, 2),
             "pixel_size_um": _number("pixel_size_um", 1e6, 0.1, 4, " µm"),

@@ -1,0 +1,137 @@
+"""The recognition network: an image in, droplets with uncertainties per cell of 2 x 2 pixels out; and its weights file.
+
+Every output is a factor of the posterior of one cell: is the centre of a droplet in it, and if so where and how large.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..errors import InputError
+
+CELL = 2  # pixels
+STRIDE = 16  # sides of images must be multiples of it
+CHANNELS = (32, 64, 96, 128)  # at strides 2, 4, 8 and 16
+OUTPUTS = 7  # logit of presence; offset x, y; log radius; log standard deviation of each of the three
+TYPICAL_RADIUS = 4.0  # pixels, where the network's log radius starts
+RARE = -4.0  # logit of presence to start with
+LOG_SD = (-5.0, 2.0)  # no standard deviation beyond these, natural logarithms
+EPSILON = 1e-3  # intensity 0..1; contrast below it is not amplified
+
+Params = dict[str, Any]
+
+
+class Block(nn.Module):
+    """Two convolutions added to what comes in; the sum starts out close to it, so no normalisation is needed."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        change = x
+        for _ in range(2):
+            change = nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.he_normal())(nn.relu(change))
+        return x + self.param("gain", nn.initializers.constant(0.2), (x.shape[-1],)) * change
+
+
+class Recognition(nn.Module):
+    """U-Net down to a sixteenth of the resolution, back up to a half."""
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/2 w/2 7"]:
+        x = nn.Conv(CHANNELS[0], (3, 3), name="stem")(_folded(images))
+        levels = []
+        for level, channels in enumerate(CHANNELS):
+            if level:
+                levels.append(x)
+                x = nn.Dense(channels, name=f"down_{level}")(_folded(x))
+            for i in range(1 if level == 0 else 2):
+                x = Block(name=f"encode_{level}_{i}")(x)
+        for level in reversed(range(len(CHANNELS) - 1)):
+            x = nn.Dense(CHANNELS[level], name=f"up_{level}")(x)
+            x = Block(name=f"decode_{level}")(levels[level] + _doubled(x))
+        x = nn.relu(nn.Dense(CHANNELS[0], name="head")(nn.relu(x)))
+        out = nn.Dense(OUTPUTS, kernel_init=nn.initializers.normal(0.01), name="out")(x)
+        start = jnp.array([RARE, 0, 0, np.log(TYPICAL_RADIUS), 0, 0, -1], jnp.float32)
+        out = out + start
+        return jnp.concatenate([out[..., :4], jnp.clip(out[..., 4:], *LOG_SD)], -1)
+
+
+def _folded(x: Array) -> Array:
+    """Half the resolution, four times the channels: nothing is lost."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
+
+
+def _doubled(x: Array) -> Array:
+    b, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+
+
+def init(seed: int = 0) -> Params:
+    """Fresh weights."""
+    return Recognition().init(jax.random.key(seed), jnp.zeros((1, STRIDE, STRIDE, 3)))["params"]
+
+
+def apply(params: Params, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/2 w/2 7"]:
+    """Outputs of all cells for normalized images whose sides are multiples of 16 pixels.
+
+    Last axis: logit of the probability that a droplet's centre is in the cell; offset x, y of the centre from the cell's,
+    pixels; log of the radius, pixels; log standard deviations of x, y (pixels) and of the log radius.
+    """
+    return Recognition().apply({"params": params}, images)
+
+
+def normalized(pixels: np.ndarray) -> np.ndarray:
+    """Image as the network sees it: (H, W, 1 or 3) in 0..1 to (H, W, 3) float32, median 0, contrast 1.
+
+    One contrast for all channels, so that colors stay; the root mean square distance from the median color.
+    """
+    step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / 100_000)))
+    some = pixels[::step, ::step].reshape(-1, pixels.shape[-1])
+    middle = np.median(some, 0)
+    contrast = max(float(np.sqrt(np.mean((some - middle) ** 2))), EPSILON)
+    return np.broadcast_to((pixels - middle) / contrast, (*pixels.shape[:2], 3)).astype(np.float32)
+
+
+def write_weights(params: Params, path: str | Path, about: dict[str, str]) -> None:
+    """Save weights, as float16, and strings about them."""
+    from flax.traverse_util import flatten_dict
+    from safetensors.numpy import save_file
+
+    from ..files import write_whole
+
+    flat = {name: np.asarray(value, np.float16) for name, value in flatten_dict(params, sep=".").items()}
+    write_whole(Path(path), lambda p: save_file(flat, p, metadata=about))
+
+
+@lru_cache(maxsize=4)
+def read_weights(path: str | Path) -> tuple[Params, dict[str, str]]:
+    """Weights, float32, and what the file says about them.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged or of another network.
+    """
+    from flax.traverse_util import flatten_dict, unflatten_dict
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            about = file.metadata() or {}
+            flat = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file of weights") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as weights of the recognition network ({error})") from None
+    wanted = flatten_dict(jax.eval_shape(init), sep=".")
+    if {k: v.shape for k, v in flat.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise InputError(f"{path}: weights of another network; train them anew with `napari-droplets train`")
+    return unflatten_dict(flat, sep="."), about

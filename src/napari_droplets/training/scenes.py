@@ -1,0 +1,365 @@
+"""Training images: droplets of any look, size and crowding under any light, with all that is not a droplet."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as Picture
+from scipy.ndimage import gaussian_filter, zoom
+from scipy.spatial import cKDTree
+
+from ..images import resampled
+from .looks import SHAPE_WAVES, Array, Look, change, draw_look, outline
+
+MOST = 45_000 / 2**20  # droplets per square pixel
+RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale
+VISIBLE = 0.4  # of a droplet's disc; one that is hidden further is not to be found
+CLEAR = 3.0  # contrast over noise, over the whole disc, below which nobody could find it
+BLURRED = 0.6  # radii of blur beyond which a droplet is part of the background
+CLASSES = 1.3 ** np.arange(3, 24)  # half widths of patches, pixels: droplets of one class are computed together
+
+
+@dataclass
+class Crowd:
+    """Droplets of one scene, in the order in which they are drawn."""
+
+    x: Array
+    y: Array
+    radius: Array
+    waves: Array  # (n, 3, 2) of the outline
+    edge: Array  # blur of the outline, pixels
+    mixture: Array
+    vigor: Array
+    layer: Array  # 0 out of focus, 1 in focus
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
+    """Draw one training image.
+
+    Parameters
+    ----------
+    rng : Generator
+        Where all randomness comes from.
+    side : int
+        Pixels.
+
+    Returns
+    -------
+    image : ndarray
+        (side, side, 3) float32 in 0..1, as a camera would give it.
+    truth : ndarray
+        (N, 3) float32: x, y, radius in pixels of the droplets to be found; centres may lie just outside.
+    """
+    # photographs are seen at a scale of our choice: draw at theirs, then resample
+    scale = float(rng.choice([0.5, 0.7, 1.0, 1.4, 2.0], p=[0.12, 0.1, 0.5, 0.18, 0.1]))
+    drawn = round(side * scale)
+    scale = drawn / side
+    look = draw_look(rng)
+    crowd = _crowd(rng, look, drawn, scale)
+    ground = _ground(rng, look, drawn)
+    noise = _noise_level(rng)
+    texture = _clouds(rng, drawn, max(1.0, 0.3 * float(np.median(crowd.radius)))) if look.texture else ground[..., 0]
+    image, strength, seen = _draw(rng, ground, look, crowd, texture)
+    blur = min(rng.gamma(1.5, 0.5), 0.2 + 0.35 * _typical(crowd)) * rng.choice([0.0, 1.0], p=[0.2, 0.8])
+    image = _camera(rng, image, blur, noise)
+    if drawn != side:
+        image = resampled(image, side / drawn)
+    found = (
+        (crowd.layer == 1)
+        & (seen >= VISIBLE)
+        & (strength * np.sqrt(np.pi) * crowd.radius > CLEAR * noise)
+        & (np.hypot(crowd.edge, blur) < BLURRED * crowd.radius)
+    )
+    x, y = ((a[found] + 0.5) / scale - 0.5 for a in (crowd.x, crowd.y))
+    radius = crowd.radius[found] / scale
+    sized = (radius >= RADII[0]) & (radius <= RADII[1])
+    return image, np.stack([x, y, radius], -1)[sized].astype(np.float32)
+
+
+def _typical(crowd: Crowd) -> float:
+    return float(np.median(crowd.radius)) if len(crowd) else 4.0
+
+
+def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float) -> Crowd:
+    """Where droplets are, how large, and what distinguishes one from the other."""
+    typical = np.exp(rng.normal(np.log(4), 0.4) if rng.random() < 0.6 else rng.uniform(np.log(1.6), np.log(18)))
+    spread = rng.choice([rng.uniform(0.03, 0.2), rng.uniform(0.2, 0.6), rng.uniform(0.6, 0.9)], p=[0.35, 0.5, 0.15])
+    log_covered = rng.uniform(np.log(0.003), np.log(0.15))
+    covered = rng.choice([0.0, np.exp(log_covered), rng.uniform(0.1, 0.75)], p=[0.04, 0.3, 0.66])
+
+    margin = min(2 * typical * np.exp(spread), 30.0)  # droplets from outside reach into the image
+    area = (side / scale + 2 * margin) ** 2
+    radii = typical * np.exp(spread * rng.standard_normal(4096))
+    radii = np.clip(radii, RADII[0], None)[radii < 40]
+    if len(radii) < 100:
+        radii = np.full(4096, typical)
+    n = int(min(covered * area / np.mean(np.pi * radii**2), MOST * area, len(radii)))
+    if covered and n == 0:
+        n = 1
+    radii = radii[:n]
+    if rng.random() < 0.06:  # something far larger than the rest
+        radii = np.append(radii, rng.uniform(30, 70))
+    if rng.random() < 0.7:
+        radii = np.sort(radii)[::-1]  # the large ones find their place first, small ones fill the gaps
+    radii = radii * scale
+    overlap = rng.choice([rng.uniform(-0.3, 0.15), rng.uniform(0.1, 0.6), 2.0], p=[0.55, 0.3, 0.15])
+    x, y, kept = _place(rng, radii, side, margin * scale, float(overlap))
+    radii = radii[kept]
+    order = rng.permutation(len(radii))
+    x, y, radii = x[order], y[order], radii[order]
+    n = len(radii)
+
+    waves = np.zeros((n, len(SHAPE_WAVES), 2), np.float32)
+    if rng.random() < 0.4:
+        size = rng.uniform(0.01, 0.2) * np.array([1.0, 0.35, 0.2])[:, None]
+        waves += np.clip(rng.normal(0, 1, waves.shape), -2, 2) * size * rng.gamma(2, 0.5, (n, 1, 1)).clip(0, 1.5)
+    concentration = np.exp(rng.uniform(np.log(0.1), np.log(2)))
+    mixture = rng.dirichlet(np.full(len(look.dyes), concentration), n) if n else np.zeros((0, len(look.dyes)))
+    layer = np.ones(n, int)
+    edge = np.full(n, 0.5)
+    if rng.random() < 0.35:  # some out of focus, a little or so far that they are background
+        depth = rng.random(n) < rng.uniform(0, 0.5)
+        edge = np.where(depth, edge + rng.gamma(2, 0.15, n) * radii, edge)
+        if rng.random() < 0.3:
+            layer[rng.random(n) < rng.uniform(0, 0.4)] = 0
+    vigor = np.exp(rng.normal(0, rng.choice([0.05, 0.15, 0.4]), n))
+    order = np.argsort(layer, kind="stable")
+    parts = (x, y, radii, waves, edge, mixture, vigor)
+    return Crowd(*(np.asarray(a[order], np.float32) for a in parts), layer[order])
+
+
+def _place(
+    rng: np.random.Generator, radii: Array, side: int, margin: float, overlap: float
+) -> tuple[Array, Array, Array]:
+    """Centres of as many of the droplets as find room, and which these are."""
+    n = len(radii)
+    low, high = -0.5 - margin, side - 0.5 + margin
+    points = rng.uniform(low, high, (n, 2))
+    if rng.random() < 0.3 and n > 3:  # in swarms
+        hubs = rng.uniform(low, high, (max(1, round(n * rng.uniform(0.02, 0.2))), 2))
+        swarm = rng.random(n) < rng.uniform(0.5, 1)
+        reach = np.sqrt(n / len(hubs)) * float(np.mean(radii)) * rng.uniform(0.7, 2)
+        near = hubs[rng.integers(0, len(hubs), n)] + rng.normal(0, reach, (n, 2))
+        points = np.where(swarm[:, None] & ((near > low) & (near < high)).all(-1, keepdims=True), near, points)
+    kept = np.ones(n, bool)
+    if overlap < 1 and n > 1:
+        for attempt in range(4):  # those without room try other places
+            pairs = cKDTree(points).query_pairs(2 * float(np.quantile(radii, 0.98)) * 1.05, output_type="ndarray")
+            first, second = pairs.min(1), pairs.max(1)
+            apart = np.hypot(*(points[first] - points[second]).T)
+            room = radii[first] + radii[second] - overlap * np.minimum(radii[first], radii[second])
+            clash = apart < room
+            kept[:] = True
+            order = np.argsort(second[clash], kind="stable")
+            for i, j in zip(first[clash][order].tolist(), second[clash][order].tolist(), strict=True):
+                if kept[i]:
+                    kept[j] = False
+            if kept.all() or attempt == 3:
+                break
+            points[~kept] = rng.uniform(low, high, (int((~kept).sum()), 2))
+    return points[kept, 0], points[kept, 1], kept
+
+
+def _ground(rng: np.random.Generator, look: Look, side: int) -> Array:
+    """The image without droplets."""
+    if look.additive:
+        color = rng.uniform(0.0, 0.12) * np.ones(3)
+    else:
+        color = rng.beta(3, 2) * np.exp(rng.normal(0, rng.choice([0.02, 0.12, 0.3]), 3))
+        color = np.clip(color, 0.08, 1.0)
+    v, u = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j].astype(np.float32)
+    terms = np.stack([u, v, u * v, u * u, v * v], -1)
+    uneven = rng.gamma(1, 0.08) * rng.normal(0, 1, (5, 1)) + rng.gamma(1, 0.03) * rng.normal(0, 1, (5, 3))
+    ground = color * np.exp(np.clip(terms @ uneven, -1, 1)) + (0.02 * rng.random() if look.additive else 0)
+    if rng.random() < 0.35:
+        grain = _clouds(rng, side, np.exp(rng.uniform(np.log(2), np.log(side / 3))))
+        ground = ground * np.exp(rng.gamma(1, 0.06) * np.clip(grain, -3, 3))[..., None]
+    if rng.random() < 0.06:  # the edge of a window or of the slide
+        angle, at = rng.uniform(0, 2 * np.pi), rng.uniform(-0.9, 0.9)
+        beyond = np.cos(angle) * u + np.sin(angle) * v > at
+        ground[beyond] *= rng.uniform(0.0, 0.7)
+    ground = ground.astype(np.float32)
+    for add, p in ((_dust, 0.3), (_fibers, 0.12), (_patches, 0.12)):
+        if rng.random() < p:
+            ground = add(rng, ground)
+    return ground
+
+
+def _clouds(rng: np.random.Generator, side: int, length: float) -> Array:
+    """Smooth noise, standard deviation 1, that changes over `length` pixels."""
+    few = max(3, int(np.ceil(side / length)) + 2)
+    field = zoom(rng.standard_normal((few, few)).astype(np.float32), side / (few - 2) * 1.05, order=1 if few > 40 else 3)
+    field = field[:side, :side]
+    return (field - field.mean()) / max(float(field.std()), 1e-6)
+
+
+def _dust(rng: np.random.Generator, ground: Array) -> Array:
+    """Specks with ragged outlines."""
+    side = len(ground)
+    shade = np.zeros((side, side), np.float32)
+    v, u = np.mgrid[:side, :side].astype(np.float32)
+    for _ in range(rng.integers(1, 8)):
+        x, y = rng.uniform(0, side, 2)
+        size = np.exp(rng.uniform(np.log(0.7), np.log(7)))
+        half = int(6 * size) + 2
+        part = (slice(max(0, int(y) - half), int(y) + half), slice(max(0, int(x) - half), int(x) + half))
+        angle = rng.uniform(0, np.pi)
+        du, dv = u[part] - x, v[part] - y
+        long = rng.uniform(1.5, 4.5)
+        a = (np.cos(angle) * du + np.sin(angle) * dv) / long
+        b = -np.sin(angle) * du + np.cos(angle) * dv + rng.uniform(-0.4, 0.4) * a * np.abs(a) / size
+        turn = np.arctan2(b, a)
+        ragged = 1 + 0.35 * np.cos(3 * turn + rng.uniform(0, 6)) + 0.25 * np.cos(5 * turn + rng.uniform(0, 6))
+        shade[part] += rng.normal(-0.8, 0.5) / (1 + np.exp(np.clip((np.hypot(a, b) / ragged - size) / 0.5, -20, 20)))
+    return ground * np.exp(np.clip(shade, -3, 1))[..., None]
+
+
+def _fibers(rng: np.random.Generator, ground: Array) -> Array:
+    """Curved threads and scratches."""
+    side = len(ground)
+    line = np.zeros((side, side), np.float32)
+    for _ in range(rng.integers(1, 4)):
+        t = np.linspace(0, 1, 4 * side)[:, None]
+        a, b, c = rng.uniform(-0.3 * side, 1.3 * side, (3, 2))
+        x, y = np.rint((1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c).astype(int).T
+        inside = (x >= 0) & (x < side) & (y >= 0) & (y < side)
+        line[y[inside], x[inside]] = 1
+    width = rng.uniform(0.4, 2.0)
+    line = gaussian_filter(line, width)
+    line /= max(float(line.max()), 1e-6)
+    return ground * np.exp(rng.normal(0, 0.8) * line)[..., None]
+
+
+def _patches(rng: np.random.Generator, ground: Array) -> Array:
+    """Puddles and smears: anything but round."""
+    field = _clouds(rng, len(ground), rng.uniform(6, 50))
+    level = rng.uniform(0.3, 2.0)
+    inside = 1 / (1 + np.exp(-np.clip((field - level) / rng.uniform(0.03, 0.3), -20, 20)))
+    rim = np.exp(-0.5 * ((field - level) / rng.uniform(0.05, 0.3)) ** 2) * rng.normal(0, 0.5)
+    tint = rng.normal(0, 0.5) * (1 + rng.normal(0, 0.4, 3))
+    return (ground * np.exp(inside[..., None] * tint + rim[..., None])).astype(np.float32)
+
+
+def _draw(
+    rng: np.random.Generator, ground: Array, look: Look, crowd: Crowd, texture: Array
+) -> tuple[Array, Array, Array]:
+    """The scene as light; root mean square contrast and visible share of each droplet."""
+    side = len(ground)
+    hiding = 0.0 if look.additive else rng.choice([0.0, rng.uniform(0, 1), 1.0], p=[0.25, 0.45, 0.3])
+    image = ground.copy()
+    n = len(crowd)
+    strength, seen = np.zeros(n, np.float32), np.ones(n, np.float32)
+    top = np.full((side, side), -1, np.int32)
+    half = crowd.radius * look.reach + 2 * crowd.edge + 2
+    size_class = np.searchsorted(CLASSES, half).clip(0, len(CLASSES) - 1)
+    patches: dict[int, tuple[Array, Array]] = {}
+    base_x, base_y = np.rint(crowd.x).astype(int), np.rint(crowd.y).astype(int)
+    for k in np.unique(size_class):
+        some = np.flatnonzero(size_class == k)
+        reach = int(np.ceil(CLASSES[k]))
+        span = np.arange(-reach, reach + 1, dtype=np.float32)
+        for block in np.array_split(some, max(1, len(some) * len(span) ** 2 // 60_000)):
+            r = crowd.radius[block]
+            u = (span[None, None, :] + (base_x[block] - crowd.x[block])[:, None, None]) / r[:, None, None]
+            v = (span[None, :, None] + (base_y[block] - crowd.y[block])[:, None, None]) / r[:, None, None]
+            u, v = np.broadcast_arrays(u, v)
+            d = outline(u, v, crowd.waves[block])
+            rows = (base_y[block, None, None] + span[None, :, None].astype(int)) % side
+            columns = (base_x[block, None, None] + span[None, None, :].astype(int)) % side
+            cover, light = change(
+                look, u, v, d, r, crowd.edge[block] / r, crowd.mixture[block], crowd.vigor[block], texture[rows, columns]
+            )
+            if not look.additive:
+                light = np.exp(light)
+            for i, c, li in zip(block.tolist(), cover, light, strict=True):
+                patches[i] = c, li
+    blurred = not bool(np.any(crowd.layer == 0))
+    gone = rng.uniform(0.6, 1.6) * _typical(crowd)
+    for i in range(n):
+        if not blurred and crowd.layer[i] == 1:  # what came before is out of focus
+            image = gaussian_filter(image, (gone, gone, 0), mode="nearest")
+            blurred = True
+        cover, light = patches.pop(i)
+        reach = len(cover) // 2
+        top_y, left = base_y[i] - reach, base_x[i] - reach
+        y0, y1 = max(0, top_y), min(side, top_y + len(cover))
+        x0, x1 = max(0, left), min(side, left + len(cover))
+        if y0 >= y1 or x0 >= x1:
+            continue
+        part = slice(y0, y1), slice(x0, x1)
+        own = slice(y0 - top_y, y1 - top_y), slice(x0 - left, x1 - left)
+        c, li = cover[own], light[own]
+        before = image[part]
+        if look.additive:
+            after = before + li
+        else:
+            after = before
+            if hiding:
+                after = before + (hiding * c)[..., None] * (ground[part] - before)
+            after = after * li
+        within = c > 0.5
+        if within.any():
+            strength[i] = np.sqrt(np.mean((after - before)[within] ** 2)) if look.additive else np.sqrt(
+                np.mean((ground[part][within] * (li[within] - 1)) ** 2)
+            )
+            covered = top[part]
+            covered[within] = i
+        image[part] = after
+    if hiding > 0.5:
+        shown = np.bincount(top[top >= 0], minlength=n)
+        inside = _area_inside(crowd, side)
+        seen = np.minimum(shown / np.maximum(inside, 1), 1).astype(np.float32)
+    return image, strength, seen
+
+
+def _area_inside(crowd: Crowd, side: int) -> Array:
+    """Pixels of each disc that are in the image, roughly: a disc is taken for its square."""
+    a, b = (
+        (np.minimum(p + crowd.radius, side - 0.5) - np.maximum(p - crowd.radius, -0.5)).clip(0) / (2 * crowd.radius)
+        for p in (crowd.x, crowd.y)
+    )
+    return np.pi * crowd.radius**2 * a * b
+
+
+def _noise_level(rng: np.random.Generator) -> float:
+    """Standard deviation of the noise at intensity 0.5."""
+    return float(np.exp(rng.uniform(np.log(0.002), np.log(0.06))))
+
+
+def _camera(rng: np.random.Generator, image: Array, blur: float, noise: float) -> Array:
+    """What a camera makes of the light: (H, W, 3) in 0..1."""
+    if blur > 0.15:
+        image = gaussian_filter(image, (blur, blur, 0), mode="nearest")
+    if (peak := np.quantile(image, 0.995)) > 1:  # exposure; the brightest may saturate
+        image = image * (rng.uniform(0.9, 1.1) / peak)
+    if rng.random() < 0.1:
+        image = 1 - np.clip(image, 0, 1)
+    if rng.random() < 0.3:
+        image = np.clip(image, 0, None) ** rng.uniform(0.6, 1.6)
+    gray = rng.random() < 0.3
+    if gray:
+        image = (image @ rng.dirichlet(np.ones(3)).astype(np.float32))[..., None]
+    shot = rng.random()
+    level = noise * np.sqrt(1 - shot + shot * 2 * np.clip(image, 0, 1))
+    grain = rng.standard_normal(image.shape, dtype=np.float32)
+    if rng.random() < 0.25:  # cameras that interpolate colors, or sharpened pictures
+        spread = rng.uniform(0.4, 0.9)
+        grain = gaussian_filter(grain, (spread, spread, 0), mode="wrap")
+        grain /= max(float(grain.std()), 1e-6)
+    image = np.clip(image + level * grain, 0, 1)
+    eight = (image * 255 + 0.5).astype(np.uint8)
+    if rng.random() < 0.35:
+        file = io.BytesIO()
+        Picture.fromarray(eight[..., 0] if gray else eight).save(file, "JPEG", quality=int(rng.integers(55, 97)))
+        eight = np.asarray(Picture.open(file)).reshape(eight.shape)
+        image = eight / np.float32(255)
+    elif rng.random() < 0.5:
+        image = eight / np.float32(255)
+    if gray:
+        return np.repeat(image, 3, -1).astype(np.float32)
+    return image[..., rng.permutation(3)].astype(np.float32) if rng.random() < 0.3 else image.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The command line: fit, batch and demo."""
+"""The command line: fit, batch, demo and train."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse has said what is wrong, or has helped
         return int(end.code or 0)
     try:
-        return {"fit": _fit, "batch": _batch, "demo": _demo}[args.command](args)
+        return {"fit": _fit, "batch": _batch, "demo": _demo, "train": _train}[args.command](args)
     except InputError as error:
         _say(f"error: {error}")
         _trace(args, error)
@@ -97,6 +97,36 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> Plan:
+def _train(args: argparse.Namespace) -> int:
+    from .progress import Interrupt
+    from .training.loop import Progress, describe, train
+
+    given = {name: getattr(args, name) for name in ("minutes", "steps") if getattr(args, name) is not None}
+    with Interrupt("the steps since the last line") as interrupt:
+
+        def watch(progress: Progress) -> bool:
+            text = progress.message or describe(progress)
+            if text and not args.quiet:
+                _say(text)
+            return not interrupt.asked
+
+        path = train(
+            args.output,
+            **given,
+            seed=args.seed,
+            images=args.images,
+            start=args.start,
+            workers=args.workers,
+            restart=args.restart,
+            callback=watch,
+        )
+    if interrupt.asked:
+        _say("stopped; the same command goes on from here")
+        return STOPPED
+    print(path)
+    return DONE
+
+
     """What the options ask for; wrong ones are found out here."""
     from .inference.settings import Settings
     from .series.batch import Plan
@@ -220,6 +250,10 @@ SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
      "side of a pixel in micrometres; adds columns in micrometres", "what the file says, if it does"),
     ("--composition", "composition", str, "",
      "components independent in 0 to 1, or fractions that sum to one", ""),
+    ("--detector", "detector", str, "",
+     "what finds droplets, to start a fit or with --detect-only: the trained network, or blobs that stand out", ""),
+    ("--min-probability", "min_probability", float, "P",
+     "droplets that the network gives a smaller probability are left out, 0 to 1", ""),
     ("--background", "background", str, "", "a smooth surface for uneven light, or one color", ""),
     ("--renderer", "renderer", str, "",
      "how droplets share a pixel: only the nearest counts, the nearest few are mixed, or one lies over the other", ""),
@@ -282,6 +316,37 @@ def _parser() -> argparse.ArgumentParser:
         if command is not demo:
             command.add_argument(
                 "--optics",
+    train = commands.add_parser(
+        "train",
+        help="train the network that finds droplets",
+        description="Train the recognition network on simulated images, drawn anew for every step. For -o "
+        "weights.safetensors, the weights with the best F1 on held-out images are kept there, a line of figures every "
+        "few minutes in weights.log.csv, and the state of the training in weights.checkpoint.safetensors, from which "
+        "the same command goes on after an interruption of any kind. The learning rate falls over the last quarter "
+        "of the budget; the state before is kept in weights.stable.safetensors, from which the same command goes on "
+        "when it is given more minutes.",
+    )
+    train.add_argument("-o", "--output", required=True, metavar="WEIGHTS", help="weights file to write, .safetensors")
+    budget = train.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, metavar="M", help="train so long, over all runs (default: 120)")
+    budget.add_argument(
+        "--steps", type=int, metavar="N", help="make so many steps instead: gives the same weights on any day"
+    )
+    train.add_argument("--seed", type=int, default=0, metavar="S", help="seed of weights and scenes (default: 0)")
+    train.add_argument(
+        "--images",
+        metavar="FOLDER",
+        help="your own images, with a corrected table <name>.csv (x, y, radius) beside each: a quarter of the "
+        "training images is cut from them",
+    )
+    train.add_argument("--start", metavar="WEIGHTS", help="begin from these weights (default: fresh ones)")
+    train.add_argument(
+        "--workers", type=int, default=1, metavar="W", help="processes that draw scenes (default: 1; 0: none)"
+    )
+    train.add_argument("--restart", action="store_true", help="begin anew, even if a checkpoint is there")
+    train.add_argument("--quiet", action="store_true", help="no progress, only errors")
+    train.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+
                 metavar="FILE",
                 help="start from optics learned before: optics.safetensors, or the result folder it is in; types and "
                 "composition are then theirs",

@@ -104,10 +104,16 @@ class ProgressLines:
 
 
 class Interrupt:
-    """Within this context the first Ctrl-C only sets `asked`; the second one ends the program at once."""
+    """Within this context the first Ctrl-C only sets `asked`; the second one ends the program at once.
 
-    def __init__(self) -> None:
-        self.asked = False
+    Parameters
+    ----------
+    loss : str
+        What is lost by the second one.
+    """
+
+    def __init__(self, loss: str = "this image") -> None:
+        self.asked, self.loss = False, loss
         self._previous: Any = None
 
     def __enter__(self) -> Interrupt:
@@ -123,4 +129,4 @@ class Interrupt:
         self.asked = True
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         # not print: the handler may have come in the middle of another one
-        os.write(2, b"\nnapari-droplets: stopping; Ctrl-C again ends at once, without keeping this image\n")
+        os.write(2, f"\nnapari-droplets: stopping; Ctrl-C again ends at once, without keeping {self.loss}\n".encode())

@@ -1,0 +1,511 @@
+"""Training of the recognition network: feed, step, validate, keep the best, go on after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+
+from .. import __version__
+from ..compare import compare
+from ..droplets import Droplets
+from ..errors import InputError
+from ..files import writable_folder, write_whole
+from ..inference.network import STRIDE, Params, apply, init, normalized, read_weights, write_weights
+from .checkpoint import Record, read_checkpoint, write_checkpoint
+from .feed import Drawn, Feed, Scene
+from .loss import Targets, loss, targets
+
+RATE = 1e-3  # learning rate
+WARM_UP = 200  # steps until it is reached
+DECAY = 0.25  # last share of the budget, in which it falls to zero
+CLIP = 1.0  # longest gradient
+WEIGHT_DECAY = 1e-4  # per step and unit of rate, of kernels alone
+KEEP = 0.999  # share of the average of the weights that a step leaves
+HELD_OUT = 250_077_003_391  # seed of the held-out scenes: the same ones in every training
+N_HELD_OUT = 64
+CHUNK = 8  # held-out images computed at once
+EVERY_SECONDS, EVERY_STEPS = 180.0, 500  # between two validations, at most
+
+Found = Callable[[np.ndarray], Droplets]
+
+
+class State(NamedTuple):
+    """Everything a step changes."""
+
+    params: Params
+    average: Params
+    """Exponential moving average of the weights: what is validated and kept."""
+    moments: Any
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the log.
+
+    Attributes
+    ----------
+    step : int
+        Updates so far.
+    seconds : float
+        Since the beginning of the training, over all runs.
+    loss : float
+        Mean since the last line.
+    rate : float
+        Learning rate.
+    waiting : float
+        Share of the time since the last line in which nothing could be computed for want of scenes.
+    skipped : int
+        Steps since the last line without effect, because the gradient was not finite.
+    held_out_loss : float
+        Of the averaged weights.
+    f1, precision, recall : float or None
+        Of the droplets found in the held-out images, at p_present 0.5; None where nothing reads them.
+    """
+
+    step: int
+    seconds: float
+    loss: float
+    rate: float
+    waiting: float
+    skipped: int
+    held_out_loss: float
+    f1: float | None
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told after each step: where the training is, a new line of the log, and anything to say."""
+
+    step: int
+    share: float
+    line: Line | None = None
+    message: str = ""
+
+
+def describe(progress: Progress) -> str:
+    """The new line of the log in words; empty where there is none."""
+    line = progress.line
+    if line is None:
+        return ""
+    minutes = int(line.seconds // 60)
+    parts = [f"loss {line.loss:.3f}", f"held-out {line.held_out_loss:.3f}"]
+    if line.f1 is not None:
+        parts.append(f"F1 {line.f1:.4f} (precision {line.precision:.4f}, recall {line.recall:.4f})")
+    parts += [f"rate {line.rate:.2g}", f"{line.waiting:.0%} of the time waiting for scenes"]
+    if line.skipped:
+        parts.append(f"{line.skipped} steps without a finite gradient")
+    return f"step {line.step} ({progress.share:.0%}, {minutes // 60}:{minutes % 60:02d} h): {', '.join(parts)}"
+
+
+def train(
+    output: str | Path,
+    *,
+    minutes: float = 120.0,
+    steps: int | None = None,
+    seed: int = 0,
+    images: str | Path | None = None,
+    side: int = 128,
+    batch: int = 8,
+    rate: float = RATE,
+    start: str | Path | None = None,
+    scene: Scene | None = None,
+    workers: int = 1,
+    restart: bool = False,
+    every: float | None = None,
+    n_held_out: int = N_HELD_OUT,
+    found: Found | None = None,
+    callback: Callable[[Progress], bool | None] | None = None,
+) -> Path:
+    """Train the recognition network, or go on with a training that was interrupted.
+
+    Beside `output`, for weights.safetensors: weights.log.csv; weights.checkpoint.safetensors, from which the same call
+    goes on; weights.stable.safetensors, the state before the learning rate fell, from which a call with a larger budget
+    goes on. The weights kept are those with the best held-out F1 so far. With a budget of steps the result depends on
+    the arguments alone, whatever the number of workers and interruptions.
+
+    Parameters
+    ----------
+    output : path
+        Weights file to write, .safetensors.
+    minutes : float
+        Budget, over all runs.
+    steps : int, optional
+        Budget in updates, in place of `minutes`.
+    seed : int
+        Of weights and scenes.
+    images : path, optional
+        Folder of the user's own micrographs with corrected tables; see `micrographs.read_micrographs`. A quarter of
+        the training images are then cut from them.
+    side, batch : int
+        Pixels, a multiple of 16, and number of the images of a step.
+    rate : float
+        Learning rate between warm-up and decay.
+    start : path, optional
+        Weights to begin from.
+    scene : callable, optional
+        `scene(rng, side) -> (image, truth)`, picklable: image (side, side, 3) float32 in 0..1, truth (N, 3): x, y,
+        radius in pixels. `scenes.scene` by default.
+    workers : int
+        Processes that draw scenes; a script that trains needs the usual `if __name__ == "__main__":`. 0 for none.
+    restart : bool
+        Begin anew even if there is a checkpoint.
+    every : float, optional
+        Seconds, or steps for a budget of steps, between validations.
+    n_held_out : int
+        Number of held-out images.
+    found : callable, optional
+        Droplets in the outputs (side / 2, side / 2, 7) of the network for an image.
+    callback : callable, optional
+        Called after each step; returning False ends the run, with a checkpoint.
+
+    Returns
+    -------
+    path
+        The weights file.
+
+    Raises
+    ------
+    InputError
+        Arguments that cannot be, a checkpoint that does not fit them, files that cannot be read or written.
+    """
+    if scene is None:
+        from .scenes import scene as scene_of_all_kinds
+
+        scene = scene_of_all_kinds
+    output = Path(output)
+    record = Record(seed, side, batch, budget=minutes if steps is None else steps, counted=steps is not None)
+    _check(record, output, start, workers)
+    training = scene
+    if images is not None:
+        from .micrographs import Mixed, read_micrographs
+
+        training = Mixed(scene, read_micrographs(images))
+    run = _Training(output, record, start, restart, rate, callback)
+    if not run.finished:
+        with closing(Feed({"training": training, "held-out": scene}, side, workers)) as feed:
+            run.go(feed, _Exam(feed, n_held_out, found), every)
+    return output
+
+
+class _Training:
+    """One run: the state and the record of it, and the files they go to."""
+
+    def __init__(
+        self,
+        output: Path,
+        record: Record,
+        start: str | Path | None,
+        restart: bool,
+        rate: float,
+        callback: Callable[[Progress], bool | None] | None,
+    ) -> None:
+        self.output, self.record, self.rate, self.callback = output, record, rate, callback
+        self.checkpoint, self.stable, self.log = (
+            output.with_suffix(ending) for ending in (".checkpoint.safetensors", ".stable.safetensors", ".log.csv")
+        )
+        self.state = _fresh(record.seed, start)
+        record.start = "" if start is None else hashlib.sha256(Path(start).read_bytes()).hexdigest()
+        if restart:
+            for path in (self.checkpoint, self.stable, self.log):
+                path.unlink(missing_ok=True)
+        elif self.checkpoint.exists():
+            self._resume()
+
+    @property
+    def finished(self) -> bool:
+        return self.record.share >= 1 and self.record.best is not None
+
+    def _tell(self, line: Line | None = None, message: str = "") -> bool:
+        """Whether to go on."""
+        if self.callback is None:
+            return True
+        return self.callback(Progress(self.record.step, self.record.share, line, message)) is not False
+
+    def _resume(self) -> None:
+        """Take up the checkpoint, or the state before its decay where the budget has grown since."""
+        asked, origin = self.record, self.checkpoint
+        self.state, record = read_checkpoint(origin, self.state)
+        for name in ("seed", "side", "batch", "start"):
+            was, now = getattr(record, name), getattr(asked, name)
+            if was != now:
+                what = "begun from other weights" if name == "start" else f"with {name} {was}, not {now}"
+                raise InputError(
+                    f"{origin}: of a training {what}; give the same to go on with it, another output, "
+                    f"or --restart to begin anew"
+                )
+        best, spent = record.best if self.output.exists() else None, record.share
+        record.budget, record.counted = asked.budget, asked.counted
+        if record.decaying and record.share < spent and self.stable.exists():
+            origin = self.stable
+            self.state, record = read_checkpoint(origin, self.state)
+            record.budget, record.counted = asked.budget, asked.counted
+        record.best, self.record = best, record
+        done = f"{record.step} steps and {record.seconds / 60:.1f} minutes"
+        if self.finished:
+            message = f"{self.output} is trained already, for {done}; give more minutes or steps to go on"
+        else:
+            message = f"going on from {origin.name}, after {done}"
+        self._tell(message=message)
+
+    def go(self, feed: Feed, exam: _Exam, every: float | None) -> None:
+        """Step until the budget is spent or the callback wants no more."""
+        record, update = self.record, _updater()
+        every = every or _interval(record)
+        batches = _batches(feed, record)
+        begun, last = time.perf_counter() - record.seconds, record.seconds
+        losses: list[Any] = []  # since the last line; the newest may still be computing
+        waited, going = 0.0, True
+        line = self._line(exam, [], 0.0, last) if record.share >= 1 else None  # trained, but its weights are gone
+        while going and record.share < 1:
+            if not record.decaying and record.share >= 1 - DECAY:
+                write_checkpoint(self.stable, self.state, record)
+                record.decaying = True
+            drawn = next(batches)
+            if not drawn.done():
+                jax.block_until_ready(losses[-1:])  # as long as a step is computing, waiting costs nothing
+                since = time.perf_counter()
+                wait([drawn])
+                waited += time.perf_counter() - since
+            inputs, truth = _prepared(self._received(drawn), record.side)
+            keep = min(KEEP, (1 + record.step) / (10 + record.step))
+            self.state, value = update(self.state, inputs, truth, self._rate(), keep)
+            jax.block_until_ready(losses[-1:])  # one step computes while the next is prepared, no more
+            losses.append(value)
+            record.step += 1
+            record.seconds = time.perf_counter() - begun
+            line = None
+            due = record.step % every == 0 if record.counted else record.seconds - last >= every
+            if due or record.share >= 1:
+                line = self._line(exam, losses, waited, last)
+                losses, waited, last = [], 0.0, record.seconds
+            going = self._tell(line)
+        if line is None:  # stopped between two lines
+            write_checkpoint(self.checkpoint, self.state, record)
+
+    def _rate(self) -> float:
+        """Learning rate of the coming step."""
+        decay = max(0.0, (self.record.share - (1 - DECAY)) / DECAY)
+        return self.rate * min(1.0, (self.record.step + 1) / WARM_UP) * (1 - math.sqrt(min(1.0, decay)))
+
+    def _received(self, drawn: Future[list[Drawn]]) -> list[Drawn]:
+        try:
+            return drawn.result()
+        except BrokenProcessPool as error:
+            write_checkpoint(self.checkpoint, self.state, self.record)
+            raise InputError(
+                f"{self.output}: a process that draws scenes was ended from outside (is the memory full?); "
+                f"the same command goes on from step {self.record.step}"
+            ) from error
+        except Exception as error:
+            error.add_note(f"in the scenes of step {self.record.step}, seed {self.record.seed}")
+            raise
+
+    def _line(self, exam: _Exam, losses: list[Any], waited: float, last: float) -> Line:
+        """Validate, write the log, the weights if they are the best so far, and the checkpoint."""
+        record = self.record
+        values = np.array([float(value) for value in losses])
+        finite = values[np.isfinite(values)]
+        rate = self._rate()
+        held_out_loss, figures = exam.sit(self.state.average)
+        if exam.sha256 != record.held_out:
+            if record.best is not None:
+                self._tell(message="the held-out scenes are others than before; the best weights are chosen anew")
+            record.held_out, record.best = exam.sha256, None
+        line = Line(
+            step=record.step,
+            seconds=round(record.seconds, 1),
+            loss=float(finite.mean()) if len(finite) else math.nan,
+            rate=rate,
+            waiting=waited / max(record.seconds - last, 1e-9),
+            skipped=len(values) - len(finite),
+            held_out_loss=held_out_loss,
+            **figures,
+        )
+        record.log.append(asdict(line))
+        if record.best is None or _score(line.f1, held_out_loss) > _score(*record.best[:2]):
+            record.best = [line.f1, held_out_loss, record.step]
+            write_weights(self.state.average, self.output, _about(record, line))
+        write_checkpoint(self.checkpoint, self.state, record)
+        write_whole(self.log, lambda p: pd.DataFrame(record.log).to_csv(p, index=False))
+        if len(values) and not len(finite):
+            raise InputError(f"{self.output}: the gradient was not finite in {len(values)} steps; lower the rate")
+        return line
+
+
+class _Exam:
+    """The held-out images, drawn while the first steps run."""
+
+    def __init__(self, feed: Feed, count: int, found: Found | None) -> None:
+        sizes = [min(CHUNK, count - first) for first in range(0, count, CHUNK)]
+        self._drawn = [feed.ask("held-out", HELD_OUT, (i,), n) for i, n in enumerate(sizes)]
+        self._side, self._found = feed.side, found
+        self.sha256 = ""
+
+    def sit(self, params: Params) -> tuple[float, dict[str, float | None]]:
+        """Loss, and F1, precision and recall."""
+        drawn = [future.result() for future in self._drawn]
+        if not self.sha256:
+            content = (part.tobytes() for chunk in drawn for pair in chunk for part in map(np.asarray, pair))
+            self.sha256 = hashlib.sha256(b"".join(content)).hexdigest()
+        losses, n_true, n_found, n_matched = [], 0, 0, 0
+        for chunk in drawn:
+            value, outputs = _examined(params, *_prepared(chunk, self._side))
+            losses.append(float(value) * len(chunk))
+            if self._found is None:
+                continue
+            for (_, truth), output in zip(chunk, np.asarray(outputs), strict=True):
+                result = compare(_droplets(truth, self._side), self._found(output))
+                n_true, n_found, n_matched = (
+                    n_true + result.n_true,
+                    n_found + result.n_found,
+                    n_matched + result.n_matched,
+                )
+        loss_of_all = sum(losses) / sum(map(len, drawn))
+        if self._found is None:
+            return loss_of_all, {"f1": None, "precision": None, "recall": None}
+        return loss_of_all, {
+            "f1": 2 * n_matched / max(n_true + n_found, 1),
+            "precision": n_matched / max(n_found, 1),
+            "recall": n_matched / max(n_true, 1),
+        }
+
+
+@jax.jit
+def _examined(params: Params, inputs: Any, truth: Targets) -> tuple[Any, Any]:
+    """Loss and outputs; the compiler computes what both share once."""
+    return loss(params, inputs, truth), apply(params, inputs)
+
+
+def _droplets(truth: np.ndarray, side: int) -> Droplets:
+    """Those with their center in the image."""
+    truth = np.asarray(truth, float).reshape(-1, 3)
+    inside = ((truth[:, :2] >= -0.5) & (truth[:, :2] < side - 0.5)).all(1)
+    return Droplets(*truth[inside].T)
+
+
+def _prepared(drawn: list[Drawn], side: int) -> tuple[np.ndarray, Targets]:
+    """What the loss takes."""
+    return np.stack([normalized(image) for image, _ in drawn]), targets([truth for _, truth in drawn], side)
+
+
+def _batches(feed: Feed, record: Record) -> Iterator[Future[list[Drawn]]]:
+    """The batch of each step from that of the record on, some of them asked for ahead."""
+    asked: deque[Future[list[Drawn]]] = deque()
+    for step in itertools.count(record.step):
+        asked.append(feed.ask("training", record.seed, (step,), record.batch))
+        if len(asked) > feed.ahead:
+            yield asked.popleft()
+
+
+def _optimizer() -> Any:
+    """AdamW but for the learning rate, which changes from step to step."""
+
+    def kernels(params: Params) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+    return optax.chain(
+        optax.clip_by_global_norm(CLIP),
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(WEIGHT_DECAY, mask=kernels),
+    )
+
+
+def _updater() -> Callable[..., tuple[State, Any]]:
+    """One step, compiled once: `(state, inputs, truth, rate, keep) -> state, loss`; the state given is used up.
+
+    Where the gradient is not finite the state stays as it is and the loss is NaN.
+    """
+    optimizer = _optimizer()
+
+    @partial(jax.jit, donate_argnums=0)
+    def update(state: State, inputs: Any, truth: Targets, rate: float, keep: float) -> tuple[State, Any]:
+        value, gradient = jax.value_and_grad(loss)(state.params, inputs, truth)
+        change, moments = optimizer.update(gradient, state.moments, state.params)
+        params = jax.tree.map(lambda p, c: p - rate * c, state.params, change)
+        average = jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, state.average, params)
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradient))
+        new = jax.tree.map(partial(jnp.where, finite), State(params, average, moments), state)
+        return new, jnp.where(finite, value, jnp.nan)
+
+    return update
+
+
+def _fresh(seed: int, start: str | Path | None) -> State:
+    params = init(seed) if start is None else read_weights(start)[0]
+    params = jax.tree.map(jnp.array, params)  # copies: the state is used up by each step
+    return State(params, jax.tree.map(jnp.array, params), _optimizer().init(params))
+
+
+def _score(f1: float | None, held_out_loss: float) -> tuple[float, float]:
+    """The larger the better: F1 first, the loss where there is none or it is the same."""
+    return (-1.0 if f1 is None else f1, -held_out_loss)
+
+
+def _interval(record: Record) -> float:
+    """Seconds or steps between validations: at least ten of them."""
+    if record.counted:
+        return min(EVERY_STEPS, max(1, record.budget // 10))
+    return min(EVERY_SECONDS, 60 * record.budget / 10)
+
+
+def _about(record: Record, line: Line) -> dict[str, str]:
+    """What the weights file says about its making."""
+    about = {
+        "version": __version__,
+        "steps": record.step,
+        "seconds": line.seconds,
+        "scenes": record.step * record.batch,
+        "seed": record.seed,
+        "side": record.side,
+        "batch": record.batch,
+        "start": record.start or "fresh",
+        "held_out_loss": f"{line.held_out_loss:.5g}",
+    }
+    about |= {name: f"{v:.4f}" for name in ("f1", "precision", "recall") if (v := getattr(line, name)) is not None}
+    return {name: str(value) for name, value in about.items()}
+
+
+def _check(record: Record, output: Path, start: str | Path | None, workers: int) -> None:
+    """Find out wrong arguments before hours of work.
+
+    Raises
+    ------
+    InputError
+        Names the argument.
+    """
+    if output.suffix != ".safetensors":
+        raise InputError(f"{output}: name the weights with the ending .safetensors")
+    if output.is_dir():
+        raise InputError(f"{output}: a folder; give the name of a file in it")
+    writable_folder(output.parent)
+    if not record.budget > 0 or not math.isfinite(record.budget):
+        raise InputError(f"{'steps' if record.counted else 'minutes'}: {record.budget}; give a number above 0")
+    if record.seed < 0:
+        raise InputError(f"seed: {record.seed}; give 0 or above")
+    if workers < 0:
+        raise InputError(f"workers: {workers}; give 0 or above")
+    if record.batch < 1:
+        raise InputError(f"batch: {record.batch}; give 1 or above")
+    if record.side < STRIDE or record.side % STRIDE:
+        raise InputError(f"side: {record.side} pixels; give a multiple of {STRIDE}")
+    if start is not None and Path(start).resolve() == output.resolve():
+        raise InputError(f"{output}: would overwrite the weights to start from; give another output")

@@ -12,47 +12,28 @@ from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pandas as pd
 
 from .. import __version__
-from ..compare import compare
-from ..droplets import Droplets
 from ..errors import InputError
 from ..files import writable_folder, write_whole
-from ..inference.network import STRIDE, Params, apply, init, normalized, read_weights, write_weights
+from ..inference.network import STRIDE, write_weights
 from .checkpoint import Record, read_checkpoint, write_checkpoint
+from .exam import Exam, Found, prepared
 from .feed import Drawn, Feed, Scene
-from .loss import Targets, loss, targets
+from .step import fresh, updater
 
 RATE = 1e-3  # learning rate
 WARM_UP = 200  # steps until it is reached
 DECAY = 0.25  # last share of the budget, in which it falls to zero
-CLIP = 1.0  # longest gradient
-WEIGHT_DECAY = 1e-4  # per step and unit of rate, of kernels alone
 KEEP = 0.999  # share of the average of the weights that a step leaves
-HELD_OUT = 250_077_003_391  # seed of the held-out scenes: the same ones in every training
 N_HELD_OUT = 64
-CHUNK = 8  # held-out images computed at once
 EVERY_SECONDS, EVERY_STEPS = 180.0, 500  # between two validations, at most
-
-Found = Callable[[np.ndarray], Droplets]
-
-
-class State(NamedTuple):
-    """Everything a step changes."""
-
-    params: Params
-    average: Params
-    """Exponential moving average of the weights: what is validated and kept."""
-    moments: Any
 
 
 @dataclass(frozen=True)
@@ -202,7 +183,7 @@ def train(
     run = _Training(output, record, start, restart, rate, callback)
     if not run.finished:
         with closing(Feed({"training": training, "held-out": scene}, side, workers)) as feed:
-            run.go(feed, _Exam(feed, n_held_out, found), every)
+            run.go(feed, Exam(feed, n_held_out, found), every)
     return output
 
 
@@ -222,13 +203,17 @@ class _Training:
         self.checkpoint, self.stable, self.log = (
             output.with_suffix(ending) for ending in (".checkpoint.safetensors", ".stable.safetensors", ".log.csv")
         )
-        self.state = _fresh(record.seed, start)
-        record.start = "" if start is None else hashlib.sha256(Path(start).read_bytes()).hexdigest()
-        if restart:
-            for path in (self.checkpoint, self.stable, self.log):
-                path.unlink(missing_ok=True)
-        elif self.checkpoint.exists():
+        if start is not None:
+            try:
+                record.start = hashlib.sha256(Path(start).read_bytes()).hexdigest()
+            except OSError as error:
+                raise InputError(f"{start}: cannot be read as weights to start from ({error.strerror})") from error
+        if self.checkpoint.exists() and not restart:
             self._resume()
+            return
+        self.state = fresh(record.seed, start)
+        for path in (self.checkpoint, self.stable, self.log):
+            path.unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:
@@ -243,7 +228,8 @@ class _Training:
     def _resume(self) -> None:
         """Take up the checkpoint, or the state before its decay where the budget has grown since."""
         asked, origin = self.record, self.checkpoint
-        self.state, record = read_checkpoint(origin, self.state)
+        like = jax.eval_shape(lambda: fresh(0, None))
+        self.state, record = read_checkpoint(origin, like)
         for name in ("seed", "side", "batch", "start"):
             was, now = getattr(record, name), getattr(asked, name)
             if was != now:
@@ -256,7 +242,7 @@ class _Training:
         record.budget, record.counted = asked.budget, asked.counted
         if record.decaying and record.share < spent and self.stable.exists():
             origin = self.stable
-            self.state, record = read_checkpoint(origin, self.state)
+            self.state, record = read_checkpoint(origin, like)
             record.budget, record.counted = asked.budget, asked.counted
         record.best, self.record = best, record
         done = f"{record.step} steps and {record.seconds / 60:.1f} minutes"
@@ -266,9 +252,9 @@ class _Training:
             message = f"going on from {origin.name}, after {done}"
         self._tell(message=message)
 
-    def go(self, feed: Feed, exam: _Exam, every: float | None) -> None:
+    def go(self, feed: Feed, exam: Exam, every: float | None) -> None:
         """Step until the budget is spent or the callback wants no more."""
-        record, update = self.record, _updater()
+        record, update = self.record, updater()
         every = every or _interval(record)
         batches = _batches(feed, record)
         begun, last = time.perf_counter() - record.seconds, record.seconds
@@ -285,7 +271,7 @@ class _Training:
                 since = time.perf_counter()
                 wait([drawn])
                 waited += time.perf_counter() - since
-            inputs, truth = _prepared(self._received(drawn), record.side)
+            inputs, truth = prepared(self._received(drawn), record.side)
             keep = min(KEEP, (1 + record.step) / (10 + record.step))
             self.state, value = update(self.state, inputs, truth, self._rate(), keep)
             jax.block_until_ready(losses[-1:])  # one step computes while the next is prepared, no more
@@ -319,7 +305,7 @@ class _Training:
             error.add_note(f"in the scenes of step {self.record.step}, seed {self.record.seed}")
             raise
 
-    def _line(self, exam: _Exam, losses: list[Any], waited: float, last: float) -> Line:
+    def _line(self, exam: Exam, losses: list[Any], waited: float, last: float) -> Line:
         """Validate, write the log, the weights if they are the best so far, and the checkpoint."""
         record = self.record
         values = np.array([float(value) for value in losses])
@@ -351,62 +337,6 @@ class _Training:
         return line
 
 
-class _Exam:
-    """The held-out images, drawn while the first steps run."""
-
-    def __init__(self, feed: Feed, count: int, found: Found | None) -> None:
-        sizes = [min(CHUNK, count - first) for first in range(0, count, CHUNK)]
-        self._drawn = [feed.ask("held-out", HELD_OUT, (i,), n) for i, n in enumerate(sizes)]
-        self._side, self._found = feed.side, found
-        self.sha256 = ""
-
-    def sit(self, params: Params) -> tuple[float, dict[str, float | None]]:
-        """Loss, and F1, precision and recall."""
-        drawn = [future.result() for future in self._drawn]
-        if not self.sha256:
-            content = (part.tobytes() for chunk in drawn for pair in chunk for part in map(np.asarray, pair))
-            self.sha256 = hashlib.sha256(b"".join(content)).hexdigest()
-        losses, n_true, n_found, n_matched = [], 0, 0, 0
-        for chunk in drawn:
-            value, outputs = _examined(params, *_prepared(chunk, self._side))
-            losses.append(float(value) * len(chunk))
-            if self._found is None:
-                continue
-            for (_, truth), output in zip(chunk, np.asarray(outputs), strict=True):
-                result = compare(_droplets(truth, self._side), self._found(output))
-                n_true, n_found, n_matched = (
-                    n_true + result.n_true,
-                    n_found + result.n_found,
-                    n_matched + result.n_matched,
-                )
-        loss_of_all = sum(losses) / sum(map(len, drawn))
-        if self._found is None:
-            return loss_of_all, {"f1": None, "precision": None, "recall": None}
-        return loss_of_all, {
-            "f1": 2 * n_matched / max(n_true + n_found, 1),
-            "precision": n_matched / max(n_found, 1),
-            "recall": n_matched / max(n_true, 1),
-        }
-
-
-@jax.jit
-def _examined(params: Params, inputs: Any, truth: Targets) -> tuple[Any, Any]:
-    """Loss and outputs; the compiler computes what both share once."""
-    return loss(params, inputs, truth), apply(params, inputs)
-
-
-def _droplets(truth: np.ndarray, side: int) -> Droplets:
-    """Those with their center in the image."""
-    truth = np.asarray(truth, float).reshape(-1, 3)
-    inside = ((truth[:, :2] >= -0.5) & (truth[:, :2] < side - 0.5)).all(1)
-    return Droplets(*truth[inside].T)
-
-
-def _prepared(drawn: list[Drawn], side: int) -> tuple[np.ndarray, Targets]:
-    """What the loss takes."""
-    return np.stack([normalized(image) for image, _ in drawn]), targets([truth for _, truth in drawn], side)
-
-
 def _batches(feed: Feed, record: Record) -> Iterator[Future[list[Drawn]]]:
     """The batch of each step from that of the record on, some of them asked for ahead."""
     asked: deque[Future[list[Drawn]]] = deque()
@@ -414,45 +344,6 @@ def _batches(feed: Feed, record: Record) -> Iterator[Future[list[Drawn]]]:
         asked.append(feed.ask("training", record.seed, (step,), record.batch))
         if len(asked) > feed.ahead:
             yield asked.popleft()
-
-
-def _optimizer() -> Any:
-    """AdamW but for the learning rate, which changes from step to step."""
-
-    def kernels(params: Params) -> Any:
-        return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
-
-    return optax.chain(
-        optax.clip_by_global_norm(CLIP),
-        optax.scale_by_adam(),
-        optax.add_decayed_weights(WEIGHT_DECAY, mask=kernels),
-    )
-
-
-def _updater() -> Callable[..., tuple[State, Any]]:
-    """One step, compiled once: `(state, inputs, truth, rate, keep) -> state, loss`; the state given is used up.
-
-    Where the gradient is not finite the state stays as it is and the loss is NaN.
-    """
-    optimizer = _optimizer()
-
-    @partial(jax.jit, donate_argnums=0)
-    def update(state: State, inputs: Any, truth: Targets, rate: float, keep: float) -> tuple[State, Any]:
-        value, gradient = jax.value_and_grad(loss)(state.params, inputs, truth)
-        change, moments = optimizer.update(gradient, state.moments, state.params)
-        params = jax.tree.map(lambda p, c: p - rate * c, state.params, change)
-        average = jax.tree.map(lambda a, p: keep * a + (1 - keep) * p, state.average, params)
-        finite = jnp.isfinite(value) & jnp.isfinite(optax.global_norm(gradient))
-        new = jax.tree.map(partial(jnp.where, finite), State(params, average, moments), state)
-        return new, jnp.where(finite, value, jnp.nan)
-
-    return update
-
-
-def _fresh(seed: int, start: str | Path | None) -> State:
-    params = init(seed) if start is None else read_weights(start)[0]
-    params = jax.tree.map(jnp.array, params)  # copies: the state is used up by each step
-    return State(params, jax.tree.map(jnp.array, params), _optimizer().init(params))
 
 
 def _score(f1: float | None, held_out_loss: float) -> tuple[float, float]:

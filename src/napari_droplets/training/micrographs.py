@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..files import read_table
 from ..images import IMAGE_SUFFIXES, read_image, resampled
 from .feed import Drawn, Scene
+from .scenes import RADII
 
 SHARE = 0.25  # of the training images
 MEDIAN_RADIUS = (2.0, 8.0)  # pixels, of the droplets of a cut-out: log-uniform between
@@ -90,7 +91,7 @@ def cut(micrograph: Micrograph, rng: np.random.Generator, side: int) -> Drawn:
     image : ndarray
         (side, side, 3) float32 in 0..1.
     truth : ndarray
-        (N, 3) float32: x, y, radius of the droplets whose centers are in the piece.
+        (N, 3) float32: x, y, radius of the droplets with centers in the piece and sizes that scenes have.
     """
     pixels, truth = micrograph
     h, w = pixels.shape[:2]
@@ -99,8 +100,10 @@ def cut(micrograph: Micrograph, rng: np.random.Generator, side: int) -> Drawn:
     size = min(int(np.ceil(side / factor)), h, w)
     left, top = rng.integers(w - size + 1), rng.integers(h - size + 1)
     image = resampled(pixels[top : top + size, left : left + size].astype(np.float32), factor)[:side, :side]
-    truth = (truth + np.float32([0.5 - left, 0.5 - top, 0])) * np.float32(factor) - np.float32([0.5, 0.5, 0])
+    corner, half = np.array([left, top, 0]), np.array([0.5, 0.5, 0])  # pixel (0, 0) has its center at 0, 0
+    truth = ((truth - corner + half) * factor - half).astype(np.float32)
     truth = _inside(truth, side, side)
+    truth = truth[(truth[:, 2] >= RADII[0]) & (truth[:, 2] <= RADII[1])]
     if rng.random() < 0.5:
         image, truth = image.swapaxes(0, 1), truth[:, [1, 0, 2]]
     for axis in (0, 1):

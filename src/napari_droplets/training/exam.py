@@ -1,0 +1,77 @@
+"""How good a network is on images held out from training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..compare import compare
+from ..droplets import Droplets
+from ..inference.network import Params, apply, normalized
+from .feed import Drawn, Feed
+from .loss import Targets, loss, targets
+
+SEED = 250_077_003_391  # of the held-out images: the same ones in every training
+CHUNK = 8  # images computed at once
+
+Found = Callable[[np.ndarray], Droplets]
+
+
+class Exam:
+    """The held-out images, drawn while the first steps run."""
+
+    def __init__(self, feed: Feed, count: int, found: Found | None) -> None:
+        sizes = [min(CHUNK, count - first) for first in range(0, count, CHUNK)]
+        self._drawn = [feed.ask("held-out", SEED, (i,), n) for i, n in enumerate(sizes)]
+        self._side, self._found = feed.side, found
+        self.sha256 = ""
+
+    def sit(self, params: Params) -> tuple[float, dict[str, float | None]]:
+        """Loss, and F1, precision and recall."""
+        drawn = [future.result() for future in self._drawn]
+        if not self.sha256:
+            content = (part.tobytes() for chunk in drawn for pair in chunk for part in map(np.asarray, pair))
+            self.sha256 = hashlib.sha256(b"".join(content)).hexdigest()
+        losses, n_true, n_found, n_matched = [], 0, 0, 0
+        for chunk in drawn:
+            value, outputs = _examined(params, *prepared(chunk, self._side))
+            losses.append(float(value) * len(chunk))
+            if self._found is None:
+                continue
+            for (_, truth), output in zip(chunk, np.asarray(outputs), strict=True):
+                result = compare(_droplets(truth, self._side), self._found(output))
+                n_true, n_found, n_matched = (
+                    n_true + result.n_true,
+                    n_found + result.n_found,
+                    n_matched + result.n_matched,
+                )
+        loss_of_all = sum(losses) / sum(map(len, drawn))
+        if self._found is None:
+            return loss_of_all, {"f1": None, "precision": None, "recall": None}
+        return loss_of_all, {
+            "f1": 2 * n_matched / max(n_true + n_found, 1),
+            "precision": n_matched / max(n_found, 1),
+            "recall": n_matched / max(n_true, 1),
+        }
+
+
+@jax.jit
+def _examined(params: Params, inputs: Any, truth: Targets) -> tuple[Any, Any]:
+    """Loss and outputs; the compiler computes what both share once."""
+    return loss(params, inputs, truth), apply(params, inputs)
+
+
+def _droplets(truth: np.ndarray, side: int) -> Droplets:
+    """Those with their center in the image."""
+    truth = np.asarray(truth, float).reshape(-1, 3)
+    inside = ((truth[:, :2] >= -0.5) & (truth[:, :2] < side - 0.5)).all(1)
+    return Droplets(*truth[inside].T)
+
+
+def prepared(drawn: list[Drawn], side: int) -> tuple[np.ndarray, Targets]:
+    """What the loss takes."""
+    return np.stack([normalized(image) for image, _ in drawn]), targets([truth for _, truth in drawn], side)

@@ -26,7 +26,7 @@ from ..inference.network import STRIDE, write_weights
 from .checkpoint import Record, read_checkpoint, write_checkpoint
 from .exam import Exam, Found, prepared
 from .feed import Drawn, Feed, Scene
-from .step import fresh, updater
+from .step import fresh, update
 
 RATE = 1e-3  # learning rate
 WARM_UP = 200  # steps until it is reached
@@ -254,7 +254,7 @@ class _Training:
 
     def go(self, feed: Feed, exam: Exam, every: float | None) -> None:
         """Step until the budget is spent or the callback wants no more."""
-        record, update = self.record, updater()
+        record = self.record
         every = every or _interval(record)
         batches = _batches(feed, record)
         begun, last = time.perf_counter() - record.seconds, record.seconds

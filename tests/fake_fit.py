@@ -26,7 +26,7 @@ def found(n=FOUND, types=3, shift=0.0):
 
 
 class FakeFit:
-    """Stands in for `iterate`, `iterate_refit` and `detect`: yields Progress like them, and takes its time."""
+    """Stands in for `iterate`, `iterate_refit` and `detect_all`: yields Progress like them, and takes its time."""
 
     def __init__(self):
         self.chunks = 4
@@ -88,6 +88,15 @@ class FakeFit:
         self.calls.append(("refit", fit.image, edited_table, settings))
         return (yield from self._steps(fit.image, Droplets.from_dataframe(edited_table), settings))
 
-    def detect(self, image, **settings):
-        self.calls.append(("detect", fitting._image(image, fitting.Settings(**settings)), None, settings))
-        return Droplets(*(getattr(found(self.n), name) for name in ("x", "y", "radius")))
+    def detect_all(self, image, **settings):
+        """As many candidates as are found, the first three of them improbable; with blobs nobody knows."""
+        chosen = fitting.Settings(**settings)
+        self.calls.append(("detect", fitting._image(image, chosen), None, settings))
+        time.sleep(self.seconds)
+        x, y, radius = (getattr(found(self.n), name) for name in ("x", "y", "radius"))
+        if chosen.detector == "blobs":
+            return fitting.Detection(Droplets(x, y, radius), None, None, Droplets(x, y, radius))
+        p = np.append([0.1, 0.2, 0.4], np.linspace(0.7, 1, max(self.n - 3, 0)))[: self.n]
+        sd = np.full(self.n, 0.1)
+        candidates = Droplets(x, y, radius, sd, sd, sd, p)
+        return fitting.Detection(fitting.probable(candidates, chosen), float(p.sum()), 0.9, candidates)

@@ -1,11 +1,13 @@
 """A quick stand-in for the fit, for tests of what surrounds it."""
 
+from dataclasses import replace
+
 import imageio.v3 as iio
 import numpy as np
 
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.images import as_image
-from napari_droplets.inference.fit import Progress
+from napari_droplets.inference.fit import Detection, Progress
 from napari_droplets.inference.settings import Settings
 
 
@@ -27,11 +29,12 @@ def some_droplets(image, n, types, pixel_size_um=None):
 
 
 class StandIn:
-    """Takes the place of `fit` and `detect`: three chunks, as many droplets as were fits before, plus one."""
+    """Takes the place of `fit` and `detect_all`: three chunks, as many droplets as were fits before, plus one."""
 
     def __init__(self):
         self.fitted = []
         self.fail = {}  # file name: exception
+        self.n_candidates = 7  # that are detected; five of them probable
 
     def fit(self, image, droplets=None, optics=None, *, callback=None, **settings):
         chosen = Settings(**settings)
@@ -61,5 +64,7 @@ class StandIn:
         guide = {"anchor": anchor, "droplets": np.zeros((len(found), 3))}
         return Fit(found, picture.pixels, learned, losses, summary, guide, picture)
 
-    def detect(self, image, **settings):
-        return some_droplets(as_image(image), 7, 0)
+    def detect_all(self, image, **settings):
+        p = np.array([0.1, 0.3, 0.6, 0.7, 0.8, 0.9, 1.0])[: self.n_candidates]
+        found = replace(some_droplets(as_image(image), len(p), 0), composition=None, p_present=p)
+        return Detection(found[p >= 0.5], float(p.sum()), 0.93, found)

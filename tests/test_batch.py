@@ -13,7 +13,7 @@ import napari_droplets as nd
 from napari_droplets.droplets import Optics
 from napari_droplets.errors import InputError
 from napari_droplets.inference.settings import Settings
-from napari_droplets.series import batch
+from napari_droplets.series import batch, tables
 from napari_droplets.series.batch import Plan, check_output, find_images, name_results, run
 
 
@@ -21,7 +21,7 @@ from napari_droplets.series.batch import Plan, check_output, find_images, name_r
 def stand_in(monkeypatch):
     stand_in = StandIn()
     monkeypatch.setattr("napari_droplets.inference.fit.fit", stand_in.fit)
-    monkeypatch.setattr("napari_droplets.inference.fit.detect", stand_in.detect)
+    monkeypatch.setattr("napari_droplets.inference.fit.detect_all", stand_in.detect_all)
     return stand_in
 
 
@@ -113,14 +113,14 @@ def test_tables_of_all_are_whole_after_every_image(tmp_path, three, stand_in):
 
 def test_slow_tables_are_not_rewritten_all_the_time_but_at_the_end(tmp_path, three, stand_in, monkeypatch):
     written = []
-    original = batch.Tables.write
+    original = tables.Tables.write
 
     def slow(self):
         written.append(len(self.rows))
         original(self)
         self.cost = 1000.0
 
-    monkeypatch.setattr(batch.Tables, "write", slow)
+    monkeypatch.setattr(tables.Tables, "write", slow)
     go(three, tmp_path / "out", combine=True)
     assert written == [1, 3]
     assert len(pd.read_csv(tmp_path / "out/summary.csv")) == 3
@@ -182,9 +182,9 @@ def test_new_result_leaves_nothing_of_the_old_one_but_the_users_files(tmp_path, 
     (out / "a/notes.txt").write_text("mine")
     go(three[:1], out, plan={"detect_only": True})
     assert sorted(p.name for p in (out / "a").iterdir()) == ["droplets.csv", "notes.txt", "summary.json"]
-    assert len(nd.read(out / "a")) == 7
+    assert len(nd.read(out / "a")) == 5
     summary = json.loads((out / "a/summary.json").read_text())
-    assert summary["n_droplets"] == 7
+    assert summary["n_droplets"] == 5
     assert summary["image"]["shape"] == [24, 32, 3]
 
 
@@ -223,19 +223,19 @@ def test_resume_redoes_a_result_whose_table_cannot_be_read(tmp_path, three, stan
 
 def test_a_table_gone_after_the_fit_is_said_of_its_image_alone(tmp_path, three, stand_in):
     outcomes = []
-    tables = batch.Tables(tmp_path)
+    both = tables.Tables(tmp_path)
     for outcome in go(three, tmp_path / "out"):
         if outcome.image == "b.png":
             (outcome.folder / "droplets.csv").unlink()
-        outcomes.append(tables.add(outcome))
+        outcomes.append(both.add(outcome))
     assert [isinstance(o.error, InputError) for o in outcomes] == [False, True, False]
     assert pd.read_csv(tmp_path / "summary.csv")["error"].isna().tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("name", batch.TABLE_FILES)
+@pytest.mark.parametrize("name", tables.TABLE_FILES)
 def test_a_table_of_all_that_is_in_use_is_tried_again(tmp_path, three, stand_in, monkeypatch, name):
     out, told, tries = tmp_path / "out", [], []
-    original = batch.write_whole
+    original = tables.write_whole
 
     def write(path, how):
         if path == out / name:
@@ -244,10 +244,10 @@ def test_a_table_of_all_that_is_in_use_is_tried_again(tmp_path, three, stand_in,
                 raise InputError(f"{path}: cannot be written (in use)")
         original(path, how)
 
-    monkeypatch.setattr(batch, "write_whole", write)
+    monkeypatch.setattr(tables, "write_whole", write)
     assert len(go(three, out, combine=True, warn=told.append)) == 3
     assert [str(e) for e in told] == [f"{out / name}: cannot be written (in use)"]
-    for table in batch.TABLE_FILES:
+    for table in tables.TABLE_FILES:
         assert set(pd.read_csv(out / table)["image"]) == {"a.png", "b.png", "c.png"}
 
 

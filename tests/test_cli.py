@@ -30,7 +30,7 @@ from napari_droplets.progress import ProgressLines
 def stand_in(monkeypatch):
     stand_in = StandIn()
     monkeypatch.setattr("napari_droplets.inference.fit.fit", stand_in.fit)
-    monkeypatch.setattr("napari_droplets.inference.fit.detect", stand_in.detect)
+    monkeypatch.setattr("napari_droplets.inference.fit.detect_all", stand_in.detect_all)
     return stand_in
 
 
@@ -72,7 +72,8 @@ def test_fit_writes_the_results_and_one_line_each(picture, out, stand_in, capfd)
 def test_every_setting_has_an_option_and_reaches_the_fit(picture, out, stand_in):
     assert {name for _, name, *_ in SETTINGS} == {f.name for f in fields(Settings)}
     wanted = {
-        "types": 2, "diameter": 5.5, "seed": 7, "composition": "simplex", "background": "uniform",
+        "types": 2, "diameter": 5.5, "detector": "blobs", "min_probability": 0.25, "seed": 7,
+        "composition": "simplex", "background": "uniform",
         "renderer": "layered", "noise": 0.04, "steps": 123, "max_seconds": 9.5, "scale": 0.5,
         "pixel_size_um": 0.3, "channels": [2, 1, 0],
     }  # fmt: skip
@@ -100,9 +101,29 @@ def test_seconds_of_the_first_image_count_from_the_start_of_the_process(picture,
 def test_detect_only(picture, out, stand_in, capfd):
     assert call("fit", picture, "-o", out, "--detect-only") == 0
     assert sorted(p.name for p in (out / "a").iterdir()) == ["droplets.csv", "overlay.png", "summary.json"]
-    assert json.loads((out / "a/summary.json").read_text())["n_droplets"] == 7
-    assert capfd.readouterr().out.startswith("a.png: 7 droplets, ")
+    summary = json.loads((out / "a/summary.json").read_text())
+    assert (summary["n_droplets"], summary["count_mean"], summary["count_sd"]) == (5, 4.4, 0.93)
+    assert 0 <= summary["seconds"]["detect"] <= summary["seconds"]["total"]
+    assert list(pd.read_csv(out / "a/droplets.csv")) == ["x", "y", "radius", "p_present"]
+    said = capfd.readouterr()
+    assert said.out.startswith("a.png: 5 droplets, expected 4.4 ± 0.9, ")
+    assert "a.png: finding droplets" in said.err
     assert stand_in.fitted == []
+
+
+@pytest.mark.parametrize("command", ["fit", "batch"])
+def test_no_droplets_is_a_result_of_detection(picture, out, stand_in, capfd, command):
+    stand_in.n_candidates = 0
+    given = picture if command == "fit" else picture.parent
+    assert call(command, given, "-o", out, "--detect-only") == 0
+    assert capfd.readouterr().out.startswith("a.png: 0 droplets, expected 0.0 ± ")
+    assert (out / "a/droplets.csv").read_text() == "x,y,radius,p_present\n"
+    assert (out / "a/overlay.png").stat().st_size > 0
+    assert len(nd.read(out / "a")) == 0
+    if command == "batch":
+        assert pd.read_csv(out / "summary.csv")["count_mean"].tolist() == [0.0]
+        assert call(command, given, "-o", out, "--detect-only", "--resume") == 0
+        assert "was there already" in capfd.readouterr().out
 
 
 def test_optics_reach_the_fit(picture, out, stand_in, monkeypatch):
@@ -199,6 +220,8 @@ def test_a_missing_file_among_others(picture, out, stand_in, capfd):
         (["fit", "{image}", "-o", "{out}", "--pixel-size", "nan"], "pixel_size_um=nan"),
         (["fit", "{image}", "-o", "{out}", "--types", "1", "--composition", "simplex"], "simplex"),
         (["fit", "{image}", "-o", "{out}", "--renderer", "wrong"], "--renderer"),
+        (["fit", "{image}", "-o", "{out}", "--detector", "eyes"], "--detector"),
+        (["fit", "{image}", "-o", "{out}", "--min-probability", "1.5"], "min_probability=1.5"),
         (["fit", "{image}", "-o", "{out}", "--channels", "red"], "'red'"),
         (["fit", "{image}", "-o", "{out}", "--channels", "0,1"], "'0,1': give one or three"),
         (["fit", "{image}", "-o", "{out}", "--channels", "0,1,2,3"], "give one or three"),
@@ -467,6 +490,10 @@ def test_real_batch_resume_and_reuse_of_optics(simulated, tmp_path, capfd):
 
 
 def test_real_detection(simulated, tmp_path, capfd):
-    assert call("fit", simulated / "0.tif", "-o", tmp_path / "out", "--detect-only", "--diameter", "8") == 0
-    found = nd.read(tmp_path / "out/0")
-    assert len(found) == json.loads((tmp_path / "out/0/summary.json").read_text())["n_droplets"] > 0
+    options = ["--detect-only", "--diameter", "8", "--detector", "blobs", "--channels", "1"]
+    assert call("fit", simulated / "0.tif", "-o", tmp_path / "out", *options) == 0
+    found, summary = nd.read(tmp_path / "out/0"), json.loads((tmp_path / "out/0/summary.json").read_text())
+    assert len(found) == summary["n_droplets"] > 0
+    assert (summary["count_mean"], summary["count_sd"]) == (None, None)  # blobs have no probabilities
+    assert summary["settings"]["channels"] == [1]
+    assert summary["image"]["shape"] == [48, 64, 1]

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from napari_droplets.colors import UNKNOWN_COLOR, composition_colors
+from napari_droplets.colors import IMPROBABLE_COLOR, UNKNOWN_COLOR, composition_colors, droplet_colors
+from napari_droplets.droplets import Droplets
 
 
 def test_three_components_are_rgb():
@@ -29,3 +30,12 @@ def test_unknown_composition():
     np.testing.assert_allclose(some, [UNKNOWN_COLOR, (0, 0, 1)])
     np.testing.assert_allclose(composition_colors(np.empty((2, 0))), [UNKNOWN_COLOR] * 2)
     assert composition_colors(np.empty((0, 3))).shape == (0, 3)
+
+
+def test_droplets_are_colored_by_what_is_known_of_them():
+    places = np.ones((3, 2))
+    p, composition = np.array([0.0, np.nan]), np.array([[1.0, 0, 0], [0, 0, 1]])
+    np.testing.assert_allclose(droplet_colors(Droplets(*places, p_present=p, composition=composition)), composition)
+    np.testing.assert_allclose(droplet_colors(Droplets(*places, p_present=p)), [IMPROBABLE_COLOR, UNKNOWN_COLOR])
+    np.testing.assert_allclose(droplet_colors(Droplets(*places, p_present=[1, 1])), [UNKNOWN_COLOR] * 2)
+    np.testing.assert_allclose(droplet_colors(Droplets(*places)), [UNKNOWN_COLOR] * 2)

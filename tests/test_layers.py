@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from fake_fit import FakeFit
 
+from napari_droplets.colors import UNKNOWN_COLOR
 from napari_droplets.droplets import Droplets
 from napari_droplets.images import as_image
 from napari_droplets.plugin.correction import corrected
@@ -226,7 +227,7 @@ def test_corrections(more):
 @pytest.mark.parametrize("once", [True, False])
 def test_a_point_added_by_hand_claims_nothing(once):
     labels = {"class": np.array([0, 1, 1, 2]), "name": np.array(list("abcd")), "pinned": np.array([False] * 4)}
-    found = droplets(labels=labels)
+    found = droplets(labels=labels, p_present=np.full(4, 0.7))
     viewer = ViewerModel()
     layer = viewer.add_image(RNG.uniform(size=(40, 50)))
     for shown in [found] if once else [droplets(), found]:
@@ -234,6 +235,8 @@ def test_a_point_added_by_hand_claims_nothing(once):
     points.remove([3])  # whose features napari would give to the next
     points.add([[1.0, 2.0]])
     assert points.features.iloc[-1][["x", "x_sd", "composition_0"]].isna().all()
+    assert points.features["p_present"].iloc[-1] == 1  # but that it is there
+    np.testing.assert_allclose(points.border_color[-1, :3], UNKNOWN_COLOR, atol=1e-6)
     result = corrected(found.to_dataframe(), points.features, points.data, points.size)
     assert (result.added, result.changed, result.deleted) == (1, 0, 1)
 

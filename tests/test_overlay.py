@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import EllipseCollection
 
-from napari_droplets.colors import composition_colors
+from napari_droplets.colors import composition_colors, presence_colors
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
@@ -113,6 +113,16 @@ def test_detected_droplets_without_a_fit():
     assert not any(t.startswith(("residual", "loss", "reconstruction")) for t in titles(figure))
     assert "RMSE" not in figure._suptitle.get_text()
     assert axes(figure, "image").get_legend() is None
+
+
+def test_detected_droplets_are_colored_by_how_probable_they_are():
+    fit = some_fit(n=3)
+    found = Droplets(fit.droplets.x, fit.droplets.y, fit.droplets.radius, p_present=[0.5, 0.8, 1.0])
+    panel = axes(overlay((fit.image, found)), "image")
+    circles = [c for c in panel.collections if isinstance(c, EllipseCollection)][-1]
+    np.testing.assert_allclose(circles.get_edgecolor()[:, :3], presence_colors(found.p_present))
+    markers = [line.get_color() for line in panel.get_legend().get_lines()]
+    np.testing.assert_allclose(markers, presence_colors(np.array([0.5, 1.0])))
 
 
 def test_close_up_shows_the_most_crowded_place():

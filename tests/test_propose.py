@@ -22,7 +22,7 @@ def test_dark_and_bright_blobs_are_found(sign):
     for x, y in centers:
         image += sign * 0.3 * ((u - x) ** 2 + (v - y) ** 2 <= 5.5**2)
     image += 0.01 * np.random.default_rng(0).standard_normal(image.shape)
-    found = nd.detect(image.clip(0, 1))
+    found = nd.detect(image.clip(0, 1), detector="blobs")
     assert len(found) == 4
     away = np.hypot(found.x[:, None] - centers[:, 0], found.y[:, None] - centers[:, 1])
     assert (away.min(0) < 1).all()
@@ -37,12 +37,12 @@ def touched(truth, found):
 
 def test_most_simulated_droplets_have_a_proposal():
     image, truth = nd.simulate((256, 256), 100, radius=5, seed=4)
-    assert touched(truth, nd.detect(image)) > 0.95
+    assert touched(truth, nd.detect(image, detector="blobs")) > 0.95
 
 
 def test_results_stay_in_pixels_of_the_image_given():
     image, truth = nd.simulate((160, 160), 30, radius=8, seed=5)
-    assert touched(truth, nd.detect(image, scale=0.5, diameter=16)) > 0.9
+    assert touched(truth, nd.detect(image, detector="blobs", scale=0.5, diameter=16)) > 0.9
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -50,8 +50,8 @@ def test_nothing_is_found_in_noise_on_uneven_light(seed):
     v, u = np.mgrid[:128, :128] / 128
     noise = 0.02 * np.random.default_rng(seed).standard_normal((128, 128, 3))
     image = (0.4 + 0.2 * u + 0.1 * v**2)[..., None] + noise
-    assert len(nd.detect(image)) <= 1
-    assert len(nd.detect(image, diameter=10)) <= 1
+    assert len(nd.detect(image, detector="blobs")) <= 1
+    assert len(nd.detect(image, detector="blobs", diameter=10)) <= 1
 
 
 def test_background_is_found_under_droplets():
@@ -76,7 +76,7 @@ def test_nothing_to_estimate_a_diameter_from():
 
 def test_micrometres_are_those_of_the_image():
     image, _ = nd.simulate((160, 160), 20, radius=12, seed=7)
-    table = nd.detect(image, pixel_size_um=0.5).to_dataframe()
+    table = nd.detect(image, detector="blobs", pixel_size_um=0.5).to_dataframe()
     np.testing.assert_allclose(table["radius_um"], table["radius"] / 2)
 
 

@@ -1,5 +1,8 @@
 """The dock widget in real windows, on a quick stand-in for the fit; the fit itself at the end."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -10,6 +13,7 @@ from fake_fit import FOUND, FakeFit, found
 
 from napari_droplets.droplets import Fit
 from napari_droplets.errors import InputError
+from napari_droplets.files import read_table
 from napari_droplets.images import as_image
 from napari_droplets.inference import fit as fitting
 
@@ -19,7 +23,7 @@ TIMEOUT = 10_000  # milliseconds; most that anything quick may take
 @pytest.fixture
 def fake(monkeypatch):
     fake = FakeFit()
-    for name in ("iterate", "iterate_refit", "detect"):
+    for name in ("iterate", "iterate_refit", "detect_all"):
         monkeypatch.setattr(fitting, name, getattr(fake, name))
     return fake
 
@@ -71,9 +75,25 @@ def notices(monkeypatch):
     from napari.utils import notifications
 
     seen = []
-    for level in ("warning", "error"):
+    for level in ("info", "warning", "error"):
         monkeypatch.setattr(notifications, f"show_{level}", lambda text, level=level: seen.append((level, text)))
     return seen
+
+
+def test_the_idle_panel_has_loaded_nothing_heavy(qapp):
+    code = """
+import sys
+from napari.components import ViewerModel
+from napari_droplets.plugin.widget import DropletsWidget
+from qtpy.QtWidgets import QApplication
+app = QApplication([])
+widget = DropletsWidget(ViewerModel())
+app.processEvents()
+sys.exit(", ".join({"jax", "numpyro", "flax", "optax"} & set(sys.modules)) or 0)
+"""
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_run_adds_points_and_reconstruction(window, open_widget, qtbot, fake):
@@ -110,6 +130,8 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
     chosen = {
         "types": 2,
         "diameter": 7.5,
+        "detector": "blobs",
+        "min_probability": 0.35,
         "seed": 3,
         "composition": "simplex",
         "background": "uniform",
@@ -353,11 +375,168 @@ def test_window_keeps_answering(window, open_widget, qtbot, fake):
 def test_detect(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
+    widget.form.set(detector="blobs")
     widget.detect()
+    assert widget._bar.maximum() == 0  # busy
     finish(widget, qtbot)
     assert names(viewer) == ["slide", "slide droplets"]
     assert list(viewer.layers["slide droplets"].features) == ["x", "y", "radius"]
+    assert widget.message == f"Done: {FOUND} droplets"
     assert fake.calls[-1][0] == "detect"
+    points = viewer.layers["slide droplets"]
+    widget.form.set(detector="network")
+    widget.detect()
+    finish(widget, qtbot)
+    assert viewer.layers["slide droplets"] is points  # in place
+    assert len(viewer.layers) == 2
+    columns = ["x", "y", "radius", "x_sd", "y_sd", "radius_sd", "p_present"]
+    assert list(points.features) == columns
+    np.testing.assert_allclose(points.size, 2 * points.features["radius"])
+    assert len(widget.result) == FOUND - 3
+    for part in (f"Done: {FOUND - 3} droplets", "3 less probable hidden", "± 0.9"):
+        assert part in widget.message
+
+
+@pytest.fixture
+def detected(viewer, open_widget, qtbot, fake):
+    """The widget, and the points of a detection; the first three of them are improbable."""
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.detect()
+    finish(widget, qtbot)
+    return widget, viewer.layers["slide droplets"]
+
+
+def shown(points):
+    """The candidates that the points were drawn for, by their place in the detection."""
+    order = found().x.tolist()
+    return [order.index(x) if x in order else None for x in points.features["x"]]
+
+
+def test_slider_shows_and_hides_points_at_once(detected, qtbot, fake):
+    widget, points = detected
+    everything = set(range(FOUND))
+    assert shown(points) == list(range(3, FOUND))
+    drawn = dict(zip(shown(points), points.border_color.tolist(), strict=True))
+    widget.form.inputs["min_probability"].value = 0.95
+    assert points.features["p_present"].min() >= 0.95
+    assert 0 < len(points.data) < FOUND - 3
+    assert widget.message == f"{len(points.data)} of {FOUND} points shown in 'slide droplets'"
+    widget.form.set(min_probability=1.0)
+    widget.form.set(min_probability=0.0)
+    assert set(shown(points)) == everything
+    rows = points.features
+    np.testing.assert_allclose(points.data, rows[["y", "x"]])
+    np.testing.assert_allclose(points.size, 2 * rows["radius"])
+    for i, color in zip(shown(points), points.border_color.tolist(), strict=True):
+        assert color == drawn.get(i, color)
+    assert len(np.unique(points.border_color, axis=0)) == FOUND  # by how probable
+    widget.form.set(min_probability=0.15)
+    widget.detect()  # is no edit, so that the layer is used again
+    finish(widget, qtbot)
+    assert set(shown(points)) == everything - {0}
+    assert fake.calls[-1][3]["min_probability"] == 0.15
+
+
+def test_what_hands_have_touched_is_not_hidden(detected, viewer, qtbot):
+    widget, points = detected
+    points.add([11.0, 12.0])
+    points.data[1] += 1
+    points.size = [*points.size[:2], 9.0, *points.size[3:]]
+    points.remove([0])
+    widget.form.set(min_probability=1.0)
+    assert shown(points) == [4, 5, FOUND - 1, None]
+    widget.form.set(min_probability=0.0)
+    assert set(shown(points)) == {0, 1, 2, *range(4, FOUND), None}  # what was deleted stays so
+    widget.form.set(min_probability=0.5)
+    widget.detect()
+    finish(widget, qtbot)
+    assert len(viewer.layers) == 3  # edits are spared also when points were hidden after them
+    assert "was edited and is kept" in widget.message
+
+
+def test_hidden_points_are_neither_fitted_nor_saved(detected, qtbot, fake, tmp_path):
+    widget, points = detected
+    points.add([11.0, 12.0])
+    points.data[1] = (3.0, 4.0)
+    points.remove([2])
+    points.save(str(tmp_path / "droplets.csv"), plugin="napari-droplets")
+    widget.refit()
+    assert widget.message == (
+        "Fit from these points, which may move: 1 added, 1 changed, 1 deleted, 3 hidden and left out"
+    )
+    finish(widget, qtbot)
+    table = fake.calls[-1][2]
+    assert len(table) == FOUND - 3
+    assert table["p_present"].min() >= 0.7
+    assert table["p_present"].iloc[[1, -1]].tolist() == [1, 1]  # seen by eye
+    assert table["pinned"].tolist() == [False, True, *[False] * (FOUND - 6), True]
+    assert table["x_sd"].isna().tolist() == table["pinned"].tolist()  # the detection's is the prior of the others
+    saved = read_table(tmp_path / "droplets.csv").to_dataframe()
+    np.testing.assert_allclose(saved[["x", "y", "radius", "p_present"]], table[["x", "y", "radius", "p_present"]])
+    widget.form.set(min_probability=0.0)
+    assert len(points.data) == FOUND - 3  # the fit's own
+
+
+def test_failed_fit_gives_hidden_points_back_too(detected, qtbot, fake, notices):
+    widget, points = detected
+    fake.error, fake.seconds = RuntimeError("no"), 0.1
+    widget.run()
+    finish(widget, qtbot)
+    widget.form.set(min_probability=0.0)
+    assert set(shown(points)) == set(range(FOUND))
+
+
+def test_nothing_shown_is_nothing_to_fit(detected, fake):
+    widget, points = detected
+    points.remove([FOUND - 4])  # the only sure one
+    widget.form.set(min_probability=1.0)
+    assert len(points.data) == 0
+    widget.refit()
+    assert not widget.busy
+    assert "all points are hidden" in widget.message
+    widget.form.set(min_probability=0.0)
+    assert set(shown(points)) == set(range(FOUND - 1))
+
+
+def test_detection_does_not_take_the_place_of_a_fit(detected, viewer, qtbot):
+    widget, points = detected
+    widget.run()
+    finish(widget, qtbot)
+    assert names(viewer) == ["slide", "slide reconstruction", "slide droplets"]
+    for _ in range(2):
+        widget.detect()
+        finish(widget, qtbot)
+        assert names(viewer)[2:] == ["slide droplets", "slide droplets [1]"]
+    assert isinstance(points.metadata["napari_droplets"]["fit"], Fit)
+    assert len(points.data) == FOUND
+
+
+def test_cancelled_detection_changes_nothing(detected, viewer, qtbot, fake):
+    widget, points = detected
+    fake.n, fake.seconds = 5, 0.3
+    widget.detect()
+    job = widget._job
+    qtbot.waitUntil(lambda: len(fake.calls) == 2, timeout=TIMEOUT)
+    widget.cancel()
+    assert not widget.busy
+    assert widget.message == "Stopped; nothing was changed"
+    qtbot.waitUntil(lambda: not job._worker.is_running, timeout=TIMEOUT)
+    qtbot.wait(50)
+    assert len(points.data) == FOUND - 3
+    assert widget._detect.isEnabled()
+
+
+@pytest.mark.parametrize(("n", "says"), [(0, "set the diameter"), (3, "3 improbable candidates are hidden")])
+def test_no_droplets_detected(viewer, open_widget, qtbot, fake, notices, n, says):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    fake.n = n
+    widget.detect()
+    finish(widget, qtbot)
+    assert "slide: no droplets found" in widget.message
+    assert says in widget.message
+    assert notices == [("info", widget.message)]
 
 
 def test_estimate(viewer, open_widget, qtbot, monkeypatch):
@@ -403,6 +582,7 @@ def test_refit_keeps_what_was_edited(window, open_widget, qtbot, fake):
 def test_refit_of_detected_points_is_a_fit_from_them(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
+    widget.form.set(detector="blobs")
     widget.detect()
     finish(widget, qtbot)
     viewer.layers["slide droplets"].remove([3])

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any  # noqa: E402
 from .errors import InputError  # noqa: E402
 
 if TYPE_CHECKING:
-    from .series.batch import Outcome, Plan
+    from .series.batch import Plan
+    from .series.tables import Outcome
 
 DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130  # 130: what shells give for Ctrl-C
 DEMO_FOLDER = "napari-droplets-demo"
@@ -96,7 +97,6 @@ def _demo(args: argparse.Namespace) -> int:
     return code
 
 
-def _plan(args: argparse.Namespace) -> Plan:
 def _train(args: argparse.Namespace) -> int:
     from .progress import Interrupt
     from .training.loop import Progress, describe, train
@@ -127,6 +127,7 @@ def _train(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _plan(args: argparse.Namespace) -> Plan:
     """What the options ask for; wrong ones are found out here."""
     from .inference.settings import Settings
     from .series.batch import Plan
@@ -154,7 +155,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options: Any) -> int:
     from .progress import Interrupt, ProgressLines
-    from .series.batch import check_output, message, name_results, run
+    from .series.batch import check_output, name_results, run
+    from .series.tables import message
 
     names = name_results(paths)
     out = check_output(args.output, list(names.values()))
@@ -210,6 +212,8 @@ def _line(outcome: Outcome) -> str:
     summary = outcome.summary
     n = summary["n_droplets"]
     parts = [f"{n} droplet{'' if n == 1 else 's'}"]
+    if summary.get("count_mean") is not None:
+        parts.append(f"expected {summary['count_mean']:.1f} ± {summary['count_sd']:.1f}")
     if summary.get("loss_per_value") is not None:
         parts += [f"loss {summary['loss_per_value']:.4f} per value", f"RMSE {summary['rmse']:.4f}"]
     parts.append(f"{summary['seconds']['total']:.1f} s")
@@ -246,14 +250,14 @@ def _channels(text: str) -> list[int]:
 SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
     ("--types", "types", int, "K", "number of composition components, 1 to 16", ""),
     ("--diameter", "diameter", float, "PX", "typical droplet diameter in pixels", "estimated from the image"),
-    ("--pixel-size", "pixel_size_um", float, "UM",
-     "side of a pixel in micrometres; adds columns in micrometres", "what the file says, if it does"),
-    ("--composition", "composition", str, "",
-     "components independent in 0 to 1, or fractions that sum to one", ""),
     ("--detector", "detector", str, "",
      "what finds droplets, to start a fit or with --detect-only: the trained network, or blobs that stand out", ""),
     ("--min-probability", "min_probability", float, "P",
      "droplets that the network gives a smaller probability are left out, 0 to 1", ""),
+    ("--pixel-size", "pixel_size_um", float, "UM",
+     "side of a pixel in micrometres; adds columns in micrometres", "what the file says, if it does"),
+    ("--composition", "composition", str, "",
+     "components independent in 0 to 1, or fractions that sum to one", ""),
     ("--background", "background", str, "", "a smooth surface for uneven light, or one color", ""),
     ("--renderer", "renderer", str, "",
      "how droplets share a pixel: only the nearest counts, the nearest few are mixed, or one lies over the other", ""),
@@ -312,10 +316,6 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", default=DEMO_FOLDER, metavar="OUT", help=f"folder for the results (default: {DEMO_FOLDER})"
     )
 
-    for command in (fit, batch, demo):
-        if command is not demo:
-            command.add_argument(
-                "--optics",
     train = commands.add_parser(
         "train",
         help="train the network that finds droplets",
@@ -347,11 +347,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--quiet", action="store_true", help="no progress, only errors")
     train.add_argument("--debug", action="store_true", help="show where in the program an error arose")
 
+    for command in (fit, batch, demo):
+        if command is not demo:
+            command.add_argument(
+                "--optics",
                 metavar="FILE",
                 help="start from optics learned before: optics.safetensors, or the result folder it is in; types and "
                 "composition are then theirs",
             )
-            command.add_argument("--detect-only", action="store_true", help="find droplets without fitting: fast")
+            command.add_argument(
+                "--detect-only",
+                action="store_true",
+                help="find droplets without fitting: fast; writes droplets.csv, overlay.png and summary.json",
+            )
         settings = command.add_argument_group("settings")
         for option, name, kind, values, text, none in SETTINGS:
             if command is demo and name in ("channels", "pixel_size_um"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .colors import composition_colors
+from .colors import composition_colors, droplet_colors, presence_colors
 from .droplets import Droplets, Fit
 from .errors import InputError
 from .files import write_whole
@@ -58,7 +58,7 @@ def overlay(found: Fit | tuple[Image, Droplets]) -> Figure:
         else [["all", "all", "close"], ["all", "all", "sizes"]],
         height_ratios=[1, 1, 0.72] if fit is not None else [1.25, 1],
     )
-    colors, box = _circle_colors(droplets), _close_up(image, droplets)
+    colors, box = droplet_colors(droplets), _close_up(image, droplets)
 
     _show(axes["all"], image.pixels, "image with the droplets found")
     _circles(axes["all"], image, droplets, colors)
@@ -95,11 +95,6 @@ def _title(image: Image, droplets: Droplets, fit: Fit | None) -> str:
     if fit is not None:
         parts.append(f"RMSE {float(np.sqrt(np.mean(fit.residual**2))):.4f}")
     return "   ·   ".join(parts)
-
-
-def _circle_colors(droplets: Droplets) -> np.ndarray:
-    composition = droplets.composition
-    return composition_colors(np.empty((len(droplets), 0)) if composition is None else composition)
 
 
 def _circles(ax: Axes, image: Image, droplets: Droplets, colors: np.ndarray) -> None:
@@ -190,16 +185,19 @@ def _frame(ax: Axes, box: tuple[int, int, int, int]) -> None:
 
 
 def _legend(ax: Axes, droplets: Droplets) -> None:
-    """What a droplet of one pure component is drawn in."""
+    """What a droplet of one pure component is drawn in, or one that is surely there or not."""
     from matplotlib.lines import Line2D
 
-    if not droplets.types:
+    if droplets.composition is None and droplets.p_present is None:
         return
-    colors = composition_colors(np.eye(droplets.types))
-    if droplets.types == 1:
+    if droplets.composition is None:
+        colors = presence_colors(np.array([0.5, 1.0]))
+        labels = ["p_present = 0.5", "p_present = 1"]
+    elif droplets.types == 1:
         colors = composition_colors(np.array([[0.0], [1.0]]))
         labels = ["composition_0 = 0", "composition_0 = 1"]
     else:
+        colors = composition_colors(np.eye(droplets.types))
         labels = [f"composition_{k}" for k in range(droplets.types)]
     ax.legend(
         [Line2D([], [], linestyle="none", marker="o", color=c, markersize=8) for c in colors],

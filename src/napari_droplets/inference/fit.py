@@ -39,6 +39,19 @@ Callback = Callable[[Progress], bool | None]
 Steps = Generator[Progress, bool | None, Fit]
 
 
+class Detection(NamedTuple):
+    """What a detector says of an image."""
+
+    droplets: Droplets
+    """Those with p_present of at least `min_probability`; all where presence is not known, as of blobs."""
+    count_mean: float | None
+    """Expected number of droplets in the image: the sum of p_present over all candidates, the unlikely ones too."""
+    count_sd: float | None
+    """Standard deviation of that number, candidates taken as independent."""
+    candidates: Droplets
+    """All that the detector reports, from the smallest p_present on that it reports."""
+
+
 def detect(image: Any, **settings: Any) -> Droplets:
     """Find droplets without fitting.
 
@@ -47,20 +60,30 @@ def detect(image: Any, **settings: Any) -> Droplets:
     image : array-like, path or napari Image layer
         (H, W) or (H, W, 3|4); see `as_image`.
     **settings
-        See `Settings`; used are `diameter`, `scale`, `pixel_size_um` and `channels`.
+        See `Settings`; used are `detector`, `min_probability`, `diameter`, `scale`, `pixel_size_um` and `channels`.
 
     Returns
     -------
     Droplets
-        x, y, radius in pixels of the image given; may be empty.
+        x, y, radius in pixels of the image given, from the network also their standard deviations and p_present; may be
+        empty.
 
     Raises
     ------
     InputError
         An image or a setting that cannot be used.
     """
+    return detect_all(image, **settings).droplets
+
+
+def detect_all(image: Any, **settings: Any) -> Detection:
+    """`detect` with the expected number of droplets and all candidates, the improbable ones too."""
     chosen = Settings.of(**settings)
-    return propose(_image(image, chosen), chosen)
+    candidates = find_candidates(_image(image, chosen), chosen)
+    p = candidates.p_present
+    if p is None:
+        return Detection(candidates, None, None, candidates)
+    return Detection(probable(candidates, chosen), float(p.sum()), float(np.sqrt(np.sum(p * (1 - p)))), candidates)
 
 
 def _image(image: Any, settings: Settings) -> Image:
@@ -68,9 +91,18 @@ def _image(image: Any, settings: Settings) -> Image:
 
 
 def propose(image: Image, settings: Settings) -> Droplets:
-    """Proposals in pixels of `image`, found at the scale asked for."""
-    from .propose import detect_blobs
+    """Where a fit starts: the probable ones of the candidates."""
+    return probable(find_candidates(image, settings), settings)
 
+
+def probable(candidates: Droplets, settings: Settings) -> Droplets:
+    """Those whose presence is probable enough; all where it is not known."""
+    p = candidates.p_present
+    return candidates if p is None else candidates[p >= settings.min_probability]
+
+
+def find_candidates(image: Image, settings: Settings) -> Droplets:
+    """All that the detector reports, in pixels of `image`, found at the scale asked for."""
     if settings.diameter is not None and settings.diameter > min(image.shape[:2]):
         h, w, _ = image.shape
         raise InputError(
@@ -79,7 +111,15 @@ def propose(image: Image, settings: Settings) -> Droplets:
         )
     work = image.rescaled(settings.scale)
     diameter = None if settings.diameter is None else settings.diameter * settings.scale
-    return detect_blobs(work, diameter).scaled(1 / settings.scale)
+    if settings.detector == "blobs":
+        from .propose import detect_blobs
+
+        found = detect_blobs(work, diameter)
+    else:
+        from .encoder import detect_droplets
+
+        found = detect_droplets(work, diameter)
+    return found.scaled(1 / settings.scale)
 
 
 def fit(
@@ -105,8 +145,8 @@ def fit(
     callback : callable, optional
         Called with `Progress` after every chunk of steps; returning False stops the fit, which keeps what was reached.
     **settings
-        See `Settings`: types, diameter, seed, composition, background, renderer, noise, steps, max_seconds, scale,
-        pixel_size_um, channels.
+        See `Settings`: types, diameter, detector, min_probability, seed, composition, background, renderer, noise,
+        steps, max_seconds, scale, pixel_size_um, channels.
 
     Returns
     -------
@@ -149,8 +189,8 @@ def _iterate(
         start = propose(image, settings)
         if len(start) == 0:
             raise InputError(
-                f"{image.name}: no droplets found; give their typical diameter in pixels (diameter=...), or droplets "
-                f"to start from"
+                f"{image.name}: no droplets found; give their typical diameter in pixels (diameter=...), a smaller "
+                f"min_probability, or droplets to start from"
             )
     clock.lap("detect")
     from .run import run

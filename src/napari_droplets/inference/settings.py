@@ -14,6 +14,7 @@ MIN_DIAMETER = 1.5  # pixels
 
 
 CHOICES = {
+    "detector": ("network", "blobs"),
     "composition": ("free", "simplex"),
     "background": ("smooth", "uniform"),
     "renderer": ("nearest", "blended", "layered"),
@@ -31,6 +32,10 @@ class Settings:
         Number of composition components K, 1 to 16.
     diameter : float, optional
         Typical droplet diameter in pixels of the image given; estimated by default.
+    detector : {'network', 'blobs'}
+        What proposes droplets: the recognition network, or blobs of |image - background|.
+    min_probability : float
+        Candidates of the network with a smaller p_present are no droplets, 0 to 1; blobs have no p_present.
     seed : int
         Of all random numbers.
     composition : {'free', 'simplex'}
@@ -56,6 +61,8 @@ class Settings:
 
     types: int = 3
     diameter: float | None = None
+    detector: str = "network"
+    min_probability: float = 0.5
     seed: int = 0
     composition: str = "free"
     background: str = "smooth"
@@ -88,6 +95,7 @@ class Settings:
             f"pixels, at least {MIN_DIAMETER}, or None to estimate it",
         )
         check(number(self.seed, 0, 2**32 - 1, whole=True), "seed", "a whole number from 0 to 4294967295")
+        check(number(self.min_probability, 0, 1), "min_probability", "a probability, 0 to 1")
         for name, words in CHOICES.items():
             check(getattr(self, name) in words, name, " or ".join(map(repr, words)))
         check(not (self.composition == "simplex" and self.types < 2), "types", "at least 2 for a simplex")

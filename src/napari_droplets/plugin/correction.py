@@ -22,12 +22,16 @@ class Corrected(NamedTuple):
     changed: int
     """Moved or resized."""
     deleted: int
+    hidden: int
+    """Not in the table, as they are hidden."""
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.deleted)
 
 
-def corrected(drawn: pd.DataFrame, features: pd.DataFrame, data: np.ndarray, size: np.ndarray) -> Corrected:
+def corrected(
+    drawn: pd.DataFrame, features: pd.DataFrame, data: np.ndarray, size: np.ndarray, hidden: int = 0
+) -> Corrected:
     """Compare the points of a layer with the table that was drawn.
 
     napari moves a point's row of features along with it when other points are deleted, so the x, y, radius among the
@@ -43,6 +47,8 @@ def corrected(drawn: pd.DataFrame, features: pd.DataFrame, data: np.ndarray, siz
         (N, D) point coordinates now, (..., y, x) in pixels.
     size : ndarray
         (N,) diameters now, pixels.
+    hidden : int
+        How many drawn points are not among these because they are hidden, not deleted.
     """
     n = len(data)
     keys = ["x", "y", "radius"]
@@ -61,9 +67,11 @@ def corrected(drawn: pd.DataFrame, features: pd.DataFrame, data: np.ndarray, siz
     pinned = table["pinned"].eq(True).to_numpy() if "pinned" in table else np.zeros(n, bool)
     table.loc[edited, keys] = now[edited]
     table.loc[edited, [c for c in ("x_sd", "y_sd", "radius_sd") if c in table]] = np.nan
+    if "p_present" in table:
+        table.loc[edited, "p_present"] = 1.0  # somebody has looked
     if edited.any() or "pinned" in table:
         table["pinned"] = pinned | edited
     pixel_size = Droplets.from_dataframe(drawn).pixel_size_um
     if pixel_size is not None:
         table[UM_COLUMNS] = table[keys].to_numpy(float) * pixel_size
-    return Corrected(table, int(new.sum()), int((edited & ~new).sum()), len(lookup))
+    return Corrected(table, int(new.sum()), int((edited & ~new).sum()), len(lookup) - hidden, hidden)

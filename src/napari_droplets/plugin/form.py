@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from magicgui.widgets import ComboBox, FloatSpinBox, LineEdit, SpinBox, Widget
+from magicgui.widgets import ComboBox, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
+from qtpy.QtWidgets import QDoubleSpinBox
 
 from ..errors import InputError
 from ..inference.settings import CHOICES, MAX_TYPES, Settings
 
 DEFAULTS = {f.name: f.default for f in fields(Settings)}
-MAIN = ("diameter", "types", "steps", "max_seconds")
-ADVANCED = ("composition", "background", "renderer", "noise", "scale", "pixel_size_um", "channels", "seed")
+MAIN = ("diameter", "types", "steps", "max_seconds", "min_probability")
+ADVANCED = ("detector", "composition", "background", "renderer", "noise", "scale", "pixel_size_um", "channels", "seed")
 
 # 0 stands for None and shows as these words
 WORDS_FOR_NONE = {
@@ -28,6 +29,8 @@ LABELS = {
     "types": "Components",
     "steps": "Max. steps",
     "max_seconds": "Time limit",
+    "min_probability": "Probability ≥",
+    "detector": "Detector",
     "composition": "Composition",
     "background": "Background",
     "renderer": "Renderer",
@@ -42,6 +45,11 @@ TIPS = {
     "types": "Number of numbers that describe what a droplet is made of",
     "steps": "Most optimization steps; the fit stops sooner when it has settled, a refit as well unless changed",
     "max_seconds": "The result is what was reached by then; 0: no limit",
+    "min_probability": "Detected droplets that are less probable (p_present) are hidden; move it and see.\n"
+    "What is hidden is not used: Refit, Run and a saved table go by the points shown.\n"
+    "Points that you added, moved or resized stay.",
+    "detector": "What finds droplets, also for Run to start from. network: trained on simulated images,\n"
+    "tells how probable each is; blobs: whatever stands out from the background",
     "composition": "free: each component on its own, 0 to 1; simplex: fractions that sum to one",
     "background": "smooth: follows uneven illumination; uniform: one color",
     "renderer": "Which droplets a pixel sees: the nearest one, several blended, or layers one over the other",
@@ -62,6 +70,15 @@ def _number(name: str, largest: float, step: float, decimals: int, unit: str = "
     return widget
 
 
+def _probability(name: str) -> FloatSlider:
+    widget = FloatSlider(value=DEFAULTS[name], min=0, max=1, step=0.01)
+    readout = widget.native.findChild(QDoubleSpinBox)
+    readout.setMaximumWidth(
+        2 * readout.fontMetrics().horizontalAdvance("0.00")
+    )  # or it takes half of the slider's room
+    return widget
+
+
 class SettingsForm:
     """One input per field of `Settings`, by its name in `inputs`.
 
@@ -77,6 +94,7 @@ class SettingsForm:
             "types": SpinBox(value=DEFAULTS["types"], min=1, max=MAX_TYPES),
             "steps": SpinBox(value=DEFAULTS["steps"], min=1, max=10_000_000, step=500),
             "max_seconds": _number("max_seconds", 1e6, 10, 0, " s"),
+            "min_probability": _probability("min_probability"),
             **{name: ComboBox(value=DEFAULTS[name], choices=words) for name, words in CHOICES.items()},
             "noise": _number("noise", 1, 0.01, 3),
             "scale": _number("scale", 8, 0.25, 2),

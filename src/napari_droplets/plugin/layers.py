@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from ..colors import composition_colors
+from ..colors import UNKNOWN_COLOR, droplet_colors
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..images import Image
@@ -211,6 +211,8 @@ def is_edited(points: Any) -> bool:
     tag = tag_of(points, "droplets") or {}
     if "drawn" not in tag:
         return False
+    if tag.get("edited"):  # before some points were hidden
+        return True
     data, size, features = tag["drawn"]
     same = np.array_equal(data, points.data) and np.array_equal(size, points.size)
     return not (same and features.equals(points.features))
@@ -236,8 +238,8 @@ class Output:
         self.points = points or self._find("droplets")
         self.reconstruction = self._find("reconstruction")
         self.kept: str | None = None
-        """Name of the layer whose edits were spared."""
-        self._before = self.points and (_state(self.points), dict(self.points.metadata[TAG]))
+        """The layer that was spared, and why, in words."""
+        self._before = self.points and (point_state(self.points), dict(self.points.metadata[TAG]))
         self._picture_before = self.reconstruction and self.reconstruction.data
         if points is not None:
             _remember(points, points.metadata[TAG]["table"])
@@ -249,38 +251,42 @@ class Output:
         *,
         fit: Fit | None = None,
         final: bool = True,
+        detected: bool = False,
     ) -> None:
         """Draw the droplets and, where there is one, the (H, W, C) reconstruction.
 
         While the work goes on (`final` false) a layer that the user has removed stays away; at the end it is added.
+        What was only `detected` does not take the place of a fit.
         """
         if reconstruction is not None:
             self._show_picture(_picture(reconstruction, self.place, fit.image if fit else None), final)
-        self._show_points(droplets, fit, final)
+        self._show_points(droplets, fit, final, detected)
 
     def restore(self) -> None:
         """After a failure: give the layers back what they had before, if they were there before."""
         if self._before and self.points in self.viewer.layers and not is_edited(self.points):
             state, tag = self._before
-            _set_points(self.points, state)
+            set_points(self.points, state)
             self.points.metadata[TAG] = tag
         if self._picture_before is not None and self.reconstruction in self.viewer.layers:
             self.reconstruction.data = self._picture_before
 
-    def _show_points(self, droplets: Droplets, fit: Fit | None, final: bool) -> None:
+    def _show_points(self, droplets: Droplets, fit: Fit | None, final: bool, detected: bool) -> None:
         if self.points is not None and self.points not in self.viewer.layers:
             if not final:
                 return
             self.points = None
-        elif self.points is not None and is_edited(self.points):
-            self.kept, self.points, self._before = self.points.name, None, None
+        elif self.points is not None and (is_edited(self.points) or (detected and self.points.metadata[TAG]["fit"])):
+            why = "was edited" if is_edited(self.points) else "holds a fit"
+            self.kept, self.points, self._before = f"{self.points.name!r} {why}", None, None
         new = _points(droplets, self.place, fit)
         if self.points is None:
             self.points = self._add(new)
         else:
             data, attributes, _ = new
-            _set_points(self.points, {"data": data, **{k: attributes[k] for k in POINT_STATE if k in attributes}})
+            set_points(self.points, {"data": data, **{k: attributes[k] for k in POINT_STATE if k in attributes}})
             self.points.metadata[TAG] = attributes["metadata"][TAG] | {"name": self.points.name}
+        self.points.metadata[TAG]["detected"] = detected
         _remember(self.points, droplets.to_dataframe())
 
     def _show_picture(self, new: LayerData, final: bool) -> None:
@@ -326,8 +332,7 @@ POINT_STATE = ("features", "feature_defaults", "size", "face_color", "border_col
 def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerData:
     n = len(droplets)
     data = np.column_stack([*(np.full(n, i) for i in place.plane), droplets.y, droplets.x])
-    composition = droplets.composition
-    colors = composition_colors(np.empty((n, 0)) if composition is None else composition)
+    colors = droplet_colors(droplets)
     table = droplets.to_dataframe()
     name = f"{place.name} droplets"
     attributes = {
@@ -339,10 +344,10 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
         **place.transform,
     }
     if n:
-        # what is known of a point added by hand: nothing, as far as the column's type can say so
+        # what is known of a point added by hand: that it is there, as far as the column's type can say so
         attributes["feature_defaults"] = {
             column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table
-        }
+        } | ({"p_present": [1.0]} if "p_present" in table else {})
         attributes["face_color"] = np.column_stack([colors, np.full(n, FACE_OPACITY)])
         attributes["border_color"] = np.column_stack([_ring(colors), np.ones(n)])
     return data, attributes, "points"
@@ -371,12 +376,13 @@ def _picture(reconstruction: np.ndarray, place: Place, image: Image | None) -> L
     return data, attributes, "image"
 
 
-def _state(points: Any) -> dict[str, Any]:
+def point_state(points: Any) -> dict[str, Any]:
+    """All that `set_points` sets, copied."""
     state = {name: getattr(points, name) for name in ("data", *POINT_STATE)}
     return {name: value.copy() for name, value in state.items()}
 
 
-def _set_points(points: Any, state: dict[str, Any]) -> None:
+def set_points(points: Any, state: dict[str, Any]) -> None:
     """Replace all points; not told as an edit, and in the order that napari can follow."""
     points.selected_data = set()
     with points.events.data.blocker():
@@ -387,11 +393,12 @@ def _set_points(points: Any, state: dict[str, Any]) -> None:
 
 
 def _remember(points: Any, table: Any) -> None:
-    """Note what was drawn, so that edits can be told, and the size of points that the user will add."""
+    """Note what was drawn, so that edits can be told, and the looks of points that the user will add."""
     drawn = (points.data.copy(), points.size.copy(), points.features.copy())
-    points.metadata[TAG] |= {"table": table, "drawn": drawn}
+    points.metadata[TAG] |= {"table": table, "drawn": drawn, "edited": False}
     if len(table):
         points.current_size = 2 * float(np.median(table["radius"]))
+        points.current_face_color, points.current_border_color = (*UNKNOWN_COLOR, FACE_OPACITY), (*UNKNOWN_COLOR, 1.0)
 
 
 def _finest(layer: Any) -> Any:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
@@ -24,26 +22,16 @@ from superqt import QCollapsible
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..images import as_image
-from ..inference import fit as fitting
-from ..inference import propose
-from . import layers
+from ..inference.fit import Detection
+from . import layers, work
 from .correction import corrected
 from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
+from .presence import n_hidden, show_probable
+from .words import TIPS, count_text, line, progress_text
 
 if TYPE_CHECKING:
     import napari.viewer
-
-Steps = Generator[fitting.Progress, bool | None, Any]
-
-STAGES = {
-    "estimate": "Estimating the diameter",
-    "detect": "Looking for droplets",
-    "compile": "Preparing the fit",
-    "fit": "Fitting",
-    "posterior": "Computing uncertainties",
-}
 
 
 class DropletsWidget(QWidget):
@@ -60,7 +48,7 @@ class DropletsWidget(QWidget):
     busy : bool
         Whether work is going on.
     result : Fit, Droplets or None
-        Of the last work that ended well.
+        Of the last work that ended well; of a detection, what `napari_droplets.detect` gives.
     message : str
         What the status line says.
     """
@@ -71,6 +59,7 @@ class DropletsWidget(QWidget):
         self.form = SettingsForm()
         self.result: Fit | Droplets | None = None
         self._job: Job | None = None
+        self._whole = False
         self.image = ComboBox(choices=self._image_choices, nullable=False)
         self._build()
         self._follow_active()
@@ -78,6 +67,7 @@ class DropletsWidget(QWidget):
         for event in (events.inserted, events.removed, events.renamed):
             event.connect(self.reset_choices)
         self.viewer.layers.selection.events.active.connect(self._follow_active)
+        self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
         self._show_idle()
 
     @property
@@ -91,15 +81,19 @@ class DropletsWidget(QWidget):
         return self._status.text().replace("\N{NO-BREAK SPACE}", " ")
 
     def run(self) -> None:
-        """Fit the droplets of the image: positions, sizes, compositions and how sure they are."""
-        self._start_on_image(partial(_iterate_from, None))
+        """Detect the droplets of the image anew and fit them: positions, sizes, compositions and how sure they are."""
+        self._start_on_image(partial(work.fit_from, None))
 
     def detect(self) -> None:
-        """Find droplets without fitting: quick, positions and sizes only."""
-        self._start_on_image(_detect)
+        """Find droplets without fitting: quick, positions, sizes and how sure they are; no compositions.
+
+        The layer holds all candidates; those that are less probable than the form says are hidden. It takes the place
+        of the last detection, but neither of a fit nor of points that were edited.
+        """
+        self._start_on_image(work.detect, whole=True)
 
     def refit(self) -> None:
-        """Fit again from the points as they are now.
+        """Fit again from the points as they are now, those shown.
 
         Of a fit, what was added, moved or deleted stays so. Detected points, and those of a table, are where a fit of
         the whole image starts; it may move them.
@@ -111,8 +105,14 @@ class DropletsWidget(QWidget):
         self._guarded(self._estimate)
 
     def cancel(self) -> None:
-        """Stop after the current chunk of steps, keeping what was found so far."""
-        if self._job is not None:
+        """Stop after the current chunk of steps, keeping what was found so far; of a detection, nothing."""
+        if self._job is None:
+            return
+        if self._whole:
+            self._job.abandon()
+            self._end_job()
+            self._say("Stopped; nothing was changed")
+        else:
             self._job.cancel()
             self._cancel.setEnabled(False)
             self._say("Stopping; what was found so far is kept …")
@@ -126,50 +126,57 @@ class DropletsWidget(QWidget):
     def _guarded(self, action: Callable[[], None]) -> None:
         """Do something that may find the input wrong, and say so rather than raise."""
         if self.busy:
-            self._say("Busy: wait for the end, or press Cancel", warn=True)
+            self._say("Busy: wait for the end, or press Cancel", "warning")
             return
         try:
             action()
         except InputError as error:
-            self._say(str(error), warn=True)
+            self._say(str(error), "warning")
 
-    def _start_on_image(self, steps: Callable[[layers.Plane, dict[str, Any]], Steps]) -> None:
+    def _start_on_image(
+        self, steps: Callable[[layers.Plane, dict[str, Any]], work.Steps], *, whole: bool = False
+    ) -> None:
         def action() -> None:
             layer = self._layer()
             place = layers.place_of(layer, self.viewer.dims.point)
             settings = self._settings(layer)
             plane = layers.Plane.of(layer, place)
             output = layers.Output(self.viewer, place)
-            self._start(lambda: steps(plane, settings), output)
+            self._start(lambda: steps(plane, settings), output, whole=whole)
 
         self._guarded(action)
 
     def _refit(self) -> None:
-        points = self._points_to_refit()
+        points = self._our_points()
+        if points is None:
+            raise InputError("nothing to refit: press Run first, then correct the points")
         tag = layers.tag_of(points, "droplets")
         fit, place = tag["fit"], tag["place"]
         if points.ndim != 2 + len(place.plane):
             raise InputError(f"{points.name}: points of several frames; refit those of one image at a time")
-        correction = corrected(tag["table"], points.features, points.data, points.size)
+        correction = corrected(tag["table"], points.features, points.data, points.size, n_hidden(points))
+        if correction.hidden and not len(correction.table):
+            raise InputError(f"{points.name}: all points are hidden; set '{LABELS['min_probability']}' lower")
         settings, plane = self.form.values(), cast(Any, None)
         if fit is None or fit.image is None:
             layer = self._image_of(place)
             here = place if place.layer_id == str(layer.unique_id) else layers.place_of(layer, self.viewer.dims.point)
             settings, plane = self._settings(layer), layers.Plane.of(layer, here)
         edits = f"{correction.added} added, {correction.changed} changed, {correction.deleted} deleted"
+        if correction.hidden:
+            edits += f", {correction.hidden:,} hidden and left out"
         if fit is None:  # only detected so far, or a table
-            # as priors, uncertainties from these pixels would count the pixels twice
-            start = correction.table.drop(columns=["x_sd", "y_sd", "radius_sd"], errors="ignore")
-            steps, text = (
-                partial(_iterate_from, start, plane, settings),
-                f"Fit from these points, which may move: {edits}",
-            )
+            start = correction.table
+            if not tag.get("detected"):  # a fit's own uncertainties as the prior would count the pixels twice
+                start = start.drop(columns=["x_sd", "y_sd", "radius_sd"], errors="ignore")
+            steps = partial(work.fit_from, start, plane, settings)
+            text = f"Fit from these points, which may move: {edits}"
         else:
             # what a fit is made of stays; how long to go on is asked anew, where it is asked at all
             limits = {"max_seconds": settings["max_seconds"]}
             if settings["steps"] != DEFAULTS["steps"]:
                 limits["steps"] = settings["steps"]
-            steps = partial(_refitting, fit, correction.table, plane, settings["pixel_size_um"], limits)
+            steps = partial(work.refit, fit, correction.table, plane, settings["pixel_size_um"], limits)
             text = f"Refit: {edits}"
         self._start(steps, layers.Output(self.viewer, place, points))
         self._say(text)
@@ -178,11 +185,12 @@ class DropletsWidget(QWidget):
         layer = self._layer()
         place = layers.place_of(layer, self.viewer.dims.point)
         plane, settings = layers.Plane.of(layer, place), self._settings(layer)
-        self._start(lambda: _estimating(plane, settings["channels"]), None)
+        self._start(lambda: work.estimate(plane, settings["channels"]), None, whole=True)
 
-    def _start(self, steps: Callable[[], Steps], output: layers.Output | None) -> None:
+    def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, whole: bool = False) -> None:
+        """Start work; `whole` if it is done in one go, so that there is nothing to keep when it is cancelled."""
         job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
-        self._job = job
+        self._job, self._whole = job, whole
         self.destroyed.connect(job.abandon)
         self._show_busy()
         job.start()
@@ -203,26 +211,24 @@ class DropletsWidget(QWidget):
         """The image layer that a place is of, else the one chosen."""
         return next((x for x in self.viewer.layers if str(x.unique_id) == place.layer_id), None) or self._layer()
 
-    def _points_to_refit(self) -> Any:
-        """The active Points layer if it is ours, else the topmost of the image chosen."""
+    def _our_points(self) -> Any:
+        """The active Points layer if it is ours, else the topmost of the image chosen, else the topmost, else None."""
         active = self.viewer.layers.selection.active
         if layers.tag_of(active, "droplets"):
             return active
         ours = [layer for layer in self.viewer.layers if layers.tag_of(layer, "droplets")]
         image_id = str(self.image.value.unique_id) if self.image.value is not None else None
         of_image = [layer for layer in ours if layers.tag_of(layer, "droplets")["place"].layer_id == image_id]
-        if not ours:
-            raise InputError("nothing to refit: press Run first, then correct the points")
-        return (of_image or ours)[-1]
+        return (of_image or ours or [None])[-1]
 
     # what comes back, in the main thread
 
     def _on_update(self, output: layers.Output | None, update: Update) -> None:
         progress, picture = update
-        self._bar.setMaximum(max(progress.steps, 1))
+        self._bar.setMaximum(progress.steps if progress.step else 0)  # of 0: busy, nobody knows for how long
         self._bar.setValue(min(progress.step, progress.steps))
         if self._job is not None and not self._job.cancelled:
-            self._say(_progress_text(progress))
+            self._say(progress_text(progress))
         if picture is not None and output is not None:
             droplets, reconstruction = picture
             output.show(droplets, reconstruction, final=False)
@@ -231,40 +237,59 @@ class DropletsWidget(QWidget):
 
     def _on_end(self, output: layers.Output | None, outcome: Outcome) -> None:
         cancelled = self._job is not None and self._job.cancelled
-        if self._job is not None:
-            self.destroyed.disconnect(self._job.abandon)
-        self._job = None
-        self._show_idle(done=outcome.error is None)
+        self._end_job(done=outcome.error is None)
         if outcome.error is not None:
             if output is not None:
                 output.restore()
-            self._say(outcome.error, warn=outcome.expected, error=not outcome.expected)
+            self._say(outcome.error, "warning" if outcome.expected else "error")
         elif output is None:
             self.form.set(diameter=outcome.result)
             self._say(f"Estimated diameter: {outcome.result:.1f} px")
         else:
             self._show_result(output, outcome.result, cancelled)
 
-    def _show_result(self, output: layers.Output, result: Fit | Droplets, cancelled: bool) -> None:
-        self.result = result
+    def _end_job(self, *, done: bool = False) -> None:
+        if self._job is not None:
+            self.destroyed.disconnect(self._job.abandon)
+        self._job = None
+        self._show_idle(done=done)
+
+    def _show_result(self, output: layers.Output, result: Fit | Detection, cancelled: bool) -> None:
+        self.result = result if isinstance(result, Fit) else result.droplets
         if isinstance(result, Fit):
             output.show(result.droplets, result.reconstruction, fit=result)
-            droplets = result.droplets
+            found = len(result.droplets)
+            parts = [f"{'Stopped' if cancelled else 'Done'}: {found:,} droplets"]
+            if len(result.losses):
+                parts.append(f"loss {result.losses[-1][1]:,.0f}")
+            if "seconds" in result.summary:
+                parts.append(f"{result.summary['seconds']['total']:.0f} s")
         else:
-            output.show(result)
-            droplets = result
-        if not len(droplets):
-            self._say(f"{output.place.name}: no droplets found; set the diameter, or check the image", warn=True)
-            return
-        parts = [f"{'Stopped' if cancelled else 'Done'}: {len(droplets):,} droplets"]
-        if isinstance(result, Fit) and len(result.losses):
-            parts.append(f"loss {result.losses[-1][1]:,.0f}")
-        if isinstance(result, Fit) and "seconds" in result.summary:
-            parts.append(f"{result.summary['seconds']['total']:.0f} s")
-        text = _line(parts)
+            output.show(result.candidates, detected=True)
+            show_probable(output.points, self._least())
+            found = len(output.points.data)
+            parts = [f"Done: {found:,} droplets", *count_text(result, found)]
+        text = line(parts)
+        if not found:
+            text = f"{output.place.name}: no droplets found; set the diameter, or check the image"
+            if hidden := n_hidden(output.points):
+                text = f"{output.place.name}: no droplets found, but {hidden:,} improbable candidates are hidden"
         if output.kept:
-            text += f"\n{output.kept!r} was edited and is kept; the result is in {output.points.name!r}"
-        self._say(text)
+            text += f"\n{output.kept} and is kept; the result is in {output.points.name!r}"
+        self._say(text, "" if found else "warning" if isinstance(result, Fit) else "info")
+
+    def _least(self) -> float:
+        return float(self.form.inputs["min_probability"].value)
+
+    def _hide_improbable(self) -> None:
+        """The slider was moved: show and hide points at once."""
+        points = self._our_points()
+        if points is None or "p_present" not in points.features:
+            return
+        show_probable(points, self._least())
+        if not self.busy:
+            shown = len(points.data)
+            self._say(f"{shown:,} of {shown + n_hidden(points):,} points shown in {points.name!r}")
 
     # the window
 
@@ -297,15 +322,10 @@ class DropletsWidget(QWidget):
             form.setContentsMargins(0, 0, 0, 0)
             form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
 
-        self._detect = _button("Detect", self.detect, "Find droplets without fitting: quick, no composition")
-        self._run = _button("Run", self.run, "Fit positions, sizes and compositions, with uncertainties")
-        self._refit_button = _button(
-            "Refit",
-            self.refit,
-            "After Run: fit again around the points you added, moved or deleted; your corrections stay.\n"
-            "After Detect, or of an opened table: fit the whole image from these points; they may move.",
-        )
-        self._cancel = _button("Cancel", self.cancel, "Stop soon and keep what was found")
+        self._detect = _button("Detect", self.detect, TIPS["detect"])
+        self._run = _button("Run", self.run, TIPS["run"])
+        self._refit_button = _button("Refit", self.refit, TIPS["refit"])
+        self._cancel = _button("Cancel", self.cancel, TIPS["cancel"])
         self._bar = QProgressBar()
         self._status = QLabel()
         self._status.setWordWrap(True)
@@ -323,8 +343,7 @@ class DropletsWidget(QWidget):
         layout.addStretch(1)
 
     def _show_busy(self) -> None:
-        self._bar.setMaximum(1)
-        self._bar.setValue(0)
+        self._bar.setMaximum(0)
         self._enable(idle=False)
         self._say("Starting …")
 
@@ -338,67 +357,13 @@ class DropletsWidget(QWidget):
             button.setEnabled(idle)
         self._cancel.setEnabled(not idle)
 
-    def _say(self, text: str, *, warn: bool = False, error: bool = False) -> None:
+    def _say(self, text: str, level: str = "") -> None:
+        """In the status line; with a level ("info", "warning", "error") as a notification of napari, too."""
         self._status.setText(text)
-        if warn or error:
+        if level:
             from napari.utils import notifications
 
-            (notifications.show_error if error else notifications.show_warning)(text)
-
-
-# Generators, so that the plane, which may be lazy or large, is read in the thread. It goes to the library as it is:
-# intensities are scaled after the channels are chosen.
-
-
-def _iterate_from(table: Any, plane: layers.Plane, settings: dict[str, Any]) -> Steps:
-    return (yield from fitting.iterate(plane, table, **settings))
-
-
-def _detect(plane: layers.Plane, settings: dict[str, Any]) -> Steps:
-    yield _waiting("detect")
-    return fitting.detect(plane, **settings)
-
-
-def _estimating(plane: layers.Plane, channels: list[int] | None) -> Steps:
-    yield _waiting("estimate")
-    return propose.estimate_diameter(as_image(plane, channels=channels))
-
-
-def _refitting(
-    fit: Fit, table: Any, plane: layers.Plane | None, pixel_size_um: float | None, settings: dict[str, Any]
-) -> Steps:
-    if fit.image is None:
-        size = fit.droplets.pixel_size_um or pixel_size_um
-        image = as_image(plane, channels=fit.summary.get("settings", {}).get("channels"), pixel_size_um=size)
-        if image.shape != fit.reconstruction.shape:
-            raise InputError(
-                f"{image.name}: its shape is {image.shape}, but the fit is of {fit.reconstruction.shape}; "
-                "choose the image that was fitted"
-            )
-        fit = replace(fit, image=image)
-    return (yield from fitting.iterate_refit(fit, table, **settings))
-
-
-def _waiting(stage: str) -> fitting.Progress:
-    return fitting.waiting(stage, fitting.Settings())._replace(steps=0)
-
-
-def _progress_text(progress: fitting.Progress) -> str:
-    parts = [STAGES.get(progress.stage, progress.stage)]
-    if progress.step:
-        parts[0] += f": step {progress.step:,} of {progress.steps:,}"
-    if np.isfinite(progress.loss):
-        parts.append(f"loss {progress.loss:,.0f}")
-    if progress.n_droplets:
-        parts.append(f"{progress.n_droplets:,} droplets")
-    if np.isfinite(progress.seconds_left) and progress.stage == "fit":
-        parts.append(f"{progress.seconds_left:.0f} s left")
-    return _line(parts)
-
-
-def _line(parts: list[str]) -> str:
-    """Facts in a row that wraps between them, not within."""
-    return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
+            getattr(notifications, f"show_{level}")(text)
 
 
 def _button(text: str, action: Callable[[], None], tip: str) -> QPushButton:

@@ -1,4 +1,4 @@
-"""Many image files one after another: a result folder for each, tables for all, nothing lost when one fails."""
+"""Many image files one after another: a result folder for each, nothing lost when one fails."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from .. import __version__
 from ..droplets import Optics
 from ..errors import InputError
-from ..files import read_table, save_summary, save_table, writable_folder, write_whole
+from ..files import read_table, save_summary, save_table, writable_folder
 from ..images import IMAGE_SUFFIXES, as_image
+from .tables import TABLE_FILES, Outcome, Tables
 
 if TYPE_CHECKING:
     from ..inference.fit import Progress
@@ -38,7 +37,6 @@ RESULT_FILES = (
     "overlay.png",
 )
 CANCELLED = "cancelled"  # what summary.json says of a fit that was stopped on demand
-TABLE_FILES = ("droplets.csv", "summary.csv")
 
 Watch = Callable[[Path, "Progress | None"], "bool | None"]
 """Called with None when an image is begun, then with its Progress; False stops its fit, and no other is begun."""
@@ -71,43 +69,6 @@ class Plan:
                 }
             )
         )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one image."""
-
-    path: Path
-    image: str
-    """The file's name, with its folder where names alone are not unique."""
-    folder: Path
-    summary: dict[str, Any] = field(default_factory=dict)
-    """What summary.json holds; empty where there is no result."""
-    error: Exception | None = None
-    """With a summary: the result is there, but something after it failed."""
-    skipped: bool = False
-    """The result was there already."""
-    stopped: bool = False
-    """The watch said to stop: the result is what was reached by then, and no other image is begun."""
-
-    def row(self) -> dict[str, Any]:
-        """One row of summary.csv."""
-        return {
-            "image": self.image,
-            "n_droplets": self.summary.get("n_droplets"),
-            "loss_per_value": self.summary.get("loss_per_value"),
-            "rmse": self.summary.get("rmse"),
-            "seconds": self.summary.get("seconds", {}).get("total"),
-            "stopped": self.summary.get("stopped"),
-            "folder": self.folder.name if self.summary else None,
-            "error": None if self.error is None else message(self.error),
-        }
-
-
-def message(error: BaseException) -> str:
-    """One line about an error; for those not meant for users with its kind."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def find_images(where: str | Path) -> list[Path]:
@@ -263,7 +224,7 @@ def process(
     path: Path, label: str, folder: Path, plan: Plan, watch: Watch | None = None, since: float | None = None
 ) -> Outcome:
     """Find the droplets of one image file and write its result folder, all of it or nothing."""
-    from ..inference.fit import detect, fit
+    from ..inference.fit import detect_all, fit, waiting
 
     start = time.perf_counter()
     starting = 0.0 if since is None else start - since
@@ -280,11 +241,19 @@ def process(
     summary: dict[str, Any]
     if plan.detect_only:
         image = as_image(path, channels=settings["channels"], pixel_size_um=settings["pixel_size_um"])
-        droplets = detect(path, **settings)
-        found = image, droplets
-        identity = {"path": image.path, "shape": list(image.shape), "sha256": image.sha256}
-        summary = {"n_droplets": len(droplets), "image": identity}
-        seconds = {"total": time.perf_counter() - start}
+        if watch is not None:
+            watch(path, waiting("detect", plan.settings))
+        looking = time.perf_counter()
+        detection = detect_all(image, **settings | {"channels": None})  # those chosen are all that the image has now
+        found = image, detection.droplets
+        summary = {
+            "n_droplets": len(detection.droplets),
+            "count_mean": detection.count_mean,
+            "count_sd": detection.count_sd,
+            "image": {"path": image.path, "name": image.name, "shape": list(image.shape), "sha256": image.sha256},
+        }
+        now = time.perf_counter()
+        seconds = {"total": now - start, "detect": now - looking}
     else:
         found = fit(path, optics=plan.optics, callback=callback, **settings)
         summary, seconds = found.summary, found.summary["seconds"]
@@ -356,60 +325,3 @@ def complete(folder: Path, path: Path, plan: Plan) -> dict[str, Any] | None:
         return summary if summary["image"]["sha256"] == image.sha256 else None
     except (OSError, ValueError, KeyError, AttributeError, TypeError):  # whatever it is, it is no result of ours
         return None
-
-
-class Tables:
-    """The tables of all images, rewritten whole after each so that a kill loses nothing."""
-
-    def __init__(self, out: Path, warn: Callable[[Exception], None] | None = None) -> None:
-        self.out = out
-        self.warn = warn
-        self.rows: list[dict[str, Any]] = []
-        self.droplets: list[pd.DataFrame] = []
-        self.cost = self.last = 0.0
-        self.written = False
-        self.warned = False
-
-    def add(self, outcome: Outcome) -> Outcome:
-        """Take up one image, reading its droplets from its folder; where that fails the outcome tells of it."""
-        self.written = False
-        if outcome.summary:
-            try:
-                table = read_table(outcome.folder / "droplets.csv").to_dataframe()
-                table.insert(0, "image", outcome.image)
-                self.droplets.append(table)
-            except Exception as error:
-                outcome = replace(outcome, error=outcome.error or error)
-        self.rows.append(outcome.row())
-        # a table of a million rows takes seconds to write: not more than a tenth of the time for it
-        if self.cost < 1 or time.perf_counter() - self.last > 10 * self.cost:
-            try:
-                self.write()
-                self.warned = False
-            except Exception as error:  # open in another program, perhaps: no reason to stop
-                if self.warn is not None and not self.warned:
-                    self.warn(error)
-                self.warned = True
-        return outcome
-
-    def write(self) -> None:
-        """Write OUT/droplets.csv and OUT/summary.csv, each also when the other cannot be written."""
-        start = time.perf_counter()
-        summary = pd.DataFrame(self.rows, columns=list(_EMPTY.row()))
-        summary["n_droplets"] = summary["n_droplets"].astype("Int64")  # whole numbers beside a failed image's nothing
-        whole = [t for t in self.droplets if len(t)] or self.droplets
-        droplets = pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=["image", "x", "y", "radius"])
-        problems: list[str] = []
-        for name, table in (("summary.csv", summary), ("droplets.csv", droplets)):
-            try:
-                write_whole(self.out / name, partial(table.to_csv, index=False))
-            except InputError as error:
-                problems.append(str(error))
-        self.last = time.perf_counter()
-        self.cost = self.last - start
-        if problems:
-            raise InputError("; ".join(problems))
-        self.written = True
-
-
-_EMPTY = Outcome(Path(), "", Path())

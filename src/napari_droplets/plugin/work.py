@@ -1,0 +1,57 @@
+"""What the buttons compute, as generators that run in the thread.
+
+The plane, which may be lazy or large, is read there, and goes to the library as it is: intensities are scaled after the
+channels are chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..images import as_image
+from ..inference import fit as fitting
+from ..inference import propose
+
+if TYPE_CHECKING:
+    from ..droplets import Fit
+    from .layers import Plane
+
+Steps = Generator[fitting.Progress, bool | None, Any]
+
+
+def fit_from(table: Any, plane: Plane, settings: dict[str, Any]) -> Steps:
+    """Fit an image, from a table of droplets or (None) from those detected."""
+    return (yield from fitting.iterate(plane, table, **settings))
+
+
+def detect(plane: Plane, settings: dict[str, Any]) -> Steps:
+    """Find droplets; returns a Detection."""
+    yield _waiting("detect")
+    return fitting.detect_all(plane, **settings)
+
+
+def estimate(plane: Plane, channels: list[int] | None) -> Steps:
+    """Estimate the typical diameter, pixels."""
+    yield _waiting("estimate")
+    return propose.estimate_diameter(as_image(plane, channels=channels))
+
+
+def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None, settings: dict[str, Any]) -> Steps:
+    """Refit after corrections, on the plane where the fit has no image at hand."""
+    if fit.image is None:
+        size = fit.droplets.pixel_size_um or pixel_size_um
+        image = as_image(plane, channels=fit.summary.get("settings", {}).get("channels"), pixel_size_um=size)
+        if image.shape != fit.reconstruction.shape:
+            raise InputError(
+                f"{image.name}: its shape is {image.shape}, but the fit is of {fit.reconstruction.shape}; "
+                "choose the image that was fitted"
+            )
+        fit = replace(fit, image=image)
+    return (yield from fitting.iterate_refit(fit, table, **settings))
+
+
+def _waiting(stage: str) -> fitting.Progress:
+    return fitting.waiting(stage, fitting.Settings())._replace(steps=0)

@@ -1,0 +1,72 @@
+"""What detection makes of a detector's candidates; the detectors have tests of their own."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import napari_droplets as nd
+from napari_droplets.droplets import Droplets
+from napari_droplets.errors import InputError
+from napari_droplets.inference import fit as fitting
+
+P = np.array([0.02, 0.4, 0.5, 0.9, 1.0])
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """Stands in for the network; remembers what it was asked."""
+    asked = []
+
+    def detect_droplets(image, diameter=None, weights=None):
+        asked.append((image.shape, diameter))
+        at = np.arange(10.0, 15.0)
+        return Droplets(at, at, np.full(5, 3.0), *np.full((3, 5), 0.2), P, pixel_size_um=image.pixel_size_um)
+
+    monkeypatch.setitem(
+        sys.modules, "napari_droplets.inference.encoder", SimpleNamespace(detect_droplets=detect_droplets)
+    )
+    return asked
+
+
+IMAGE = np.random.default_rng(0).uniform(size=(40, 60, 3))
+
+
+def test_improbable_candidates_are_no_droplets_but_count_in_part(network):
+    detection = fitting.detect_all(IMAGE)
+    assert detection.droplets.p_present.tolist() == [0.5, 0.9, 1.0]
+    assert detection.candidates.p_present.tolist() == P.tolist()
+    assert detection.count_mean == pytest.approx(2.82)
+    variance = sum(p * (1 - p) for p in P)  # of a sum of independent yes or no
+    assert detection.count_sd == pytest.approx(variance**0.5)
+    assert len(nd.detect(IMAGE, min_probability=0.95)) == 1
+    assert len(nd.detect(IMAGE, min_probability=0)) == 5
+
+
+def test_result_is_in_pixels_of_the_image_given(network):
+    found = nd.detect(IMAGE, scale=0.5, diameter=8, pixel_size_um=0.2)
+    assert network == [((20, 30, 3), 4.0)]
+    assert found.radius.tolist() == [6.0] * 3
+    assert found.x_sd.tolist() == found.radius_sd.tolist() == [0.4] * 3
+    assert found.x.tolist() == [24.5, 26.5, 28.5]
+    assert found.pixel_size_um == pytest.approx(0.2)
+
+
+def test_a_fit_starts_from_the_probable_ones(network):
+    image = fitting._image(IMAGE, fitting.Settings())
+    assert fitting.propose(image, fitting.Settings(min_probability=0.9)).p_present.tolist() == [0.9, 1.0]
+
+
+def test_blobs_know_no_probabilities(network):
+    image, _ = nd.simulate((64, 80), 12, radius=5, seed=3)
+    detection = fitting.detect_all(image, detector="blobs", min_probability=1.0)
+    assert network == []
+    assert len(detection.droplets) == len(detection.candidates) > 0
+    assert (detection.count_mean, detection.count_sd) == (None, None)
+
+
+@pytest.mark.parametrize("settings", [{"min_probability": 1.1}, {"min_probability": None}, {"detector": "eyes"}])
+def test_settings_out_of_range(settings):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        nd.detect(IMAGE, **settings)

@@ -62,7 +62,7 @@ def update(state: State, inputs: Any, truth: Targets, rate: float, keep: float) 
         A number, NaN where the gradient is not finite.
     """
     value, gradient = jax.value_and_grad(loss)(state.params, inputs, truth)
-    length = optax.global_norm(gradient)
+    length = jnp.sqrt(sum(jnp.sum(g * g) for g in jax.tree.leaves(gradient)))
     known = state.length > 0
     longest = jnp.where(known, CLIP * state.length, length)
     gradient = jax.tree.map(lambda g: g * jnp.minimum(1, longest / jnp.maximum(length, TINY)), gradient)

@@ -199,7 +199,7 @@ def test_restart_begins_anew(tmp_path, uninterrupted):
     assert same(output, uninterrupted)
 
 
-def test_minutes_are_kept_and_count_over_all_runs(tmp_path):
+def test_minutes_are_kept_and_count_over_all_runs(tmp_path, uninterrupted):  # the latter: nothing left to compile
     output, said = tmp_path / "w.safetensors", Said()
     budget = {"steps": None, "minutes": 0.05, "every": None}
 

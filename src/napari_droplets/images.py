@@ -63,17 +63,18 @@ class Image:
 def resampled(pixels: np.ndarray, factor: float) -> np.ndarray:
     """Resize (H, W, C) by exactly `factor`: a point x of the result is (x + 0.5) / factor - 0.5 of the image.
 
-    Linear interpolation after a Gaussian against aliasing. Resizing to a whole number of pixels would round the factor
-    instead, and shift positions by up to half a pixel.
+    Linear interpolation, over as many pixels as one of the result covers where it shrinks. Resizing to a whole number of
+    pixels would round the factor instead, and shift positions by up to half a pixel.
     """
-    from skimage.filters import gaussian
-    from skimage.transform import AffineTransform, warp
+    from PIL import Image as Picture
 
-    if factor < 1:
-        pixels = gaussian(pixels, (1 / factor - 1) / 2, channel_axis=-1, mode="nearest")
     h, w = (max(1, round(side * factor)) for side in pixels.shape[:2])
-    back = AffineTransform(scale=1 / factor, translation=2 * [0.5 / factor - 0.5])
-    return np.clip(warp(pixels, back, output_shape=(h, w), mode="edge"), 0, 1).astype(np.float32)
+    beyond = [(0, max(0, int(np.ceil(n / factor)) - side)) for n, side in zip((h, w), pixels.shape[:2], strict=True)]
+    pixels = np.pad(pixels, [*beyond, (0, 0)], mode="edge").astype(np.float32, copy=False)
+    box = (0, 0, w / factor, h / factor)
+    channels = (Picture.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, -1, 0))
+    resized = [np.asarray(c.resize((w, h), Picture.Resampling.BILINEAR, box=box)) for c in channels]
+    return np.clip(np.stack(resized, -1), 0, 1)
 
 
 def as_image(

@@ -23,7 +23,7 @@ CHANNELS = (32, 64, 96, 128)  # at strides 2, 4, 8 and 16
 OUTPUTS = 7  # logit of presence; offset x, y; log radius; log standard deviation of each of the three
 TYPICAL_RADIUS = 4.0  # pixels, where the network's log radius starts
 RARE = -4.0  # logit of presence to start with
-LOG_SD = (-5.0, 2.0)  # no standard deviation beyond these, natural logarithms
+LOG_SD = (-4.0, 2.0)  # no standard deviation beyond these, natural logarithms
 EPSILON = 1e-3  # intensity 0..1; contrast below it is not amplified
 
 Params = dict[str, Any]
@@ -33,10 +33,11 @@ class Block(nn.Module):
     """Two convolutions added to what comes in; the sum starts out close to it, so no normalisation is needed."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "b h w c"], inside: Float[Array, "b h w 1"] | None) -> Float[Array, "b h w c"]:
         change = x
         for _ in range(2):
-            change = nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.he_normal())(nn.relu(change))
+            change = nn.relu(change) if inside is None else nn.relu(change) * inside
+            change = nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.he_normal())(change)
         return x + self.param("gain", nn.initializers.constant(0.2), (x.shape[-1],)) * change
 
 
@@ -44,18 +45,24 @@ class Recognition(nn.Module):
     """U-Net down to a sixteenth of the resolution, back up to a half."""
 
     @nn.compact
-    def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/2 w/2 7"]:
-        x = nn.Conv(CHANNELS[0], (3, 3), name="stem")(_folded(images))
+    def __call__(
+        self, images: Float[Array, "b h w 3"], inside: Float[Array, "b h w 1"] | None = None
+    ) -> Float[Array, "b h/2 w/2 7"]:
+        def mask(level: int) -> Array | None:
+            stride = CELL << level
+            return None if inside is None else inside[:, ::stride, ::stride]
+
+        x = nn.Conv(CHANNELS[0], (3, 3), name="stem")(_folded(images if inside is None else images * inside))
         levels = []
         for level, channels in enumerate(CHANNELS):
             if level:
                 levels.append(x)
                 x = nn.Dense(channels, name=f"down_{level}")(_folded(x))
             for i in range(1 if level == 0 else 2):
-                x = Block(name=f"encode_{level}_{i}")(x)
+                x = Block(name=f"encode_{level}_{i}")(x, mask(level))
         for level in reversed(range(len(CHANNELS) - 1)):
             x = nn.Dense(CHANNELS[level], name=f"up_{level}")(x)
-            x = Block(name=f"decode_{level}")(levels[level] + _doubled(x))
+            x = Block(name=f"decode_{level}")(levels[level] + _doubled(x), mask(level))
         x = nn.relu(nn.Dense(CHANNELS[0], name="head")(nn.relu(x)))
         out = nn.Dense(OUTPUTS, kernel_init=nn.initializers.normal(0.01), name="out")(x)
         start = jnp.array([RARE, 0, 0, np.log(TYPICAL_RADIUS), 0, 0, -1], jnp.float32)
@@ -79,13 +86,17 @@ def init(seed: int = 0) -> Params:
     return Recognition().init(jax.random.key(seed), jnp.zeros((1, STRIDE, STRIDE, 3)))["params"]
 
 
-def apply(params: Params, images: Float[Array, "b h w 3"]) -> Float[Array, "b h/2 w/2 7"]:
+def apply(
+    params: Params, images: Float[Array, "b h w 3"], inside: Float[Array, "b h w 1"] | None = None
+) -> Float[Array, "b h/2 w/2 7"]:
     """Outputs of all cells for normalized images whose sides are multiples of 16 pixels.
+
+    With `inside` (1 in the image, 0 in the padding around it) outputs are those of the image without its padding.
 
     Last axis: logit of the probability that a droplet's centre is in the cell; offset x, y of the centre from the cell's,
     pixels; log of the radius, pixels; log standard deviations of x, y (pixels) and of the log radius.
     """
-    return Recognition().apply({"params": params}, images)
+    return Recognition().apply({"params": params}, images, inside)
 
 
 def normalized(pixels: np.ndarray) -> np.ndarray:

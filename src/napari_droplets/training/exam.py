@@ -17,6 +17,7 @@ from .loss import Targets, loss, targets
 
 SEED = 250_077_003_391  # of the held-out images: the same ones in every training
 CHUNK = 8  # images computed at once
+JITTER = 0.4  # of contrast (logarithm) and of the middle (in units of contrast), standard deviation
 
 Found = Callable[[np.ndarray], Droplets]
 
@@ -72,6 +73,13 @@ def _droplets(truth: np.ndarray, side: int) -> Droplets:
     return Droplets(*truth[inside].T)
 
 
-def prepared(drawn: list[Drawn], side: int) -> tuple[np.ndarray, Targets]:
-    """What the loss takes."""
-    return np.stack([normalized(image) for image, _ in drawn]), targets([truth for _, truth in drawn], side)
+def prepared(
+    drawn: list[Drawn], side: int, jitter: np.random.Generator | None = None
+) -> tuple[np.ndarray, Targets]:
+    """What the loss takes; with `jitter` as if each image were cut from a larger one of other color and contrast."""
+    inputs = np.stack([normalized(image) for image, _ in drawn])
+    if jitter is not None:
+        n = len(inputs)
+        shift = JITTER * jitter.standard_normal((n, 1, 1, 1)) + 0.3 * JITTER * jitter.standard_normal((n, 1, 1, 3))
+        inputs = ((inputs + shift) * np.exp(JITTER * jitter.standard_normal((n, 1, 1, 1)))).astype(np.float32)
+    return inputs, targets([truth for _, truth in drawn], side)

@@ -28,7 +28,7 @@ from .exam import Exam, Found, prepared
 from .feed import Drawn, Feed, Scene
 from .step import fresh, update
 
-RATE = 1e-3  # learning rate
+RATE = 1.5e-3  # learning rate
 WARM_UP = 200  # steps until it is reached
 DECAY = 0.25  # last share of the budget, in which it falls to zero
 KEEP = 0.999  # share of the average of the weights that a step leaves
@@ -271,7 +271,8 @@ class _Training:
                 since = time.perf_counter()
                 wait([drawn])
                 waited += time.perf_counter() - since
-            inputs, truth = prepared(self._received(drawn), record.side)
+            jitter = np.random.default_rng([record.seed, record.step])
+            inputs, truth = prepared(self._received(drawn), record.side, jitter)
             keep = min(KEEP, (1 + record.step) / (10 + record.step))
             self.state, value = update(self.state, inputs, truth, self._rate(), keep)
             jax.block_until_ready(losses[-1:])  # one step computes while the next is prepared, no more

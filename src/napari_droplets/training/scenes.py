@@ -63,7 +63,7 @@ def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
     crowd = _crowd(rng, look, drawn, scale)
     ground = _ground(rng, look, drawn)
     noise = _noise_level(rng)
-    texture = _clouds(rng, drawn, max(1.0, 0.3 * float(np.median(crowd.radius)))) if look.texture else ground[..., 0]
+    texture = _clouds(rng, drawn, max(1.0, 0.3 * _typical(crowd))) if look.texture else ground[..., 0]
     image, strength, seen = _draw(rng, ground, look, crowd, texture)
     blur = min(rng.gamma(1.5, 0.5), 0.2 + 0.35 * _typical(crowd)) * rng.choice([0.0, 1.0], p=[0.2, 0.8])
     image = _camera(rng, image, blur, noise)
@@ -88,7 +88,7 @@ def _typical(crowd: Crowd) -> float:
 def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float) -> Crowd:
     """Where droplets are, how large, and what distinguishes one from the other."""
     typical = np.exp(rng.normal(np.log(4), 0.4) if rng.random() < 0.6 else rng.uniform(np.log(1.6), np.log(18)))
-    spread = rng.choice([rng.uniform(0.03, 0.2), rng.uniform(0.2, 0.6), rng.uniform(0.6, 0.9)], p=[0.35, 0.5, 0.15])
+    spread = rng.choice([rng.uniform(0.03, 0.2), rng.uniform(0.2, 0.6), rng.uniform(0.6, 0.9)], p=[0.3, 0.5, 0.2])
     log_covered = rng.uniform(np.log(0.003), np.log(0.15))
     covered = rng.choice([0.0, np.exp(log_covered), rng.uniform(0.1, 0.75)], p=[0.04, 0.3, 0.66])
 

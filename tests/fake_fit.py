@@ -70,7 +70,7 @@ class FakeFit:
         for i in range(self.chunks):
             time.sleep(self.seconds)
             self.chunks_done = i + 1
-            if self.error and i == 1:
+            if self.error and i >= 1:
                 raise self.error
             steps = self.chunks * 100
             reply = yield fitting.Progress("fit", (i + 1) * 100, steps, -1000.0 * i, 1.0, len(droplets), snapshot)

@@ -413,7 +413,7 @@ def shown(points):
     return [order.index(x) if x in order else None for x in points.features["x"]]
 
 
-def test_slider_shows_and_hides_points_at_once(detected, qtbot, fake):
+def test_slider_shows_and_hides_points_at_once(detected, viewer, qtbot, fake):
     widget, points = detected
     everything = set(range(FOUND))
     assert shown(points) == list(range(3, FOUND))
@@ -434,6 +434,7 @@ def test_slider_shows_and_hides_points_at_once(detected, qtbot, fake):
     widget.form.set(min_probability=0.15)
     widget.detect()  # is no edit, so that the layer is used again
     finish(widget, qtbot)
+    assert viewer.layers[1:] == [points]
     assert set(shown(points)) == everything - {0}
     assert fake.calls[-1][3]["min_probability"] == 0.15
 
@@ -480,8 +481,10 @@ def test_hidden_points_are_neither_fitted_nor_saved(detected, qtbot, fake, tmp_p
 
 def test_failed_fit_gives_hidden_points_back_too(detected, qtbot, fake, notices):
     widget, points = detected
-    fake.error, fake.seconds = RuntimeError("no"), 0.1
+    fake.chunks, fake.seconds, fake.n = 1000, 0.05, 5
     widget.run()
+    qtbot.waitUntil(lambda: len(points.data) == 5, timeout=TIMEOUT)
+    fake.error = RuntimeError("no")
     finish(widget, qtbot)
     widget.form.set(min_probability=0.0)
     assert set(shown(points)) == set(range(FOUND))

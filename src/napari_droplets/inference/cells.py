@@ -1,0 +1,167 @@
+"""Cells become droplets: those that see the same one are merged, with probabilities added up and calibrated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from .network import CELL
+
+FAINT = 0.02  # probability below which a droplet is not reported
+FAINTEST = 0.002  # … and a cell is not looked at
+CERTAIN = 0.5
+SAME_PLACE = 0.6  # two cells see the same droplet if its places differ by less than this many radii …
+SAME_SIZE = 0.6  # … and the logarithms of its radii by less than this
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells, or the droplets they are merged to; arrays of equal length, lengths in pixels."""
+
+    cell_x: np.ndarray
+    cell_y: np.ndarray
+    p: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    x_sd: np.ndarray
+    y_sd: np.ndarray
+    radius_sd: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.p)
+
+    def __getitem__(self, chosen: np.ndarray) -> Cells:
+        return Cells(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    def scaled(self, factor: float) -> Cells:
+        """In pixels of the image resized by `factor`."""
+        places = {name: (getattr(self, name) + 0.5) * factor - 0.5 for name in ("cell_x", "cell_y", "x", "y")}
+        return replace(self, **places, **{n: getattr(self, n) * factor for n in ("radius", "x_sd", "y_sd", "radius_sd")})
+
+    def moved(self, dx: float, dy: float) -> Cells:
+        """In pixels of an image in which this one begins at (dx, dy)."""
+        return replace(self, cell_x=self.cell_x + dx, x=self.x + dx, cell_y=self.cell_y + dy, y=self.y + dy)
+
+    @staticmethod
+    def together(parts: Sequence[Cells]) -> Cells:
+        """One after the other."""
+        return Cells(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Cells)))
+
+
+def cells_of(outputs: np.ndarray) -> Cells:
+    """Cells with any chance of a droplet, from the network's outputs (h, w, 7)."""
+    row, column = np.nonzero(outputs[..., 0] > np.log(FAINTEST / (1 - FAINTEST)))
+    logit, dx, dy, log_r, *log_sd = outputs[row, column].astype(float).T
+    x, y = (CELL * index + (CELL - 1) / 2 for index in (column, row))
+    x_sd, y_sd, log_r_sd = np.exp(log_sd)
+    radius = np.exp(log_r)
+    return Cells(x, y, 1 / (1 + np.exp(-logit)), x + dx, y + dy, radius, x_sd, y_sd, radius * log_r_sd)
+
+
+def merged(cells: Cells) -> Cells:
+    """One entry per droplet: each cell joins the likeliest of its neighbors that sees the same droplet.
+
+    Places and radii are the means of the mixture of a droplet's cells, standard deviations those of the mixture.
+    """
+    if not len(cells):
+        return cells
+    i, j = _alike(cells)
+    order = np.argsort(cells.p[j], kind="stable")
+    leader = np.arange(len(cells))
+    stronger = cells.p[j[order]] > cells.p[i[order]]
+    leader[i[order][stronger]] = j[order][stronger]  # the last written is the likeliest
+    while (leader[leader] != leader).any():
+        leader = leader[leader]
+    roots, group = np.unique(leader, return_inverse=True)
+    total = np.bincount(group, cells.p)
+    share = cells.p / total[group]
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return np.bincount(group, share * values)
+
+    def spread(sd: np.ndarray, values: np.ndarray, center: np.ndarray) -> np.ndarray:
+        return np.sqrt(mean(sd**2 + (values - center[group]) ** 2))
+
+    x, y, log_r = mean(cells.x), mean(cells.y), mean(np.log(cells.radius))
+    log_r_sd = spread(cells.radius_sd / cells.radius, np.log(cells.radius), log_r)
+    result = Cells(
+        cells.cell_x[roots],
+        cells.cell_y[roots],
+        np.minimum(total, 1),
+        x,
+        y,
+        np.exp(log_r),
+        spread(cells.x_sd, cells.x, x),
+        spread(cells.y_sd, cells.y, y),
+        np.exp(log_r) * log_r_sd,
+    )
+    return result[result.p >= FAINT]
+
+
+def _alike(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (i, j), both ways, of cells that see the same droplet."""
+    scale = np.log(cells.radius) / SAME_SIZE
+    # distances in radii differ from droplet to droplet: look in bands of like size
+    pairs = []
+    for band in np.unique(np.floor(scale)):
+        some = np.flatnonzero((scale >= band) & (scale < band + 2))
+        reach = SAME_PLACE * np.exp(SAME_SIZE * (band + 2))
+        found = cKDTree(np.stack([cells.x[some], cells.y[some]], -1)).query_pairs(reach, output_type="ndarray")
+        pairs.append(some[found])
+    i, j = np.unique(np.concatenate(pairs), axis=0).T
+    apart = np.hypot(cells.x[i] - cells.x[j], cells.y[i] - cells.y[j])
+    near = apart < SAME_PLACE * np.minimum(cells.radius[i], cells.radius[j])
+    near &= np.abs(np.log(cells.radius[i] / cells.radius[j])) < SAME_SIZE
+    i, j = i[near], j[near]
+    return np.concatenate([i, j]), np.concatenate([j, i])
+
+
+def without_repeats(droplets: Cells, level: np.ndarray) -> Cells:
+    """Of droplets seen at several scales, only the likelier."""
+    if not len(droplets):
+        return droplets
+    i, j = _alike(droplets)
+    weaker = (level[i] != level[j]) & (droplets.p[i] < droplets.p[j])
+    keep = np.ones(len(droplets), bool)
+    keep[i[weaker]] = False
+    return droplets[keep]
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """How to turn what the network says into what holds on simulated images held out from its training.
+
+    Attributes
+    ----------
+    p : (n, 2) ndarray
+        Probabilities as added up, increasing, and the true share among droplets of that probability.
+    sd : (3,) ndarray
+        Factors of the standard deviations of x, y and radius.
+    """
+
+    p: np.ndarray
+    sd: np.ndarray
+
+    @classmethod
+    def of(cls, about: dict[str, str]) -> Marginal:
+        """From what a weights file says; nothing is changed where it says nothing."""
+        if "calibration" not in about:
+            return cls(np.array([[0.0, 0.0], [1.0, 1.0]]), np.ones(3))
+        values = json.loads(about["calibration"])
+        return cls(np.array(values["p"], float), np.array(values["sd"], float))
+
+    def text(self) -> str:
+        """As the weights file keeps it."""
+        return json.dumps({"p": np.round(self.p, 5).tolist(), "sd": np.round(self.sd, 4).tolist()})
+
+
+def calibrated(droplets: Cells, marginal: Marginal) -> Cells:
+    """Probabilities and standard deviations that hold."""
+    x_sd, y_sd, radius_sd = (getattr(droplets, f"{n}_sd") * f for n, f in zip(("x", "y", "radius"), marginal.sd, strict=True))
+    p = np.interp(droplets.p, *marginal.p.T)
+    return replace(droplets, p=p, x_sd=x_sd, y_sd=y_sd, radius_sd=radius_sd)

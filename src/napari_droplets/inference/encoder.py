@@ -1,0 +1,166 @@
+"""Droplets read off an image by the recognition network, at the scales that its droplets ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..droplets import Droplets
+from ..images import Image, resampled
+from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, without_repeats
+from .network import CELL, Params, apply, normalized, read_weights
+
+WEIGHTS = Path(__file__).with_name("weights.safetensors")
+WORKING_RADIUS = 4.5  # pixels; the typical droplet is shown to the network at about this radius
+SMALLEST_SEEN = 2.5  # pixels; if the typical droplet looks smaller, a finer scale may show more of them
+HANDOVER = 11.0  # pixels; droplets that look larger are left to the next coarser scale …
+SHARED = 1.2  # … with this much overlap
+STEP = 2.0  # between scales
+FINEST = 2.0  # images are not enlarged further
+COARSEST_SIDE = 64  # pixels; no coarser scale has its longer side below
+TILE = 1024  # pixels; larger images are worked on in tiles of this side …
+OVERLAP = 64  # … that see this far into their neighbors
+BUCKET = 128  # pixels; sides are padded to multiples of it, so that few sizes are compiled
+
+
+def detect_droplets(image: Image, diameter: float | None = None, weights: str | Path | None = None) -> Droplets:
+    """Droplets with p_present, and standard deviations of x, y and radius, by the recognition network alone.
+
+    Parameters
+    ----------
+    image : Image
+    diameter : float, optional
+        Typical diameter in pixels; by default the scales are found from what the network sees at coarser ones.
+    weights : path, optional
+        Those of the package by default.
+
+    Returns
+    -------
+    Droplets
+        All with p_present >= `cells.FAINT`, brightest evidence first left to the caller to cut; N may be 0.
+
+    Raises
+    ------
+    InputError
+        The weights cannot be read.
+    """
+    params, about = read_weights(weights or WEIGHTS)
+    marginal = Marginal.of(about)
+    if diameter is None:
+        levels = _levels_found(image.pixels, params)
+    else:
+        finest = min(FINEST, 2 * WORKING_RADIUS / diameter)
+        levels = [_Level.of(image.pixels, scale, params) for scale in _scales(image.pixels, finest)]
+    found = _combined(levels, marginal)
+    h, w, _ = image.shape
+    droplets = Droplets(
+        found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd, p_present=found.p
+    )
+    inside = (found.x > -0.5) & (found.x < w - 0.5) & (found.y > -0.5) & (found.y < h - 0.5)
+    return replace(droplets[inside], pixel_size_um=image.pixel_size_um)
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What the network saw at one scale: cells in pixels of the rescaled image, merged droplets in those of the image."""
+
+    scale: float
+    droplets: Cells
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, scale: float, params: Params) -> _Level:
+        view = pixels if scale == 1 else resampled(pixels, scale)
+        return cls(scale, merged(_cells(normalized(view), params)))
+
+    @property
+    def typical(self) -> float | None:
+        """Median radius at this scale, pixels; None if there is no droplet."""
+        sure = self.droplets.p > CERTAIN
+        return float(np.median(self.droplets.radius[sure])) if sure.any() else None
+
+
+def _scales(pixels: np.ndarray, finest: float) -> list[float]:
+    """Scales from the finest to the coarsest."""
+    scales = [finest]
+    while max(pixels.shape[:2]) * scales[-1] / STEP >= COARSEST_SIDE:
+        scales.append(scales[-1] / STEP)
+    return scales
+
+
+def _levels_found(pixels: np.ndarray, params: Params) -> list[_Level]:
+    """From coarse to fine until the typical droplet is large enough to be seen well; finest level first."""
+    levels: list[_Level] = []
+    for scale in reversed(_scales(pixels, 1.0)):
+        levels.insert(0, _Level.of(pixels, scale, params))
+        typical = _typical(levels)
+        if typical is not None and typical * scale >= SMALLEST_SEEN:
+            break
+    typical = _typical(levels)
+    if typical is not None:
+        best = min(FINEST, WORKING_RADIUS / typical)
+        if best > 1.3 * levels[0].scale:
+            finest = _Level.of(pixels, best, params)
+            levels.insert(0, finest)
+    return levels
+
+
+def _typical(levels: list[_Level]) -> float | None:
+    """Median radius in pixels of the image of all droplets seen so far; None if there is none."""
+    radius, weight = [], []
+    found = _together(levels)
+    sure = found.p > CERTAIN
+    return float(np.median(found.radius[sure])) if sure.any() else None
+
+
+def _together(levels: list[_Level]) -> Cells:
+    """Droplets of all levels, in pixels of the image, each from the level that sees it best."""
+    parts = []
+    for i, level in enumerate(levels):
+        r = level.droplets.radius
+        low = 0.0 if i == 0 else HANDOVER * level.scale / levels[i - 1].scale / SHARED
+        high = np.inf if i == len(levels) - 1 else HANDOVER * SHARED
+        parts.append(level.droplets[(r >= low) & (r < high)].scaled(1 / level.scale))
+    return without_repeats(Cells.together(parts), np.repeat(np.arange(len(parts)), [len(p) for p in parts]))
+
+
+def _combined(levels: list[_Level], marginal: Marginal) -> Cells:
+    return calibrated(_together(levels), marginal)
+
+
+@jax.jit
+def _outputs(params: Params, images: Any, inside: Any) -> Any:
+    return apply(params, images, inside)
+
+
+def _cells(view: np.ndarray, params: Params) -> Cells:
+    """Cells that may hold a droplet, of the whole view, tile by tile."""
+    h, w, _ = view.shape
+    parts = []
+    for top, bottom in _spans(h):
+        for left, right in _spans(w):
+            y0, y1 = max(0, top - OVERLAP), min(h, bottom + OVERLAP)
+            x0, x1 = max(0, left - OVERLAP), min(w, right + OVERLAP)
+            shape = tuple(-(-n // BUCKET) * BUCKET for n in (y1 - y0, x1 - x0))
+            padded = np.zeros((1, *shape, 3), np.float32)
+            inside = np.zeros((1, *shape, 1), np.float32)
+            padded[0, : y1 - y0, : x1 - x0] = view[y0:y1, x0:x1]
+            inside[0, : y1 - y0, : x1 - x0] = 1
+            outputs = np.asarray(_outputs(params, padded, inside))[0]
+            part = cells_of(outputs).moved(x0, y0)
+            column, row = np.rint(part.cell_x), np.rint(part.cell_y)
+            parts.append(part[(column >= left) & (column < right) & (row >= top) & (row < bottom)])
+    return Cells.together(parts)
+
+
+def _spans(side: int) -> list[tuple[int, int]]:
+    """The parts of a side that tiles are responsible for; starts are even, so that cells are the same everywhere."""
+    if side <= TILE:
+        return [(0, side)]
+    core = TILE - 2 * OVERLAP
+    count = -(-side // core)
+    core = -(-side // count // CELL) * CELL
+    return [(start, min(start + core, side)) for start in range(0, side, core)]

@@ -71,9 +71,11 @@ def merged(cells: Cells) -> Cells:
     if not len(cells):
         return cells
     i, j = _alike(cells)
-    order = np.argsort(cells.p[j], kind="stable")
+    rank = np.empty(len(cells), int)
+    rank[np.argsort(cells.p, kind="stable")] = np.arange(len(cells))  # no two are equal
+    order = np.argsort(rank[j])
     leader = np.arange(len(cells))
-    stronger = cells.p[j[order]] > cells.p[i[order]]
+    stronger = rank[j[order]] > rank[i[order]]
     leader[i[order][stronger]] = j[order][stronger]  # the last written is the likeliest
     while (leader[leader] != leader).any():
         leader = leader[leader]

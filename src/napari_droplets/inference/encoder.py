@@ -74,7 +74,7 @@ class _Level:
     @classmethod
     def of(cls, pixels: np.ndarray, scale: float, params: Params) -> _Level:
         view = pixels if scale == 1 else resampled(pixels, scale)
-        return cls(scale, merged(_cells(normalized(view), params)))
+        return cls(scale, merged(cells_of_view(normalized(view), params)))
 
     @property
     def typical(self) -> float | None:
@@ -136,8 +136,8 @@ def _outputs(params: Params, images: Any, inside: Any) -> Any:
     return apply(params, images, inside)
 
 
-def _cells(view: np.ndarray, params: Params) -> Cells:
-    """Cells that may hold a droplet, of the whole view, tile by tile."""
+def cells_of_view(view: np.ndarray, params: Params) -> Cells:
+    """Cells that may hold a droplet, of a whole normalized view (H, W, 3), tile by tile."""
     h, w, _ = view.shape
     parts = []
     for top, bottom in _spans(h):

@@ -67,15 +67,19 @@ def targets(truths: list[np.ndarray], side: int, most: int | None = None) -> Tar
 
 
 def loss(params: Params, images: Float[Array, "b h w 3"], truth: Targets) -> Float[Array, ""]:
-    """Mean negative log density of the truth per 1,000 cells."""
-    out = apply(params, images)
-    b, h, w, _ = out.shape
-    out = out.reshape(b, h * w, -1)
-    own = jnp.take_along_axis(out, truth.cell[..., None], 1)
+    """Mean negative log density of the truth per 1,000 cells; images normalized."""
+    return score(apply(params, images), truth)
+
+
+def score(outputs: Float[Array, "b h w 7"], truth: Targets) -> Float[Array, ""]:
+    """The same, of the network's outputs."""
+    b, h, w, _ = outputs.shape
+    outputs = outputs.reshape(b, h * w, -1)
+    own = jnp.take_along_axis(outputs, truth.cell[..., None], 1)
     logit, place, log_sd = own[..., 0], own[..., 1:4], own[..., 4:7]
     # log p of the occupied cells, log(1 - p) of all others
-    empty = jax.nn.softplus(out[..., 0]).sum()
+    empty = jax.nn.softplus(outputs[..., 0]).sum()
     occupied = -(logit * truth.present).sum()
-    density = 0.5 * ((truth.place - place) * jnp.exp(-log_sd)) ** 2 + log_sd
+    density = 0.5 * ((truth.place - place) * jnp.exp(-log_sd)) ** 2 + log_sd + 0.5 * jnp.log(2 * jnp.pi)
     located = (density.sum(-1) * truth.present).sum()
     return (empty + occupied + located) * (1000 / (b * h * w))

@@ -1,0 +1,114 @@
+"""Probabilities and standard deviations that hold: measured on simulated images that training never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+from ..compare import match
+from ..droplets import Droplets
+from ..errors import InputError
+from ..inference.cells import Cells, Marginal, merged
+from ..inference.encoder import cells_of_view
+from ..inference.network import normalized, read_weights, write_weights
+from .feed import Scene
+
+SEED = 7_301_224_558  # of the images calibrated on: neither trained nor tested on
+SIDE = 192  # pixels
+SURE = 0.5  # probability from which a droplet counts for the standard deviations
+KNOTS = 24  # of the map of probabilities
+ONE, TWO = 0.6827, 0.9545  # shares of a normal distribution within one and two standard deviations
+
+
+class Evidence(NamedTuple):
+    """Droplets read off images, before calibration, beside the truth.
+
+    `found` are all candidates; `right` tells which are droplets; `error` (n, 3) is found minus true x, y and radius, NaN
+    where wrong.
+    """
+
+    found: Cells
+    right: np.ndarray
+    error: np.ndarray
+
+
+def gather(params: dict, scenes: list[tuple[np.ndarray, np.ndarray]]) -> Evidence:
+    """Let the network read scenes at their own scale, and compare."""
+    parts = []
+    for image, truth in scenes:
+        found = merged(cells_of_view(normalized(image), params))
+        true = Droplets(*np.asarray(truth, float).reshape(-1, 3).T)
+        order = np.argsort(-found.p, kind="stable")
+        found = found[order]
+        inside = (np.abs(found.x - (image.shape[1] - 1) / 2) < image.shape[1] / 2) & (
+            np.abs(found.y - (image.shape[0] - 1) / 2) < image.shape[0] / 2
+        )
+        found = found[inside]
+        error = np.full((len(found), 3), np.nan)
+        for tier in (found.p > SURE, found.p <= SURE):  # faint candidates may not take a droplet from sure ones
+            some = np.flatnonzero(tier)
+            i, j = match(true, Droplets(found.x[some], found.y[some], found.radius[some]))
+            j = some[j]
+            error[j] = np.stack([found.x[j] - true.x[i], found.y[j] - true.y[i], found.radius[j] - true.radius[i]], -1)
+            left = np.ones(len(true), bool)
+            left[i] = False
+            true = true[left]
+        parts.append(Evidence(found, np.isfinite(error[:, 0]), error))
+    return Evidence(
+        Cells.together([part.found for part in parts]),
+        np.concatenate([part.right for part in parts]),
+        np.concatenate([part.error for part in parts]),
+    )
+
+
+def fitted(evidence: Evidence) -> Marginal:
+    """The map of probabilities by isotonic regression; a factor for the standard deviations of x, y and radius.
+
+    The factor is the one that makes the intervals of one and of two standard deviations both right as nearly as
+    possible (the geometric mean of the factors that make one of them right).
+    """
+    found, right, error = evidence
+    order = np.argsort(found.p, kind="stable")
+    p, share = found.p[order], isotonic_regression(right[order].astype(float)).x
+    cuts = np.unique(np.linspace(0, len(p) - 1, KNOTS).round().astype(int))
+    knots = np.stack([p[cuts], share[cuts]], -1)
+    knots = np.concatenate([[[0.0, 0.0]], knots, [[1.0, knots[-1, 1]]]])
+    sure = right & (found.p > SURE)
+    sd = np.stack([found.x_sd, found.y_sd, found.radius_sd], -1)[sure]
+    z = np.abs(error[sure]) / sd
+    factors = np.sqrt(np.quantile(z, ONE, 0) * np.quantile(z, TWO, 0) / 2)
+    return Marginal(np.maximum.accumulate(knots, 0), factors)
+
+
+def calibrate(weights: str | Path, n: int = 400, scene: Scene | None = None) -> Marginal:
+    """Calibrate weights on `n` new scenes and note the result in their file.
+
+    Parameters
+    ----------
+    weights : path
+        Written by `train`.
+    n : int
+        Images, 192 x 192 pixels.
+    scene : callable, optional
+        Where they come from, as in `train`.
+
+    Raises
+    ------
+    InputError
+        The weights cannot be read, or find too little on the scenes to be calibrated.
+    """
+    if scene is None:
+        from .scenes import scene as scene_of_all_kinds
+
+        scene = scene_of_all_kinds
+    params, about = read_weights(weights)
+    evidence = gather(params, [scene(np.random.default_rng([SEED, i]), SIDE) for i in range(n)])
+    if (evidence.right & (evidence.found.p > SURE)).sum() < 100:
+        raise InputError(f"{weights}: finds too few of the droplets of {n} scenes to be calibrated; train longer")
+    marginal = fitted(evidence)
+    write_weights(params, weights, about | {"calibration": marginal.text(), "calibrated_on": str(n)})
+    read_weights.cache_clear()
+    return marginal

@@ -119,11 +119,12 @@ def test_a_failed_training_goes_on_to_the_same_weights(uninterrupted, tmp_path, 
     pd.testing.assert_frame_equal(log, whole)
 
 
-def test_a_stopped_training_goes_on_from_the_very_step(uninterrupted, tmp_path):
+@pytest.mark.parametrize("at", [5, 7])  # before the decay and within
+def test_a_stopped_training_goes_on_from_the_very_step(uninterrupted, tmp_path, at):
     output, said = tmp_path / "w.safetensors", Said()
-    train(output, callback=Said(stop=5))
+    train(output, callback=Said(stop=at))
     train(output, callback=said)
-    assert "after 5 steps" in said.messages[0]
+    assert f"after {at} steps" in said.messages[0]
     assert same(output, uninterrupted)
 
 
@@ -209,7 +210,9 @@ def test_minutes_are_kept_and_count_over_all_runs(tmp_path, uninterrupted):  # t
 
     train(output, **budget, callback=slow)
     train(output, **budget, callback=said)
-    assert said.lines[0].seconds > 1
+    shares = [progress.share for progress in said]
+    assert 1 / 3 < shares[0] < 1
+    assert shares == sorted(shares)
     assert said.lines[-1].seconds >= 3
     assert said.lines[-1].rate == 0
     assert all(line.seconds < 3 for line in said.lines[:-1])
@@ -338,7 +341,9 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
     jax.tree.map(np.testing.assert_array_equal, state, before)
     state, value = step.update(state, inputs, truth, 1e-3, 0.9)
     assert np.isfinite(value)
-    assert not np.array_equal(state.params["out"]["bias"], before.params["out"]["bias"])
+    new, old = state.params["out"]["bias"], before.params["out"]["bias"]
+    assert not np.array_equal(new, old)
+    np.testing.assert_allclose(state.average["out"]["bias"], 0.9 * old + 0.1 * new, rtol=1e-5)
 
 
 def test_an_odd_batch_does_not_throw_the_weights_about():

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..compare import compare
 from ..droplets import Droplets
+from ..inference.cells import CERTAIN, cells_of, merged
 from ..inference.network import Params, apply, normalized
 from .feed import Drawn, Feed
 from .loss import Targets, loss, targets
@@ -20,6 +21,13 @@ CHUNK = 8  # images computed at once
 JITTER = 0.4  # of contrast (logarithm) and of the middle (in units of contrast), standard deviation
 
 Found = Callable[[np.ndarray], Droplets]
+
+
+def droplets_in(outputs: np.ndarray) -> Droplets:
+    """Droplets that are likelier there than not, by the outputs (h, w, 7) of the network alone."""
+    found = merged(cells_of(outputs))
+    found = found[found.p > CERTAIN]
+    return Droplets(found.x, found.y, found.radius, p_present=found.p)
 
 
 class Exam:
@@ -73,9 +81,7 @@ def _droplets(truth: np.ndarray, side: int) -> Droplets:
     return Droplets(*truth[inside].T)
 
 
-def prepared(
-    drawn: list[Drawn], side: int, jitter: np.random.Generator | None = None
-) -> tuple[np.ndarray, Targets]:
+def prepared(drawn: list[Drawn], side: int, jitter: np.random.Generator | None = None) -> tuple[np.ndarray, Targets]:
     """What the loss takes; with `jitter` as if each image were cut from a larger one of other color and contrast."""
     inputs = np.stack([normalized(image) for image, _ in drawn])
     if jitter is not None:

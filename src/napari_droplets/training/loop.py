@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..files import writable_folder, write_whole
 from ..inference.network import STRIDE, write_weights
 from .checkpoint import Record, read_checkpoint, write_checkpoint
-from .exam import Exam, Found, prepared
+from .exam import Exam, Found, droplets_in, prepared
 from .feed import Drawn, Feed, Scene
 from .step import fresh, update
 
@@ -57,7 +57,7 @@ class Line:
     held_out_loss : float
         Of the averaged weights.
     f1, precision, recall : float or None
-        Of the droplets found in the held-out images, at p_present 0.5; None where nothing reads them.
+        Of the droplets found in the held-out images, at p_present 0.5; None where they are not looked for.
     """
 
     step: int
@@ -113,7 +113,7 @@ def train(
     restart: bool = False,
     every: float | None = None,
     n_held_out: int = N_HELD_OUT,
-    found: Found | None = None,
+    found: Found | None = droplets_in,
     callback: Callable[[Progress], bool | None] | None = None,
 ) -> Path:
     """Train the recognition network, or go on with a training that was interrupted.
@@ -154,7 +154,8 @@ def train(
     n_held_out : int
         Number of held-out images.
     found : callable, optional
-        Droplets in the outputs (side / 2, side / 2, 7) of the network for an image.
+        Droplets in the outputs (side / 2, side / 2, 7) of the network for an image; None to choose the best weights
+        by the held-out loss.
     callback : callable, optional
         Called after each step; returning False ends the run, with a checkpoint.
 

@@ -63,8 +63,8 @@ class Image:
 def resampled(pixels: np.ndarray, factor: float) -> np.ndarray:
     """Resize (H, W, C) by exactly `factor`: a point x of the result is (x + 0.5) / factor - 0.5 of the image.
 
-    Linear interpolation, over as many pixels as one of the result covers where it shrinks. Resizing to a whole number of
-    pixels would round the factor instead, and shift positions by up to half a pixel.
+    Linear interpolation, over as many pixels as one of the result covers where it shrinks. Resizing to a whole number
+    of pixels would round the factor instead, and shift positions by up to half a pixel.
     """
     from PIL import Image as Picture
 

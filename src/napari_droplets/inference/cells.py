@@ -41,7 +41,9 @@ class Cells:
     def scaled(self, factor: float) -> Cells:
         """In pixels of the image resized by `factor`."""
         places = {name: (getattr(self, name) + 0.5) * factor - 0.5 for name in ("cell_x", "cell_y", "x", "y")}
-        return replace(self, **places, **{n: getattr(self, n) * factor for n in ("radius", "x_sd", "y_sd", "radius_sd")})
+        return replace(
+            self, **places, **{n: getattr(self, n) * factor for n in ("radius", "x_sd", "y_sd", "radius_sd")}
+        )
 
     def moved(self, dx: float, dy: float) -> Cells:
         """In pixels of an image in which this one begins at (dx, dy)."""
@@ -164,6 +166,8 @@ class Marginal:
 
 def calibrated(droplets: Cells, marginal: Marginal) -> Cells:
     """Probabilities and standard deviations that hold."""
-    x_sd, y_sd, radius_sd = (getattr(droplets, f"{n}_sd") * f for n, f in zip(("x", "y", "radius"), marginal.sd, strict=True))
+    x_sd, y_sd, radius_sd = (
+        getattr(droplets, f"{n}_sd") * f for n, f in zip(("x", "y", "radius"), marginal.sd, strict=True)
+    )
     p = np.interp(droplets.p, *marginal.p.T)
     return replace(droplets, p=p, x_sd=x_sd, y_sd=y_sd, radius_sd=radius_sd)

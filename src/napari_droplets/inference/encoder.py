@@ -16,12 +16,14 @@ from .network import CELL, Params, apply, normalized, read_weights
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 WORKING_RADIUS = 4.5  # pixels; the typical droplet is shown to the network at about this radius
-SMALLEST_SEEN = 2.5  # pixels; if the typical droplet looks smaller, a finer scale may show more of them
 HANDOVER = 11.0  # pixels; droplets that look larger are left to the next coarser scale …
 SHARED = 1.2  # … with this much overlap
 STEP = 2.0  # between scales
 FINEST = 2.0  # images are not enlarged further
 COARSEST_SIDE = 64  # pixels; no coarser scale has its longer side below
+PROBE = 320  # pixels; side of the part of an image on which scales are tried
+EVENTFUL = 0.75  # quantile, over the parts of an image, of the contrast of the part tried
+ENOUGH = 0.8  # share of the most droplets seen at any scale with which a coarser one is fine enough
 TILE = 1024  # pixels; larger images are worked on in tiles of this side …
 OVERLAP = 64  # … that see this far into their neighbors
 BUCKET = 128  # pixels; sides are padded to multiples of it, so that few sizes are compiled
@@ -50,23 +52,18 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
     """
     params, about = read_weights(weights or WEIGHTS)
     marginal = Marginal.of(about)
-    if diameter is None:
-        levels = _levels_found(image.pixels, params)
-    else:
-        finest = min(FINEST, 2 * WORKING_RADIUS / diameter)
-        levels = [_Level.of(image.pixels, scale, params) for scale in _scales(image.pixels, finest)]
-    found = _combined(levels, marginal)
+    finest = _best_scale(image.pixels, params) if diameter is None else min(FINEST, 2 * WORKING_RADIUS / diameter)
+    levels = [_Level.of(image.pixels, scale, params) for scale in _scales(image.shape, finest)]
+    found = calibrated(_together(levels), marginal)
     h, w, _ = image.shape
-    droplets = Droplets(
-        found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd, p_present=found.p
-    )
+    droplets = Droplets(found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd, p_present=found.p)
     inside = (found.x > -0.5) & (found.x < w - 0.5) & (found.y > -0.5) & (found.y < h - 0.5)
     return replace(droplets[inside], pixel_size_um=image.pixel_size_um)
 
 
 @dataclass(frozen=True)
 class _Level:
-    """What the network saw at one scale: cells in pixels of the rescaled image, merged droplets in those of the image."""
+    """What the network saw at one scale: droplets in pixels of the rescaled image."""
 
     scale: float
     droplets: Cells
@@ -76,44 +73,46 @@ class _Level:
         view = pixels if scale == 1 else resampled(pixels, scale)
         return cls(scale, merged(cells_of_view(normalized(view), params)))
 
-    @property
-    def typical(self) -> float | None:
-        """Median radius at this scale, pixels; None if there is no droplet."""
-        sure = self.droplets.p > CERTAIN
-        return float(np.median(self.droplets.radius[sure])) if sure.any() else None
 
-
-def _scales(pixels: np.ndarray, finest: float) -> list[float]:
+def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
     """Scales from the finest to the coarsest."""
     scales = [finest]
-    while max(pixels.shape[:2]) * scales[-1] / STEP >= COARSEST_SIDE:
+    while max(shape[:2]) * scales[-1] / STEP >= COARSEST_SIDE:
         scales.append(scales[-1] / STEP)
     return scales
 
 
-def _levels_found(pixels: np.ndarray, params: Params) -> list[_Level]:
-    """From coarse to fine until the typical droplet is large enough to be seen well; finest level first."""
-    levels: list[_Level] = []
-    for scale in reversed(_scales(pixels, 1.0)):
-        levels.insert(0, _Level.of(pixels, scale, params))
-        typical = _typical(levels)
-        if typical is not None and typical * scale >= SMALLEST_SEEN:
-            break
-    typical = _typical(levels)
-    if typical is not None:
-        best = min(FINEST, WORKING_RADIUS / typical)
-        if best > 1.3 * levels[0].scale:
-            finest = _Level.of(pixels, best, params)
-            levels.insert(0, finest)
-    return levels
+def _best_scale(pixels: np.ndarray, params: Params) -> float:
+    """The scale that shows the typical droplet at the working radius, found by trying on a part of the image.
+
+    Too coarse a scale shows few of the droplets, or groups of them as one. So of the scales that show nearly as many
+    per area as any, the coarsest tells how large they are.
+    """
+    crowds, radii = [], []
+    scales = _scales(pixels.shape, 1.0)
+    for scale in scales:
+        part = _eventful(pixels, PROBE / scale)
+        found = _Level.of(part, scale, params).droplets
+        sure = found.p > CERTAIN
+        crowds.append(sure.sum() / np.prod(part.shape[:2]))
+        radii.append(float(np.median(found.radius[sure])) / scale if sure.any() else np.nan)
+    if not any(crowds):
+        return 1.0
+    chosen = max(i for i, crowd in enumerate(crowds) if crowd and crowd >= ENOUGH * max(crowds))
+    return min(FINEST, WORKING_RADIUS / radii[chosen])
 
 
-def _typical(levels: list[_Level]) -> float | None:
-    """Median radius in pixels of the image of all droplets seen so far; None if there is none."""
-    radius, weight = [], []
-    found = _together(levels)
-    sure = found.p > CERTAIN
-    return float(np.median(found.radius[sure])) if sure.any() else None
+def _eventful(pixels: np.ndarray, side: float) -> np.ndarray:
+    """A square part with more contrast than most, but not the most: that may be dirt; the whole of a small image."""
+    h, w, _ = pixels.shape
+    side = int(side)
+    parts = [
+        pixels[top : top + side, left : left + side]
+        for top in np.linspace(0, max(0, h - side), 1 + (h > side) * 3).astype(int)
+        for left in np.linspace(0, max(0, w - side), 1 + (w > side) * 3).astype(int)
+    ]
+    contrast = [float(part[::4, ::4].std((0, 1)).sum()) for part in parts]
+    return parts[int(np.argsort(contrast)[round(EVENTFUL * (len(parts) - 1))])]
 
 
 def _together(levels: list[_Level]) -> Cells:
@@ -125,10 +124,6 @@ def _together(levels: list[_Level]) -> Cells:
         high = np.inf if i == len(levels) - 1 else HANDOVER * SHARED
         parts.append(level.droplets[(r >= low) & (r < high)].scaled(1 / level.scale))
     return without_repeats(Cells.together(parts), np.repeat(np.arange(len(parts)), [len(p) for p in parts]))
-
-
-def _combined(levels: list[_Level], marginal: Marginal) -> Cells:
-    return calibrated(_together(levels), marginal)
 
 
 @jax.jit

@@ -93,8 +93,8 @@ def apply(
 
     With `inside` (1 in the image, 0 in the padding around it) outputs are those of the image without its padding.
 
-    Last axis: logit of the probability that a droplet's centre is in the cell; offset x, y of the centre from the cell's,
-    pixels; log of the radius, pixels; log standard deviations of x, y (pixels) and of the log radius.
+    Last axis: logit of the probability that a droplet's centre is in the cell; offset x, y of the centre from the
+    cell's, pixels; log of the radius, pixels; log standard deviations of x, y (pixels) and of the log radius.
     """
     return Recognition().apply({"params": params}, images, inside)
 

@@ -26,8 +26,8 @@ ONE, TWO = 0.6827, 0.9545  # shares of a normal distribution within one and two 
 class Evidence(NamedTuple):
     """Droplets read off images, before calibration, beside the truth.
 
-    `found` are all candidates; `right` tells which are droplets; `error` (n, 3) is found minus true x, y and radius, NaN
-    where wrong.
+    `found` are all candidates; `right` tells which are droplets; `error` (n, 3) is found minus true x, y and radius,
+    NaN where wrong.
     """
 
     found: Cells

@@ -200,7 +200,7 @@ def change(
 
 
 def outline(u: Array, v: Array, waves: Array) -> Array:
-    """Distance from the centre in units of the outline's, (n, h, w); `waves` (n, 3, 2) are cosine and sine amplitudes."""
+    """Distance from the centre in units of the outline's, (n, h, w); `waves` (n, 3, 2) cosine and sine amplitudes."""
     d = np.sqrt(u * u + v * v)
     if not waves.any():
         return d

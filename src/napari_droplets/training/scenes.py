@@ -129,8 +129,10 @@ def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float) -> Cro
             layer[rng.random(n) < rng.uniform(0, 0.4)] = 0
     vigor = np.exp(rng.normal(0, rng.choice([0.05, 0.15, 0.4]), n))
     order = np.argsort(layer, kind="stable")
-    parts = (x, y, radii, waves, edge, mixture, vigor)
-    return Crowd(*(np.asarray(a[order], np.float32) for a in parts), layer[order])
+    x, y, radii, waves, edge, mixture, vigor = (
+        np.asarray(a[order], np.float32) for a in (x, y, radii, waves, edge, mixture, vigor)
+    )
+    return Crowd(x, y, radii, waves, edge, mixture, vigor, layer[order])
 
 
 def _place(
@@ -193,7 +195,9 @@ def _ground(rng: np.random.Generator, look: Look, side: int) -> Array:
 def _clouds(rng: np.random.Generator, side: int, length: float) -> Array:
     """Smooth noise, standard deviation 1, that changes over `length` pixels."""
     few = max(3, int(np.ceil(side / length)) + 2)
-    field = zoom(rng.standard_normal((few, few)).astype(np.float32), side / (few - 2) * 1.05, order=1 if few > 40 else 3)
+    field = zoom(
+        rng.standard_normal((few, few)).astype(np.float32), side / (few - 2) * 1.05, order=1 if few > 40 else 3
+    )
     field = field[:side, :side]
     return (field - field.mean()) / max(float(field.std()), 1e-6)
 
@@ -272,7 +276,15 @@ def _draw(
             rows = (base_y[block, None, None] + span[None, :, None].astype(int)) % side
             columns = (base_x[block, None, None] + span[None, None, :].astype(int)) % side
             cover, light = change(
-                look, u, v, d, r, crowd.edge[block] / r, crowd.mixture[block], crowd.vigor[block], texture[rows, columns]
+                look,
+                u,
+                v,
+                d,
+                r,
+                crowd.edge[block] / r,
+                crowd.mixture[block],
+                crowd.vigor[block],
+                texture[rows, columns],
             )
             if not look.additive:
                 light = np.exp(light)
@@ -304,8 +316,10 @@ def _draw(
             after = after * li
         within = c > 0.5
         if within.any():
-            strength[i] = np.sqrt(np.mean((after - before)[within] ** 2)) if look.additive else np.sqrt(
-                np.mean((ground[part][within] * (li[within] - 1)) ** 2)
+            strength[i] = (
+                np.sqrt(np.mean((after - before)[within] ** 2))
+                if look.additive
+                else np.sqrt(np.mean((ground[part][within] * (li[within] - 1)) ** 2))
             )
             covered = top[part]
             covered[within] = i

@@ -10,7 +10,7 @@ from napari_droplets.inference import propose
 @pytest.mark.parametrize("radius", [2.5, 5, 12])
 def test_diameter_is_estimated(radius):
     image, truth = nd.simulate((256, 256), int(9000 / radius**2 / 3), radius=radius, seed=1)
-    got = nd.estimate_diameter(image)
+    got = propose.estimate_diameter(image)
     assert 0.5 < got / (2 * np.median(truth.radius)) < 2  # sizes of a third to three times are looked for
 
 
@@ -71,7 +71,7 @@ def test_noise_is_read_off_the_pixels():
 def test_nothing_to_estimate_a_diameter_from():
     flat = 0.5 + 0.01 * np.random.default_rng(0).standard_normal((64, 64, 1)).astype(np.float32)
     with pytest.raises(nd.InputError, match="diameter="):
-        nd.estimate_diameter(nd.Image(flat, name="empty.png"))
+        propose.estimate_diameter(nd.Image(flat, name="empty.png"))
 
 
 def test_micrometres_are_those_of_the_image():

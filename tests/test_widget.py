@@ -543,9 +543,9 @@ def test_no_droplets_detected(viewer, open_widget, qtbot, fake, notices, n, says
 
 
 def test_estimate(viewer, open_widget, qtbot, monkeypatch):
-    from napari_droplets.inference import propose
+    from napari_droplets.inference import encoder
 
-    monkeypatch.setattr(propose, "estimate_diameter", lambda image: 6.25)
+    monkeypatch.setattr(encoder, "estimate_diameter", lambda image: 6.25)
     viewer.add_image(picture())
     widget = open_widget(viewer)
     widget.estimate()
@@ -616,10 +616,10 @@ def test_fit_from_an_opened_table_does_not_take_its_uncertainties_as_known(viewe
 
 @pytest.mark.parametrize("action", ["run", "detect", "estimate"])
 def test_channels_are_chosen_before_intensities_are_scaled(viewer, open_widget, qtbot, fake, monkeypatch, action):
-    from napari_droplets.inference import propose
+    from napari_droplets.inference import encoder
 
     estimated = []
-    monkeypatch.setattr(propose, "estimate_diameter", lambda image: estimated.append(image) or 6.0)
+    monkeypatch.setattr(encoder, "estimate_diameter", lambda image: estimated.append(image) or 6.0)
     data = picture(dtype=np.uint16) // np.array([1, 64, 1], np.uint16)  # the second has 10 bits only
     viewer.add_image(data, name="slide")
     widget = open_widget(viewer)

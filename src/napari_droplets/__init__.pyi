@@ -11,7 +11,7 @@ from .inference.fit import detect as detect
 from .inference.fit import fit as fit
 from .inference.fit import iterate as iterate
 from .inference.fit import refit as refit
-from .inference.propose import estimate_diameter as estimate_diameter
+from .inference.encoder import estimate_diameter as estimate_diameter
 from .inference.settings import Settings as Settings
 from .plugin.layers import to_layers as to_layers
 from .simulate import simulate as simulate

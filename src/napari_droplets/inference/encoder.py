@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from ..droplets import Droplets
-from ..images import Image, resampled
+from ..errors import InputError
+from ..images import Image, as_image, resampled
 from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, without_repeats
 from .network import CELL, Params, apply, normalized, read_weights
 
@@ -52,13 +53,36 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
     """
     params, about = read_weights(weights or WEIGHTS)
     marginal = Marginal.of(about)
-    finest = _best_scale(image.pixels, params) if diameter is None else min(FINEST, 2 * WORKING_RADIUS / diameter)
+    typical = _typical_radius(image.pixels, params) if diameter is None else diameter / 2
+    finest = 1.0 if typical is None else min(FINEST, WORKING_RADIUS / typical)
     levels = [_Level.of(image.pixels, scale, params) for scale in _scales(image.shape, finest)]
     found = calibrated(_together(levels), marginal)
     h, w, _ = image.shape
     droplets = Droplets(found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd, p_present=found.p)
     inside = (found.x > -0.5) & (found.x < w - 0.5) & (found.y > -0.5) & (found.y < h - 0.5)
     return replace(droplets[inside], pixel_size_um=image.pixel_size_um)
+
+
+def estimate_diameter(image: Any, weights: str | Path | None = None) -> float:
+    """Typical droplet diameter in pixels of the image: the median of what the network sees in a part of it.
+
+    Parameters
+    ----------
+    image : array-like, path, napari Image layer or Image
+        See `as_image`.
+    weights : path, optional
+        Those of the package by default.
+
+    Raises
+    ------
+    InputError
+        There is no droplet.
+    """
+    image = as_image(image)
+    radius = _typical_radius(image.pixels, read_weights(weights or WEIGHTS)[0])
+    if radius is None:
+        raise InputError(f"{image.name}: no droplets found to estimate a diameter from; give diameter=... in pixels")
+    return 2 * radius
 
 
 @dataclass(frozen=True)
@@ -82,8 +106,8 @@ def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
     return scales
 
 
-def _best_scale(pixels: np.ndarray, params: Params) -> float:
-    """The scale that shows the typical droplet at the working radius, found by trying on a part of the image.
+def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
+    """Median radius in pixels, found by trying scales on a part of the image; None without droplets.
 
     Too coarse a scale shows few of the droplets, or groups of them as one. So of the scales that show nearly as many
     per area as any, the coarsest tells how large they are.
@@ -97,9 +121,9 @@ def _best_scale(pixels: np.ndarray, params: Params) -> float:
         crowds.append(sure.sum() / np.prod(part.shape[:2]))
         radii.append(float(np.median(found.radius[sure])) / scale if sure.any() else np.nan)
     if not any(crowds):
-        return 1.0
+        return None
     chosen = max(i for i, crowd in enumerate(crowds) if crowd and crowd >= ENOUGH * max(crowds))
-    return min(FINEST, WORKING_RADIUS / radii[chosen])
+    return radii[chosen]
 
 
 def _eventful(pixels: np.ndarray, side: float) -> np.ndarray:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..images import as_image
 from ..inference import fit as fitting
-from ..inference import propose
 
 if TYPE_CHECKING:
     from ..droplets import Fit
@@ -36,7 +35,9 @@ def detect(plane: Plane, settings: dict[str, Any]) -> Steps:
 def estimate(plane: Plane, channels: list[int] | None) -> Steps:
     """Estimate the typical diameter, pixels."""
     yield _waiting("estimate")
-    return propose.estimate_diameter(as_image(plane, channels=channels))
+    from ..inference.encoder import estimate_diameter
+
+    return estimate_diameter(as_image(plane, channels=channels))
 
 
 def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None, settings: dict[str, Any]) -> Steps:

@@ -108,7 +108,7 @@ def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float) -> Cro
         radii = np.sort(radii)[::-1]  # the large ones find their place first, small ones fill the gaps
     radii = radii * scale
     overlap = rng.choice([rng.uniform(-0.3, 0.15), rng.uniform(0.1, 0.6), 2.0], p=[0.55, 0.3, 0.15])
-    x, y, kept = _place(rng, radii, side, margin * scale, float(overlap))
+    x, y, kept = place(rng, radii, side, margin * scale, float(overlap))
     radii = radii[kept]
     order = rng.permutation(len(radii))
     x, y, radii = x[order], y[order], radii[order]
@@ -129,13 +129,10 @@ def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float) -> Cro
             layer[rng.random(n) < rng.uniform(0, 0.4)] = 0
     vigor = np.exp(rng.normal(0, rng.choice([0.05, 0.15, 0.4]), n))
     order = np.argsort(layer, kind="stable")
-    x, y, radii, waves, edge, mixture, vigor = (
-        np.asarray(a[order], np.float32) for a in (x, y, radii, waves, edge, mixture, vigor)
-    )
-    return Crowd(x, y, radii, waves, edge, mixture, vigor, layer[order])
+    return Crowd(*(np.asarray(a[order], np.float32) for a in (x, y, radii, waves, edge, mixture, vigor, layer)))
 
 
-def _place(
+def place(
     rng: np.random.Generator, radii: Array, side: int, margin: float, overlap: float
 ) -> tuple[Array, Array, Array]:
     """Centres of as many of the droplets as find room, and which these are."""

@@ -22,8 +22,8 @@ from napari_droplets.errors import InputError
 from napari_droplets.training import loop, step
 from napari_droplets.training.checkpoint import KEY
 from napari_droplets.training.exam import droplets_in, prepared
-from napari_droplets.training.feed import Feed
-from napari_droplets.training.micrographs import SHARE, Micrograph, Mixed, cut, read_micrographs
+from napari_droplets.training.feed import SHARE, Feed, Mixed
+from napari_droplets.training.micrographs import Micrograph, Pieces, cut, read_micrographs
 
 SIDE = 32
 DROPLET = np.float32([[15, 11, 5]])
@@ -471,7 +471,7 @@ def test_small_micrographs_are_enlarged_to_fill_the_piece():
 
 
 def test_a_share_of_the_scenes_is_of_micrographs(micrographs):
-    mixed = Mixed(scene, read_micrographs(micrographs))
+    mixed = Mixed(scene, Pieces(read_micrographs(micrographs)))
     rng = np.random.default_rng(2)
     drawn = [mixed(rng, 32)[1] for _ in range(400)]
     share = np.mean([truth is not DROPLET for truth in drawn])

@@ -52,6 +52,8 @@ def test_weights_come_back_from_their_file(tmp_path, params):
     network.write_weights(params, path, {"steps": "7"})
     back, about = network.read_weights(path)
     assert about == {"steps": "7"}
+    network.write_weights(params, path, {"steps": "8"})
+    assert network.read_weights(path)[1] == {"steps": "8"}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3), params, back)
 
 

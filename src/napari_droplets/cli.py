@@ -99,7 +99,8 @@ def _demo(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from .progress import Interrupt
-    from .training.loop import Progress, describe, train
+    from .training.loop import Progress, describe
+    from .training.recipe import train
 
     given = {name: getattr(args, name) for name in ("minutes", "steps") if getattr(args, name) is not None}
     with Interrupt("the steps since the last line") as interrupt:
@@ -115,6 +116,7 @@ def _train(args: argparse.Namespace) -> int:
             **given,
             seed=args.seed,
             images=args.images,
+            from_fit=args.from_fit,
             start=args.start,
             workers=args.workers,
             restart=args.restart,
@@ -140,6 +142,10 @@ def _plan(args: argparse.Namespace) -> Plan:
         optics = read_optics(args.optics)
         given = {"types": optics.types, "composition": optics.composition} | given
     settings = Settings.of(**given)
+    if settings.weights is not None and settings.detector == "network":
+        from .inference.network import read_weights
+
+        read_weights(settings.weights)
     if optics is not None:
         wanted = {"types": settings.types, "composition": settings.composition}
         if settings.channels is not None:
@@ -252,6 +258,8 @@ SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
     ("--diameter", "diameter", float, "PX", "typical droplet diameter in pixels", "estimated from the image"),
     ("--detector", "detector", str, "",
      "what finds droplets, to start a fit or with --detect-only: the trained network, or blobs that stand out", ""),
+    ("--weights", "weights", str, "FILE",
+     "weights of the network, as `napari-droplets train` writes them", "those of the package"),
     ("--min-probability", "min_probability", float, "P",
      "droplets that the network gives a smaller probability are left out, 0 to 1", ""),
     ("--pixel-size", "pixel_size_um", float, "UM",
@@ -324,11 +332,13 @@ def _parser() -> argparse.ArgumentParser:
         "few minutes in weights.log.csv, and the state of the training in weights.checkpoint.safetensors, from which "
         "the same command goes on after an interruption of any kind. The learning rate falls over the last quarter "
         "of the budget; the state before is kept in weights.stable.safetensors, from which the same command goes on "
-        "when it is given more minutes.",
+        "when it is given more minutes. At the end probabilities and standard deviations are calibrated.",
     )
     train.add_argument("-o", "--output", required=True, metavar="WEIGHTS", help="weights file to write, .safetensors")
     budget = train.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, metavar="M", help="train so long, over all runs (default: 120)")
+    budget.add_argument(
+        "--minutes", type=float, metavar="M", help="train so long, over all runs (default: 120; with --from-fit 2)"
+    )
     budget.add_argument(
         "--steps", type=int, metavar="N", help="make so many steps instead: gives the same weights on any day"
     )
@@ -339,7 +349,19 @@ def _parser() -> argparse.ArgumentParser:
         help="your own images, with a corrected table <name>.csv (x, y, radius) beside each: a quarter of the "
         "training images is cut from them",
     )
-    train.add_argument("--start", metavar="WEIGHTS", help="begin from these weights (default: fresh ones)")
+    train.add_argument(
+        "--from-fit",
+        nargs="+",
+        default=(),
+        metavar="FOLDER",
+        help="train the weights of the package further for images like those fitted: result folders of `fit`, or one "
+        "of `batch`; three quarters of the training images are drawn from the models fitted",
+    )
+    train.add_argument(
+        "--start",
+        metavar="WEIGHTS",
+        help="begin from these weights (default: fresh ones; with --from-fit those of the package)",
+    )
     train.add_argument(
         "--workers", type=int, default=1, metavar="W", help="processes that draw scenes (default: 1; 0: none)"
     )

@@ -60,7 +60,8 @@ def detect(image: Any, **settings: Any) -> Droplets:
     image : array-like, path or napari Image layer
         (H, W) or (H, W, 3|4); see `as_image`.
     **settings
-        See `Settings`; used are `detector`, `min_probability`, `diameter`, `scale`, `pixel_size_um` and `channels`.
+        See `Settings`; used are `detector`, `weights`, `min_probability`, `diameter`, `scale`, `pixel_size_um` and
+        `channels`.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
     else:
         from .encoder import detect_droplets
 
-        found = detect_droplets(work, diameter)
+        found = detect_droplets(work, diameter, weights=settings.weights)
     return found.scaled(1 / settings.scale)
 
 
@@ -145,7 +146,7 @@ def fit(
     callback : callable, optional
         Called with `Progress` after every chunk of steps; returning False stops the fit, which keeps what was reached.
     **settings
-        See `Settings`: types, diameter, detector, min_probability, seed, composition, background, renderer, noise,
+        See `Settings`: types, diameter, detector, weights, min_probability, seed, composition, background, renderer, noise,
         steps, max_seconds, scale, pixel_size_um, channels.
 
     Returns

@@ -5,6 +5,7 @@ Every output is a factor of the posterior of one cell: is the centre of a drople
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def normalized(pixels: np.ndarray) -> np.ndarray:
 def write_weights(params: Params, path: str | Path, about: dict[str, str]) -> None:
     """Save weights, as float16, and strings about them."""
     from flax.traverse_util import flatten_dict
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     from ..files import write_whole
 
@@ -122,7 +123,6 @@ def write_weights(params: Params, path: str | Path, about: dict[str, str]) -> No
     write_whole(Path(path), lambda p: save_file(flat, p, metadata=about))
 
 
-@lru_cache(maxsize=4)
 def read_weights(path: str | Path) -> tuple[Params, dict[str, str]]:
     """Weights, float32, and what the file says about them.
 
@@ -131,6 +131,16 @@ def read_weights(path: str | Path) -> tuple[Params, dict[str, str]]:
     InputError
         The file is missing, damaged or of another network.
     """
+    try:
+        written = os.stat(path).st_mtime_ns
+    except OSError:
+        raise InputError(f"{path}: no such file of weights") from None
+    return _read_weights(str(path), written)
+
+
+@lru_cache(maxsize=4)
+def _read_weights(path: str, written: int) -> tuple[Params, dict[str, str]]:
+    """Read once, and anew when the file has been written since."""
     from flax.traverse_util import flatten_dict, unflatten_dict
     from safetensors import SafetensorError, safe_open
 
@@ -138,8 +148,6 @@ def read_weights(path: str | Path) -> tuple[Params, dict[str, str]]:
         with safe_open(path, "numpy") as file:
             about = file.metadata() or {}
             flat = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file of weights") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: cannot be read as weights of the recognition network ({error})") from None
     wanted = flatten_dict(jax.eval_shape(init), sep=".")

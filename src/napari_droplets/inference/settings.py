@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ class Settings:
         Typical droplet diameter in pixels of the image given; estimated by default.
     detector : {'network', 'blobs'}
         What proposes droplets: the recognition network, or blobs of |image - background|.
+    weights : path, optional
+        Weights file of the network, as `napari-droplets train` writes; those of the package by default.
     min_probability : float
         Candidates of the network with a smaller p_present are no droplets, 0 to 1; blobs have no p_present.
     seed : int
@@ -62,6 +65,7 @@ class Settings:
     types: int = 3
     diameter: float | None = None
     detector: str = "network"
+    weights: str | None = None
     min_probability: float = 0.5
     seed: int = 0
     composition: str = "free"
@@ -78,6 +82,8 @@ class Settings:
         for name, value in vars(self).items():  # NumPy's numbers and arrays cannot be written as JSON
             if isinstance(value, (np.generic, np.ndarray)):
                 object.__setattr__(self, name, value.tolist())
+        if isinstance(self.weights, Path):
+            object.__setattr__(self, "weights", str(self.weights))
 
         def check(ok: bool, name: str, want: str) -> None:
             if not ok:
@@ -96,6 +102,11 @@ class Settings:
         )
         check(number(self.seed, 0, 2**32 - 1, whole=True), "seed", "a whole number from 0 to 4294967295")
         check(number(self.min_probability, 0, 1), "min_probability", "a probability, 0 to 1")
+        check(
+            self.weights is None or (isinstance(self.weights, str) and self.weights != ""),
+            "weights",
+            "the path of a weights file, or None for those of the package",
+        )
         for name, words in CHOICES.items():
             check(getattr(self, name) in words, name, " or ".join(map(repr, words)))
         check(not (self.composition == "simplex" and self.types < 2), "types", "at least 2 for a simplex")

@@ -110,5 +110,4 @@ def calibrate(weights: str | Path, n: int = 400, scene: Scene | None = None) -> 
         raise InputError(f"{weights}: finds too few of the droplets of {n} scenes to be calibrated; train longer")
     marginal = fitted(evidence)
     write_weights(params, weights, about | {"calibration": marginal.text(), "calibrated_on": str(n)})
-    read_weights.cache_clear()
     return marginal

@@ -29,6 +29,8 @@ class Record:
         As given to `train`.
     start : str
         SHA-256 of the weights begun from; empty for fresh ones.
+    scenes : str
+        SHA-256 of the fits whose look is trained on; empty for scenes of all kinds.
     held_out : str
         SHA-256 of the held-out scenes.
     decaying : bool
@@ -47,6 +49,7 @@ class Record:
     side: int
     batch: int
     start: str = ""
+    scenes: str = ""
     step: int = 0
     seconds: float = 0.0
     held_out: str = ""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from typing import Any
 
@@ -15,9 +16,28 @@ import numpy as np
 
 Drawn = tuple[np.ndarray, np.ndarray]  # image (side, side, 3) float32 in 0..1; droplets (N, 3): x, y, radius in pixels
 AHEAD = 4  # batches drawn before they are needed, and one more for each worker
+SHARE = 0.25  # of the training images, for scenes mixed in
 Scene = Callable[[np.random.Generator, int], Drawn]
 
 _scenes: dict[str, Scene] = {}  # of a worker process, sent to it once
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Scenes, a share of them others.
+
+    Attributes
+    ----------
+    scene, others : callable
+        `scene(rng, side) -> (image, truth)`.
+    """
+
+    scene: Scene
+    others: Scene
+
+    def __call__(self, rng: np.random.Generator, side: int) -> Drawn:
+        """Draw one image and its droplets."""
+        return (self.scene if rng.random() >= SHARE else self.others)(rng, side)
 
 
 class Feed:
@@ -85,11 +105,12 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _spawning() -> Iterator[None]:
-    """Processes started within ignore Ctrl-C from their first moment on, and compute with one thread each."""
+    """Processes started within ignore Ctrl-C from their first moment on, and compute on the CPU with few threads."""
     changed: dict[str, Any] = {}
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    wanted = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    for name, value in (wanted | {"JAX_PLATFORMS": "cpu"}).items():
         changed[name] = os.environ.get(name)
-        os.environ[name] = "1"
+        os.environ[name] = value
     main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:

@@ -25,7 +25,7 @@ from ..files import writable_folder, write_whole
 from ..inference.network import STRIDE, write_weights
 from .checkpoint import Record, read_checkpoint, write_checkpoint
 from .exam import Exam, Found, droplets_in, prepared
-from .feed import Drawn, Feed, Scene
+from .feed import Drawn, Feed, Mixed, Scene
 from .step import fresh, update
 
 RATE = 1.5e-3  # learning rate
@@ -107,8 +107,10 @@ def train(
     side: int = 128,
     batch: int = 8,
     rate: float = RATE,
+    warm_up: int = WARM_UP,
     start: str | Path | None = None,
     scene: Scene | None = None,
+    others: Scene | None = None,
     workers: int = 1,
     restart: bool = False,
     every: float | None = None,
@@ -140,11 +142,15 @@ def train(
         Pixels, a multiple of 16, and number of the images of a step.
     rate : float
         Learning rate between warm-up and decay.
+    warm_up : int
+        Steps until it is reached.
     start : path, optional
         Weights to begin from.
     scene : callable, optional
         `scene(rng, side) -> (image, truth)`, picklable: image (side, side, 3) float32 in 0..1, truth (N, 3): x, y,
         radius in pixels. `scenes.scene` by default.
+    others : callable, optional
+        As `scene`: where a quarter of the training images come from, but no held-out ones.
     workers : int
         Processes that draw scenes; a script that trains needs the usual `if __name__ == "__main__":`. 0 for none.
     restart : bool
@@ -175,13 +181,14 @@ def train(
         scene = scene_of_all_kinds
     output = Path(output)
     record = Record(seed, side, batch, budget=minutes if steps is None else steps, counted=steps is not None)
+    record.scenes = getattr(scene, "sha256", "")
     _check(record, output, start, workers)
-    training = scene
+    training = scene if others is None else Mixed(scene, others)
     if images is not None:
-        from .micrographs import Mixed, read_micrographs
+        from .micrographs import Pieces, read_micrographs
 
-        training = Mixed(scene, read_micrographs(images))
-    run = _Training(output, record, start, restart, rate, callback)
+        training = Mixed(training, Pieces(read_micrographs(images)))
+    run = _Training(output, record, start, restart, rate, warm_up, callback)
     if not run.finished:
         with closing(Feed({"training": training, "held-out": scene}, side, workers)) as feed:
             run.go(feed, Exam(feed, n_held_out, found), every)
@@ -198,9 +205,11 @@ class _Training:
         start: str | Path | None,
         restart: bool,
         rate: float,
+        warm_up: int,
         callback: Callable[[Progress], bool | None] | None,
     ) -> None:
         self.output, self.record, self.rate, self.callback = output, record, rate, callback
+        self.warm_up = warm_up
         self.checkpoint, self.stable, self.log = (
             output.with_suffix(ending) for ending in (".checkpoint.safetensors", ".stable.safetensors", ".log.csv")
         )
@@ -231,10 +240,11 @@ class _Training:
         asked, origin = self.record, self.checkpoint
         like = jax.eval_shape(lambda: fresh(0, None))
         self.state, record = read_checkpoint(origin, like)
-        for name in ("seed", "side", "batch", "start"):
+        for name in ("seed", "side", "batch", "start", "scenes"):
             was, now = getattr(record, name), getattr(asked, name)
             if was != now:
-                what = "begun from other weights" if name == "start" else f"with {name} {was}, not {now}"
+                other = {"start": "begun from other weights", "scenes": "on other scenes or fits"}
+                what = other.get(name, f"with {name} {was}, not {now}")
                 raise InputError(
                     f"{origin}: of a training {what}; give the same to go on with it, another output, "
                     f"or --restart to begin anew"
@@ -292,7 +302,7 @@ class _Training:
     def _rate(self) -> float:
         """Learning rate of the coming step."""
         decay = max(0.0, (self.record.share - (1 - DECAY)) / DECAY)
-        return self.rate * min(1.0, (self.record.step + 1) / WARM_UP) * (1 - math.sqrt(min(1.0, decay)))
+        return self.rate * min(1.0, (self.record.step + 1) / self.warm_up) * (1 - math.sqrt(min(1.0, decay)))
 
     def _received(self, drawn: Future[list[Drawn]]) -> list[Drawn]:
         try:

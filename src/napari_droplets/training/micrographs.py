@@ -11,10 +11,9 @@ import numpy as np
 from ..errors import InputError
 from ..files import read_table
 from ..images import IMAGE_SUFFIXES, read_image, resampled
-from .feed import Drawn, Scene
+from .feed import Drawn
 from .scenes import RADII
 
-SHARE = 0.25  # of the training images
 MEDIAN_RADIUS = (2.0, 8.0)  # pixels, of the droplets of a cut-out: log-uniform between
 
 
@@ -28,23 +27,18 @@ class Micrograph(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """Scenes, a share of them cut from micrographs.
+class Pieces:
+    """Scenes that are pieces of micrographs.
 
     Attributes
     ----------
-    scene : callable
-        Draws the others.
     micrographs : list of Micrograph
     """
 
-    scene: Scene
     micrographs: list[Micrograph]
 
     def __call__(self, rng: np.random.Generator, side: int) -> Drawn:
         """Draw one image and its droplets."""
-        if rng.random() >= SHARE:
-            return self.scene(rng, side)
         return cut(self.micrographs[rng.integers(len(self.micrographs))], rng, side)
 
 

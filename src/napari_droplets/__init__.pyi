@@ -6,12 +6,12 @@ from .files import read as read
 from .files import read_optics as read_optics
 from .images import Image as Image
 from .images import read_image as read_image
+from .inference.encoder import estimate_diameter as estimate_diameter
 from .inference.fit import Progress as Progress
 from .inference.fit import detect as detect
 from .inference.fit import fit as fit
 from .inference.fit import iterate as iterate
 from .inference.fit import refit as refit
-from .inference.encoder import estimate_diameter as estimate_diameter
 from .inference.settings import Settings as Settings
 from .plugin.layers import to_layers as to_layers
 from .simulate import simulate as simulate

@@ -23,6 +23,7 @@ STRIDE = 16  # sides of images must be multiples of it
 CHANNELS = (32, 64, 96, 128)  # at strides 2, 4, 8 and 16
 OUTPUTS = 7  # logit of presence; offset x, y; log radius; log standard deviation of each of the three
 TYPICAL_RADIUS = 4.0  # pixels, where the network's log radius starts
+GAIN = 0.2  # of the blocks to start with
 RARE = -4.0  # logit of presence to start with
 LOG_SD = (-4.0, 2.0)  # no standard deviation beyond these, natural logarithms
 EPSILON = 1e-3  # intensity 0..1; contrast below it is not amplified
@@ -38,8 +39,8 @@ class Block(nn.Module):
         change = x
         for _ in range(2):
             change = nn.relu(change) if inside is None else nn.relu(change) * inside
-            change = nn.Conv(x.shape[-1], (3, 3), kernel_init=nn.initializers.he_normal())(change)
-        return x + self.param("gain", nn.initializers.constant(0.2), (x.shape[-1],)) * change
+            change = nn.Conv(x.shape[-1], (3, 3))(change)
+        return x + self.param("gain", nn.initializers.ones, (x.shape[-1],)) * change
 
 
 class Recognition(nn.Module):
@@ -65,7 +66,7 @@ class Recognition(nn.Module):
             x = nn.Dense(CHANNELS[level], name=f"up_{level}")(x)
             x = Block(name=f"decode_{level}")(levels[level] + _doubled(x), mask(level))
         x = nn.relu(nn.Dense(CHANNELS[0], name="head")(nn.relu(x)))
-        out = nn.Dense(OUTPUTS, kernel_init=nn.initializers.normal(0.01), name="out")(x)
+        out = nn.Dense(OUTPUTS, name="out")(x)
         start = jnp.array([RARE, 0, 0, np.log(TYPICAL_RADIUS), 0, 0, -1], jnp.float32)
         out = out + start
         return jnp.concatenate([out[..., :4], jnp.clip(out[..., 4:], *LOG_SD)], -1)
@@ -83,8 +84,28 @@ def _doubled(x: Array) -> Array:
 
 
 def init(seed: int = 0) -> Params:
-    """Fresh weights."""
-    return Recognition().init(jax.random.key(seed), jnp.zeros((1, STRIDE, STRIDE, 3)))["params"]
+    """Fresh weights, drawn with NumPy, for which nothing needs to be compiled.
+
+    Kernels are normal with variance 2 / inputs (He), biases 0, the blocks' gains 0.2; the last kernel is small, so that
+    all cells start from the same rare droplet of typical size.
+    """
+    from flax.traverse_util import flatten_dict, unflatten_dict
+
+    rng = np.random.default_rng(seed)
+    params = {}
+    for path, shape in flatten_dict(shapes()).items():
+        value = np.full(shape.shape, GAIN if path[-1] == "gain" else 0.0)
+        if path[-1] == "kernel":
+            scale = 0.01 if path[0] == "out" else np.sqrt(2 / np.prod(shape.shape[:-1]))
+            value = scale * rng.standard_normal(shape.shape)
+        params[path] = jnp.asarray(value, jnp.float32)
+    return unflatten_dict(params)
+
+
+def shapes() -> Params:
+    """Shapes and types of the weights."""
+    image = jax.ShapeDtypeStruct((1, STRIDE, STRIDE, 3), jnp.float32)
+    return jax.eval_shape(Recognition().init, jax.random.key(0), image)["params"]
 
 
 def apply(
@@ -120,7 +141,8 @@ def write_weights(params: Params, path: str | Path, about: dict[str, str]) -> No
     from ..files import write_whole
 
     flat = {name: np.asarray(value, np.float16) for name, value in flatten_dict(params, sep=".").items()}
-    write_whole(Path(path), lambda p: save_file(flat, p, metadata=about))
+    content = save(flat, metadata=about)
+    write_whole(Path(path), lambda p: p.write_bytes(content))
 
 
 def read_weights(path: str | Path) -> tuple[Params, dict[str, str]]:
@@ -150,7 +172,7 @@ def _read_weights(path: str, written: int) -> tuple[Params, dict[str, str]]:
             flat = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: cannot be read as weights of the recognition network ({error})") from None
-    wanted = flatten_dict(jax.eval_shape(init), sep=".")
+    wanted = flatten_dict(shapes(), sep=".")
     if {k: v.shape for k, v in flat.items()} != {k: v.shape for k, v in wanted.items()}:
         raise InputError(f"{path}: weights of another network; train them anew with `napari-droplets train`")
     return unflatten_dict(flat, sep="."), about

@@ -77,6 +77,6 @@ def update(state: State, inputs: Any, truth: Targets, rate: float, keep: float) 
 
 def fresh(seed: int, start: str | Path | None) -> State:
     """The state before the first step, from new weights or those of a file."""
-    params = jax.jit(init)(seed) if start is None else read_weights(start)[0]
+    params = init(seed) if start is None else read_weights(start)[0]
     params = jax.tree.map(jnp.array, params)  # copies: the state is used up by each step
     return State(params, jax.tree.map(jnp.array, params), _optimizer().init(params), jnp.zeros(()))

@@ -146,8 +146,8 @@ def fit(
     callback : callable, optional
         Called with `Progress` after every chunk of steps; returning False stops the fit, which keeps what was reached.
     **settings
-        See `Settings`: types, diameter, detector, weights, min_probability, seed, composition, background, renderer, noise,
-        steps, max_seconds, scale, pixel_size_um, channels.
+        See `Settings`: types, diameter, detector, weights, min_probability, seed, composition, background, renderer,
+        noise, steps, max_seconds, scale, pixel_size_um, channels.
 
     Returns
     -------

@@ -51,10 +51,14 @@ def background_surface(pixels: np.ndarray) -> np.ndarray:
 def contrast(pixels: np.ndarray) -> tuple[np.ndarray, float]:
     """Distance of each pixel's color from the background (H, W), and the standard deviation of its noise."""
     difference = pixels - background_surface(pixels)
+    return np.linalg.norm(difference, axis=-1), pixel_noise(difference)
+
+
+def pixel_noise(pixels: np.ndarray) -> float:
+    """Standard deviation of what changes from pixel to pixel, in most of the image (H, W, C)."""
     # a pixel minus the mean of its left and right neighbor has 1.5 times the noise's variance
-    second = difference[:, 1:-1] - (difference[:, :-2] + difference[:, 2:]) / 2
-    noise = float(np.sqrt(np.sum((1.4826 * np.median(np.abs(second), (0, 1))) ** 2 / 1.5) / pixels.shape[-1]))
-    return np.linalg.norm(difference, axis=-1), noise
+    second = pixels[:, 1:-1] - (pixels[:, :-2] + pixels[:, 2:]) / 2
+    return float(np.sqrt(np.sum((1.4826 * np.median(np.abs(second), (0, 1))) ** 2 / 1.5) / pixels.shape[-1]))
 
 
 def estimate_diameter(image: Any) -> float:

@@ -1,0 +1,99 @@
+"""Weights ready for use: which scenes to train on, from where and how long, and calibrated at the end."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..droplets import Fit
+from ..errors import InputError
+from ..inference import encoder
+from ..inference.network import read_weights
+from . import loop
+from .calibration import calibrate
+from .feed import Scene
+from .loop import Progress
+
+SERIES_MINUTES = 2.0  # weights that are good already learn one look soon …
+SERIES: dict[str, Any] = {"rate": 3e-4, "warm_up": 20}  # … and are changed a little
+N_CALIBRATED, N_SERIES_CALIBRATED = 400, 150  # images; those of one look differ less
+
+
+def train(
+    output: str | Path,
+    *,
+    from_fit: Iterable[Fit | str | Path] = (),
+    minutes: float | None = None,
+    start: str | Path | None = None,
+    callback: Callable[[Progress], bool | None] | None = None,
+    **options: Any,
+) -> Path:
+    """Train the network that finds droplets, for images of all kinds or for those of one series, and calibrate it.
+
+    Parameters
+    ----------
+    output : path
+        Weights file to write, .safetensors; give it to `detect` and `fit` as `weights`. Files of the training stand
+        beside it; see `loop.train`.
+    from_fit : list of Fit or path, optional
+        Fits, or the folders they were saved in: three quarters of the training images, and all that the weights are
+        judged by and calibrated on, are drawn from the models fitted. Trained further are the weights of the package.
+    minutes : float, optional
+        Budget: 120 by default, 2 from fits.
+    start : path, optional
+        Weights to begin from; by default fresh ones, from fits those of the package.
+    callback : callable, optional
+        Called with `loop.Progress` after each step; returning False ends the run, and the same call goes on.
+    **options
+        seed, steps, images, workers, restart and others; see `loop.train`. A script that trains with workers needs the
+        usual `if __name__ == "__main__":`.
+
+    Returns
+    -------
+    path
+        The weights file.
+
+    Raises
+    ------
+    InputError
+        Arguments that cannot be, files that cannot be read or written.
+    """
+    scene: Scene | None = None
+    from_fit = list(from_fit)
+    if from_fit:
+        from .fitted import FittedScenes
+        from .scenes import scene as scene_of_all_kinds
+
+        if start is None and not encoder.WEIGHTS.exists():
+            raise InputError(f"{encoder.WEIGHTS}: no weights to begin from; give some with start=... (--start)")
+        scene = FittedScenes.of(from_fit)
+        options = SERIES | {"others": scene_of_all_kinds, "scene": scene, "start": start or encoder.WEIGHTS} | options
+        if minutes is None:
+            minutes = SERIES_MINUTES
+    else:
+        options["start"] = start
+    if minutes is not None:
+        options["minutes"] = minutes
+    last = Progress(0, 0.0)
+    going = True
+
+    def watch(progress: Progress) -> bool:
+        nonlocal last, going
+        last = progress
+        going = callback is None or callback(progress) is not False
+        return going
+
+    path = loop.train(output, callback=watch, **options)
+    if going and "calibration" not in read_weights(path)[1]:
+        watch(replace(last, line=None, message="calibrating probabilities and standard deviations"))
+        try:
+            calibrate(path, N_SERIES_CALIBRATED if from_fit else N_CALIBRATED, scene)
+        except InputError as error:
+            if callback is None:
+                warnings.warn(str(error), stacklevel=2)
+            else:
+                watch(replace(last, line=None, message=f"not calibrated: {error}"))
+    return path

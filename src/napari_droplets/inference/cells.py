@@ -110,14 +110,16 @@ def merged(cells: Cells) -> Cells:
 def _alike(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (i, j), both ways, of cells that see the same droplet."""
     scale = np.log(cells.radius) / SAME_SIZE
-    # distances in radii differ from droplet to droplet: look in bands of like size
+    # distances in radii differ from droplet to droplet: look in bands of like size, each with the next larger
+    floor = np.floor(scale)
     pairs = []
-    for band in np.unique(np.floor(scale)):
-        some = np.flatnonzero((scale >= band) & (scale < band + 2))
-        reach = SAME_PLACE * np.exp(SAME_SIZE * (band + 2))
+    for band in np.unique(floor):
+        some = np.flatnonzero((floor == band) | (floor == band + 1))
+        reach = SAME_PLACE * np.exp(SAME_SIZE * (band + 1))  # of the smaller of the two
         found = cKDTree(np.stack([cells.x[some], cells.y[some]], -1)).query_pairs(reach, output_type="ndarray")
-        pairs.append(some[found])
-    i, j = np.unique(np.concatenate(pairs), axis=0).T
+        found = some[found]
+        pairs.append(found[(floor[found] == band).any(1)])
+    i, j = np.concatenate(pairs).T
     apart = np.hypot(cells.x[i] - cells.x[j], cells.y[i] - cells.y[j])
     near = apart < SAME_PLACE * np.minimum(cells.radius[i], cells.radius[j])
     near &= np.abs(np.log(cells.radius[i] / cells.radius[j])) < SAME_SIZE

@@ -19,15 +19,18 @@ WEIGHTS = Path(__file__).with_name("weights.safetensors")
 WORKING_RADIUS = 4.5  # pixels; the typical droplet is shown to the network at about this radius
 HANDOVER = 11.0  # pixels; droplets that look larger are left to the next coarser scale …
 SHARED = 1.2  # … with this much overlap
-STEP = 2.0  # between scales
+STEP = 4.0  # between the scales at which the whole image is seen
+TRIED = 2.0  # between those tried to find out how large droplets are
 FINEST = 2.0  # images are not enlarged further
-COARSEST_SIDE = 64  # pixels; no coarser scale has its longer side below
-PROBE = 320  # pixels; side of the part of an image on which scales are tried
+COARSEST_SIDE = 64  # pixels; no coarser scale has its longer side below …
+COARSEST_TRIED = 180  # … nor, of those tried, below this: few droplets would be left to judge by
+PROBE = 256  # pixels; side of the part of an image on which scales are tried
 EVENTFUL = 0.75  # quantile, over the parts of an image, of the contrast of the part tried
 ENOUGH = 0.8  # share of the most droplets seen at any scale with which a coarser one is fine enough
 TILE = 1024  # pixels; larger images are worked on in tiles of this side …
 OVERLAP = 64  # … that see this far into their neighbors
-BUCKET = 128  # pixels; sides are padded to multiples of it, so that few sizes are compiled
+BUCKET = 128  # pixels; sides are padded to multiples of it, so that few sizes are compiled …
+SMALLEST = 256  # … and to this at least
 
 
 def detect_droplets(image: Image, diameter: float | None = None, weights: str | Path | None = None) -> Droplets:
@@ -55,7 +58,7 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
     marginal = Marginal.of(about)
     typical = _typical_radius(image.pixels, params) if diameter is None else diameter / 2
     finest = 1.0 if typical is None else min(FINEST, WORKING_RADIUS / typical)
-    levels = [_Level.of(image.pixels, scale, params) for scale in _scales(image.shape, finest)]
+    levels = [_Level.of(image.pixels, scale, params) for scale in _scales(image.shape, finest, STEP, COARSEST_SIDE)]
     found = calibrated(_together(levels), marginal)
     h, w, _ = image.shape
     droplets = Droplets(found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd, p_present=found.p)
@@ -98,11 +101,11 @@ class _Level:
         return cls(scale, merged(cells_of_view(normalized(view), params)))
 
 
-def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
+def _scales(shape: tuple[int, ...], finest: float, step: float, smallest: float) -> list[float]:
     """Scales from the finest to the coarsest."""
     scales = [finest]
-    while max(shape[:2]) * scales[-1] / STEP >= COARSEST_SIDE:
-        scales.append(scales[-1] / STEP)
+    while max(shape[:2]) * scales[-1] / step >= smallest:
+        scales.append(scales[-1] / step)
     return scales
 
 
@@ -113,7 +116,7 @@ def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
     per area as any, the coarsest tells how large they are.
     """
     crowds, radii = [], []
-    scales = _scales(pixels.shape, 1.0)
+    scales = _scales(pixels.shape, 1.0, TRIED, COARSEST_TRIED)
     for scale in scales:
         part = _eventful(pixels, PROBE / scale)
         found = _Level.of(part, scale, params).droplets
@@ -135,7 +138,8 @@ def _eventful(pixels: np.ndarray, side: float) -> np.ndarray:
         for top in np.linspace(0, max(0, h - side), 1 + (h > side) * 3).astype(int)
         for left in np.linspace(0, max(0, w - side), 1 + (w > side) * 3).astype(int)
     ]
-    contrast = [float(part[::4, ::4].std((0, 1)).sum()) for part in parts]
+    step = max(1, side // 64)
+    contrast = [float(part[::step, ::step].std((0, 1)).sum()) for part in parts]
     return parts[int(np.argsort(contrast)[round(EVENTFUL * (len(parts) - 1))])]
 
 
@@ -163,7 +167,7 @@ def cells_of_view(view: np.ndarray, params: Params) -> Cells:
         for left, right in _spans(w):
             y0, y1 = max(0, top - OVERLAP), min(h, bottom + OVERLAP)
             x0, x1 = max(0, left - OVERLAP), min(w, right + OVERLAP)
-            shape = tuple(-(-n // BUCKET) * BUCKET for n in (y1 - y0, x1 - x0))
+            shape = tuple(max(SMALLEST, -(-n // BUCKET) * BUCKET) for n in (y1 - y0, x1 - x0))
             padded = np.zeros((1, *shape, 3), np.float32)
             inside = np.zeros((1, *shape, 1), np.float32)
             padded[0, : y1 - y0, : x1 - x0] = view[y0:y1, x0:x1]

@@ -132,7 +132,9 @@ def without_repeats(droplets: Cells, level: np.ndarray) -> Cells:
     if not len(droplets):
         return droplets
     i, j = _alike(droplets)
-    weaker = (level[i] != level[j]) & (droplets.p[i] < droplets.p[j])
+    rank = np.empty(len(droplets), int)
+    rank[np.lexsort((-level, droplets.p))] = np.arange(len(droplets))  # of equals the finer scale is kept
+    weaker = (level[i] != level[j]) & (rank[i] < rank[j])
     keep = np.ones(len(droplets), bool)
     keep[i[weaker]] = False
     return droplets[keep]

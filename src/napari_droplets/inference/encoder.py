@@ -16,14 +16,13 @@ from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, witho
 from .network import CELL, Params, apply, normalized, read_weights
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
-WORKING_RADIUS = 4.5  # pixels; the typical droplet is shown to the network at about this radius
+WORKING_RADIUS = 5.5  # pixels; the typical droplet is shown to the network at about this radius
 HANDOVER = 11.0  # pixels; droplets that look larger are left to the next coarser scale …
 SHARED = 1.2  # … with this much overlap
 STEP = 4.0  # between the scales at which the whole image is seen
-TRIED = 2.0  # between those tried to find out how large droplets are
+TRIED = (1.0, 0.5, 0.25, 0.125)  # scales tried to find out how large droplets are
 FINEST = 2.0  # images are not enlarged further
-COARSEST_SIDE = 64  # pixels; no coarser scale has its longer side below …
-COARSEST_TRIED = 180  # … nor, of those tried, below this: few droplets would be left to judge by
+COARSEST_SIDE = 64  # pixels; no coarser scale has its longer side below
 PROBE = 256  # pixels; side of the part of an image on which scales are tried
 EVENTFUL = 0.75  # quantile, over the parts of an image, of the contrast of the part tried
 ENOUGH = 0.8  # share of the most droplets seen at any scale with which a coarser one is fine enough
@@ -58,7 +57,7 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
     marginal = Marginal.of(about)
     typical = _typical_radius(image.pixels, params) if diameter is None else diameter / 2
     finest = 1.0 if typical is None else min(FINEST, WORKING_RADIUS / typical)
-    levels = [_Level.of(image.pixels, scale, params) for scale in _scales(image.shape, finest, STEP, COARSEST_SIDE)]
+    levels = [_Level.of(image.pixels, scale, params) for scale in _scales(image.shape, finest)]
     found = calibrated(_together(levels), marginal)
     h, w, _ = image.shape
     droplets = Droplets(found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd, p_present=found.p)
@@ -101,32 +100,41 @@ class _Level:
         return cls(scale, merged(cells_of_view(normalized(view), params)))
 
 
-def _scales(shape: tuple[int, ...], finest: float, step: float, smallest: float) -> list[float]:
-    """Scales from the finest to the coarsest."""
+def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
+    """Scales at which the whole image is seen, from the finest to the coarsest."""
     scales = [finest]
-    while max(shape[:2]) * scales[-1] / step >= smallest:
-        scales.append(scales[-1] / step)
+    while max(shape[:2]) * scales[-1] / STEP >= COARSEST_SIDE:
+        scales.append(scales[-1] / STEP)
     return scales
 
 
 def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
     """Median radius in pixels, found by trying scales on a part of the image; None without droplets.
 
-    Too coarse a scale shows few of the droplets, or groups of them as one. So of the scales that show nearly as many
-    per area as any, the coarsest tells how large they are.
+    Too coarse a scale shows few of the droplets, or groups of them as one; too fine a one shows parts of them, and specks
+    beside them. So droplets are weighted by their radius, and of the scales that show nearly as much of them per area
+    as any, the coarsest tells how large they are.
     """
     crowds, radii = [], []
-    scales = _scales(pixels.shape, 1.0, TRIED, COARSEST_TRIED)
-    for scale in scales:
+    for scale in TRIED:
+        if scale < 1 and max(pixels.shape[:2]) * scale < COARSEST_SIDE:
+            break
         part = _eventful(pixels, PROBE / scale)
         found = _Level.of(part, scale, params).droplets
         sure = found.p > CERTAIN
-        crowds.append(sure.sum() / np.prod(part.shape[:2]))
-        radii.append(float(np.median(found.radius[sure])) / scale if sure.any() else np.nan)
+        size = found.radius[sure] / scale
+        crowds.append(size.sum() / np.prod(part.shape[:2]))
+        radii.append(_weighted_median(size, size) if sure.any() else np.nan)
     if not any(crowds):
         return None
     chosen = max(i for i, crowd in enumerate(crowds) if crowd and crowd >= ENOUGH * max(crowds))
     return radii[chosen]
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
 def _eventful(pixels: np.ndarray, side: float) -> np.ndarray:

@@ -8,6 +8,8 @@ import numpy as np
 
 FEATURES = 6  # of the random smooth optics
 SHAPE_WAVES = (2, 3, 4)  # lobes of an outline that is not a circle
+ABSORBING = (0.0, 0.25, 0.5, 0.5, 0.75)  # slab, flat drop, sphere, cap
+EMITTING = (0.0, 0.15, 0.3, 0.5)  # cells are flat; a sphere that glows looks smaller than it is
 DEEPEST = 3.5  # natural-log change of the light at most
 
 Array = np.ndarray
@@ -87,7 +89,7 @@ def draw_look(rng: np.random.Generator) -> Look:
     smooth_on = rng.random() < 0.4
     return Look(
         dyes=dyes.astype(np.float32),
-        path_power=float(rng.choice([0.0, 0.25, 0.5, 0.5, 1.0]) * rng.uniform(0.6, 1.4)),
+        path_power=float(rng.choice(EMITTING if additive else ABSORBING) * rng.uniform(0.6, 1.4)),
         light=light,
         cap=-np.abs(tint(rng.gamma(2, 0.5))) * both,
         cap_at=float(rng.uniform(-0.1, 0.6)),

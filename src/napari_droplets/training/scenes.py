@@ -17,7 +17,8 @@ MOST = 45_000 / 2**20  # droplets per square pixel
 RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale
 VISIBLE = 0.4  # of a droplet's disc; one that is hidden further is not to be found
 CLEAR = 3.0  # contrast over noise, over the whole disc, below which nobody could find it
-BLURRED = 0.6  # radii of blur beyond which a droplet is part of the background
+BLURRED = 0.5  # radii of blur beyond which a droplet is part of the background
+BEHIND, FOCUS, DEBRIS = range(3)  # layers of droplets, drawn in this order; only those in focus are to be found
 CLASSES = 1.3 ** np.arange(3, 24)  # half widths of patches, pixels: droplets of one class are computed together
 
 
@@ -32,7 +33,7 @@ class Crowd:
     edge: Array  # blur of the outline, pixels
     mixture: Array
     vigor: Array
-    layer: Array  # 0 out of focus, 1 in focus
+    layer: Array  # BEHIND, FOCUS or DEBRIS
 
     def __len__(self) -> int:
         return len(self.x)
@@ -70,7 +71,7 @@ def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
     if drawn != side:
         image = resampled(image, side / drawn)
     found = (
-        (crowd.layer == 1)
+        (crowd.layer == FOCUS)
         & (seen >= VISIBLE)
         & (strength * np.sqrt(np.pi) * crowd.radius > CLEAR * noise)
         & (np.hypot(crowd.edge, blur) < BLURRED * crowd.radius)
@@ -116,24 +117,30 @@ def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float) -> Cro
 
     waves = np.zeros((n, len(SHAPE_WAVES), 2), np.float32)
     if rng.random() < 0.4:
-        size = rng.uniform(0.01, 0.2) * np.array([1.0, 0.35, 0.2])[:, None]
+        size = rng.uniform(0.01, 0.3) * np.array([1.0, 0.35, 0.2])[:, None]
         waves += np.clip(rng.normal(0, 1, waves.shape), -2, 2) * size * rng.gamma(2, 0.5, (n, 1, 1)).clip(0, 1.5)
     concentration = np.exp(rng.uniform(np.log(0.1), np.log(2)))
     mixture = rng.dirichlet(np.full(len(look.dyes), concentration), n) if n else np.zeros((0, len(look.dyes)))
-    layer = np.ones(n, int)
+    layer = np.full(n, FOCUS)
     edge = np.full(n, 0.5)
     if rng.random() < 0.35:  # some out of focus, a little or so far that they are background
         depth = rng.random(n) < rng.uniform(0, 0.5)
         edge = np.where(depth, edge + rng.gamma(2, 0.15, n) * radii, edge)
         if rng.random() < 0.3:
-            layer[rng.random(n) < rng.uniform(0, 0.4)] = 0
+            layer[rng.random(n) < rng.uniform(0, 0.4)] = BEHIND
     vigor = np.exp(rng.normal(0, rng.choice([0.05, 0.15, 0.4]), n))
+    if rng.random() < 0.15:  # specks far fainter, smaller and less sharp than the droplets
+        layer[rng.random(n) < rng.uniform(0.1, 0.8)] = DEBRIS
+        specks = layer == DEBRIS
+        radii[specks] *= rng.uniform(0.2, 0.8)
+        edge[specks] = 0.5 + rng.uniform(0.1, 0.5) * radii[specks]
+        vigor[specks] *= rng.uniform(0.08, 0.35)
     order = np.argsort(layer, kind="stable")
     return Crowd(*(np.asarray(a[order], np.float32) for a in (x, y, radii, waves, edge, mixture, vigor, layer)))
 
 
 def place(
-    rng: np.random.Generator, radii: Array, side: int, margin: float, overlap: float
+    rng: np.random.Generator, radii: Array, side: int, margin: float, overlap: float, attempts: int = 4
 ) -> tuple[Array, Array, Array]:
     """Centres of as many of the droplets as find room, and which these are."""
     n = len(radii)
@@ -147,7 +154,7 @@ def place(
         points = np.where(swarm[:, None] & ((near > low) & (near < high)).all(-1, keepdims=True), near, points)
     kept = np.ones(n, bool)
     if overlap < 1 and n > 1:
-        for attempt in range(4):  # those without room try other places
+        for attempt in range(attempts):  # those without room try other places
             pairs = cKDTree(points).query_pairs(2 * float(np.quantile(radii, 0.98)) * 1.05, output_type="ndarray")
             first, second = pairs.min(1), pairs.max(1)
             apart = np.hypot(*(points[first] - points[second]).T)
@@ -158,7 +165,7 @@ def place(
             for i, j in zip(first[clash][order].tolist(), second[clash][order].tolist(), strict=True):
                 if kept[i]:
                     kept[j] = False
-            if kept.all() or attempt == 3:
+            if kept.all() or attempt == attempts - 1:
                 break
             points[~kept] = rng.uniform(low, high, (int((~kept).sum()), 2))
     return points[kept, 0], points[kept, 1], kept
@@ -287,10 +294,10 @@ def _draw(
                 light = np.exp(light)
             for i, c, li in zip(block.tolist(), cover, light, strict=True):
                 patches[i] = c, li
-    blurred = not bool(np.any(crowd.layer == 0))
+    blurred = not bool(np.any(crowd.layer == BEHIND))
     gone = rng.uniform(0.6, 1.6) * _typical(crowd)
     for i in range(n):
-        if not blurred and crowd.layer[i] == 1:  # what came before is out of focus
+        if not blurred and crowd.layer[i] == FOCUS:  # what came before is out of focus
             image = gaussian_filter(image, (gone, gone, 0), mode="nearest")
             blurred = True
         cover, light = patches.pop(i)

@@ -35,9 +35,8 @@ def reliability(cases: list[Case], candidates: list[nd.Droplets]) -> dict[str, A
     Returns
     -------
     dict
-        `n` candidates, `ece` of all, `ece_likely` and `bins` (mean p, share present, number) of the `LIKELY`; `coverage` by class of radius of the share of
-        matched droplets, not tiny and not cut by the border, whose true x, y, radius lie in the intervals of
-        `LEVELS`; `count`, see `count_coverage`.
+        `n` candidates, `ece` of all, `ece_likely` and `bins` (mean p, share present, number) of those above `LIKELY`;
+        `coverage`, see `interval_coverage`, of found droplets that are required; `count`, see `count_coverage`.
     """
     p, present, rows = [], [], []
     for case, found in zip(cases, candidates, strict=True):

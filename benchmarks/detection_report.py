@@ -111,7 +111,7 @@ def _reliability(part: dict[str, Any]) -> str:
         if "cannot_run" in result:
             continue
         for name, cover in result["coverage"].items():
-            shares = [", ".join(f"{100 * s:.1f}" for s in cover[k]) for k in ("x", "y", "radius")]
+            shares = [", ".join(two(100 * s, 1) for s in cover[k]) for k in ("x", "y", "radius")]
             rows.append([label, name, f"{cover['n']:,}", *shares])
         count = result["count"]
         both = [", ".join(f"{100 * s:.1f}" for s in count[k]) for k in ("normal", "exact")]
@@ -123,22 +123,11 @@ def _reliability(part: dict[str, Any]) -> str:
             "### Reliability",
             f"On the same held-out scenes. Percent of matched droplets whose true value lies in the {levels} interval:",
             table(["detector", "radius", "droplets", "x", "y", "radius covered"], rows),
-            "Expected calibration error of p_present (15 bins of equally many candidates each), and percent of images "
-            f"whose number of droplets lies in its {levels} interval: the normal one of mean sum p and variance sum "
-            "p (1 - p), and the exact one of independent candidates. The bias is that of the expected number of all.",
-            table(
-                [
-                    "detector",
-                    "candidates",
-                    "ECE",
-                    f"ECE, p ≥ {LIKELY:g}",
-                    "count, normal",
-                    "count, exact",
-                    "bias",
-                    "mean sd",
-                ],
-                counts,
-            ),
+            "Expected calibration error of p_present (15 bins of equally many candidates each), of all candidates and "
+            "of those that are not very unlikely; and percent of images whose number of droplets lies in its "
+            f"{levels} interval: the normal one of mean sum p and variance sum p (1 - p), and the exact one of "
+            "independent candidates. Bias and standard deviation are those of the expected number.",
+            table(["detector", "candidates", "ECE", f"p ≥ {LIKELY:g}", "normal", "exact", "bias", "mean sd"], counts),
             *_excuses(part),
         ]
     )
@@ -146,7 +135,7 @@ def _reliability(part: dict[str, Any]) -> str:
 
 def _time(part: dict[str, Any]) -> str:
     def cells(result: dict[str, Any]) -> list[str]:
-        seconds = [f"{result[k]:.2f}" if k in result else "–" for k in ("megapixel", "example", "cold")]
+        seconds = [two(result.get(k, np.nan)) for k in ("megapixel", "example", "cold")]
         return [*seconds, f"{result['memory_mb']:,.0f}" if "memory_mb" in result else "–"]
 
     rows = [[label, *_cells(result, cells, 4)] for label, result in part.items()]

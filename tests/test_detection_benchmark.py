@@ -113,7 +113,7 @@ def test_boxes_together(seed):
 
 def test_large_droplets_that_no_truth_lists():
     case = data.simulated_case("case", image(), table((50, 50, 24)), max_radius=20)
-    found = droplets((50, 50, 24), (10, 10, 24), (90, 90, 5))
+    found = droplets((10, 10, 24), (50, 50, 24), (90, 90, 5))
     assert data.without_unlisted(case, found).x.tolist() == [50, 90]
 
 
@@ -171,20 +171,19 @@ def test_count_coverage():
 
 def test_reliability_of_candidates():
     case = data.simulated_case("case", image(), table((20, 20, 5), (60, 60, 5), (-1, 80, 5)))
+    sd = np.ones(4)
+    p = np.array([0.75, 0.25, 0.02, 1.0])
     found = droplets(
-        *((20.5, 20, 5.5), (60, 60, 5), (80, 20, 5)),
-        x_sd=np.array([1, 1, 1.0]),
-        y_sd=np.array([1, 1, 1.0]),
-        radius_sd=np.array([0.1, 1, 1]),
-        p_present=np.array([0.75, 0.25, 0.02]),
+        *((20.5, 20, 5.5), (60, 60, 5), (80, 20, 5), (0, 80, 5)),
+        **{"x_sd": sd, "y_sd": sd, "radius_sd": np.array([0.1, 1, 1, 1]), "p_present": p},
     )
     figures = rely.reliability([case], [found])
-    assert figures["n"] == 3
-    assert figures["bins"] == [[0.25, 1, 1], [0.75, 1, 1]]
-    assert figures["ece_likely"] == pytest.approx(0.5)
-    assert figures["ece"] == pytest.approx((0.25 + 0.75 + 0.02) / 3)
+    assert figures["n"] == 4
+    assert figures["bins"] == [[0.25, 1, 1], [0.75, 1, 1], [1, 1, 1]]
+    assert figures["ece_likely"] == pytest.approx((0.75 + 0.25) / 3)
+    assert figures["ece"] == pytest.approx((0.75 + 0.25 + 0.02) / 4)
     assert figures["coverage"]["all"] == {"n": 1, "x": [1, 1], "y": [1, 1], "radius": [0, 0]}
-    assert figures["count"]["bias"] == pytest.approx(1.02 / 2 - 1)  # the third has its center outside
+    assert figures["count"]["bias"] == pytest.approx(2.02 / 2 - 1)  # one true center is outside
 
 
 @pytest.mark.parametrize("name", ["log", "dog", "hough-skimage", "hough-opencv", "trackpy"])
@@ -253,7 +252,7 @@ def test_written_figures_are_kept_unless_new(tmp_path):
     text = page.read_text()
     assert "| blobs | 3 of 4 |" in text
     assert "| trackpy | 1 of 4 |" in text
-    assert "| blobs | nan |" in text
+    assert "| blobs | – | – | – | – |" in text
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from napari_droplets.cli import SETTINGS, main
 from napari_droplets.droplets import Optics
 from napari_droplets.files import save_optics
 from napari_droplets.inference.fit import Progress
+from napari_droplets.inference.network import init, write_weights
 from napari_droplets.inference.settings import Settings
 from napari_droplets.progress import ProgressLines
 
@@ -69,10 +70,10 @@ def test_fit_writes_the_results_and_one_line_each(picture, out, stand_in, capfd)
     assert len(nd.read(out / "b").droplets) == 2
 
 
-def test_every_setting_has_an_option_and_reaches_the_fit(picture, out, stand_in):
+def test_every_setting_has_an_option_and_reaches_the_fit(picture, out, stand_in, weights):
     assert {name for _, name, *_ in SETTINGS} == {f.name for f in fields(Settings)}
     wanted = {
-        "types": 2, "diameter": 5.5, "detector": "blobs", "min_probability": 0.25, "seed": 7,
+        "types": 2, "diameter": 5.5, "detector": "blobs", "weights": str(weights), "min_probability": 0.25, "seed": 7,
         "composition": "simplex", "background": "uniform",
         "renderer": "layered", "noise": 0.04, "steps": 123, "max_seconds": 9.5, "scale": 0.5,
         "pixel_size_um": 0.3, "channels": [2, 1, 0],
@@ -82,6 +83,26 @@ def test_every_setting_has_an_option_and_reaches_the_fit(picture, out, stand_in)
     assert call("fit", picture, "-o", out, "--no-overlay", *options) == 0
     assert json.loads((out / "a/summary.json").read_text())["settings"] == wanted
     assert not (out / "a/overlay.png").exists()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "series.safetensors"
+    write_weights(init(0), path, {})
+    return path
+
+
+def test_results_of_other_weights_are_not_taken_for_those_wanted(picture, out, stand_in, capfd, weights):
+    options = ("batch", picture.parent, "-o", out, "--no-overlay", "--resume", "--weights", weights)
+    again = "was there already"
+    assert [call(*options) for _ in range(2)] == [0, 0]
+    assert again in capfd.readouterr().out
+    write_weights(init(1), weights, {})
+    assert call(*options) == 0
+    assert again not in capfd.readouterr().out
+    assert call(*options[:-2]) == 0
+    assert again not in capfd.readouterr().out
+    assert len(stand_in.fitted) == 3
 
 
 def test_without_options_the_defaults_are_those_of_the_library(picture, out, stand_in):
@@ -222,6 +243,8 @@ def test_a_missing_file_among_others(picture, out, stand_in, capfd):
         (["fit", "{image}", "-o", "{out}", "--renderer", "wrong"], "--renderer"),
         (["fit", "{image}", "-o", "{out}", "--detector", "eyes"], "--detector"),
         (["fit", "{image}", "-o", "{out}", "--min-probability", "1.5"], "min_probability=1.5"),
+        (["fit", "{image}", "-o", "{out}", "--weights", "missing.safetensors"], "missing.safetensors: no such file"),
+        (["batch", "{image}", "-o", "{out}", "--weights", "{image}"], "a.png: cannot be read as weights"),
         (["fit", "{image}", "-o", "{out}", "--channels", "red"], "'red'"),
         (["fit", "{image}", "-o", "{out}", "--channels", "0,1"], "'0,1': give one or three"),
         (["fit", "{image}", "-o", "{out}", "--channels", "0,1,2,3"], "give one or three"),

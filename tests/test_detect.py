@@ -11,6 +11,8 @@ from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.inference import fit as fitting
 
+asked_weights = []
+
 P = np.array([0.02, 0.4, 0.5, 0.9, 1.0])
 
 
@@ -18,9 +20,11 @@ P = np.array([0.02, 0.4, 0.5, 0.9, 1.0])
 def network(monkeypatch):
     """Stands in for the network; remembers what it was asked."""
     asked = []
+    asked_weights.clear()
 
     def detect_droplets(image, diameter=None, weights=None):
         asked.append((image.shape, diameter))
+        asked_weights.append(weights)
         at = np.arange(10.0, 15.0)
         return Droplets(at, at, np.full(5, 3.0), *np.full((3, 5), 0.2), P, pixel_size_um=image.pixel_size_um)
 
@@ -58,6 +62,12 @@ def test_a_fit_starts_from_the_probable_ones(network):
     assert fitting.propose(image, fitting.Settings(min_probability=0.9)).p_present.tolist() == [0.9, 1.0]
 
 
+def test_weights_are_those_asked_for(network, tmp_path):
+    nd.detect(IMAGE)
+    nd.detect(IMAGE, weights=tmp_path / "series.safetensors")
+    assert asked_weights == [None, str(tmp_path / "series.safetensors")]
+
+
 def test_blobs_know_no_probabilities(network):
     image, _ = nd.simulate((64, 80), 12, radius=5, seed=3)
     detection = fitting.detect_all(image, detector="blobs", min_probability=1.0)
@@ -66,7 +76,9 @@ def test_blobs_know_no_probabilities(network):
     assert (detection.count_mean, detection.count_sd) == (None, None)
 
 
-@pytest.mark.parametrize("settings", [{"min_probability": 1.1}, {"min_probability": None}, {"detector": "eyes"}])
+@pytest.mark.parametrize(
+    "settings", [{"min_probability": 1.1}, {"min_probability": None}, {"detector": "eyes"}, {"weights": 3}]
+)
 def test_settings_out_of_range(settings):
     with pytest.raises(InputError, match=next(iter(settings))):
         nd.detect(IMAGE, **settings)

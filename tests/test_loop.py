@@ -19,7 +19,7 @@ from safetensors.numpy import load_file
 from napari_droplets import cli
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
-from napari_droplets.training import loop, step
+from napari_droplets.training import loop, recipe, step
 from napari_droplets.training.checkpoint import KEY
 from napari_droplets.training.exam import droplets_in, prepared
 from napari_droplets.training.feed import SHARE, Feed, Mixed
@@ -304,12 +304,18 @@ def test_weights_to_start_from(tmp_path, uninterrupted):
         train(output, steps=2)
 
 
+class OtherFits:
+    sha256 = "some"
+    __call__ = staticmethod(scene)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"seed": 1}, "with seed 0, not 1"),
         ({"batch": 3}, "with batch 2, not 3"),
         ({"side": 48}, "with side 32, not 48"),
+        ({"scene": OtherFits()}, "on other scenes or fits"),
     ],
 )
 def test_checkpoints_of_other_trainings_are_refused(tmp_path, options, message):
@@ -544,12 +550,14 @@ def test_the_command_trains(tmp_path, monkeypatch, capsys):
         return whole(output, **options, scene=scene, side=SIDE, batch=2, every=2, n_held_out=2, found=seen([1]))
 
     monkeypatch.setattr(loop, "train", tiny)
+    monkeypatch.setattr(recipe, "calibrate", lambda *_: None)
     output = tmp_path / "w.safetensors"
     assert call("-o", output, "--steps", 4, "--workers", 0) == 0
     said = capsys.readouterr()
     assert said.out == f"{output}\n"
     lines = said.err.splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
+    assert "calibrating" in lines[2]
     assert "step 4 (100%, 0:00 h)" in lines[1]
     assert "F1 1.0000 (precision 1.0000, recall 1.0000)" in lines[1]
     assert given["steps"] == 4

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,7 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
         "types": 2,
         "diameter": 7.5,
         "detector": "blobs",
+        "weights": str(Path("series.safetensors").absolute()),
         "min_probability": 0.35,
         "seed": 3,
         "composition": "simplex",
@@ -545,7 +547,7 @@ def test_no_droplets_detected(viewer, open_widget, qtbot, fake, notices, n, says
 def test_estimate(viewer, open_widget, qtbot, monkeypatch):
     from napari_droplets.inference import encoder
 
-    monkeypatch.setattr(encoder, "estimate_diameter", lambda image: 6.25)
+    monkeypatch.setattr(encoder, "estimate_diameter", lambda image, weights: 6.25)
     viewer.add_image(picture())
     widget = open_widget(viewer)
     widget.estimate()
@@ -619,7 +621,7 @@ def test_channels_are_chosen_before_intensities_are_scaled(viewer, open_widget, 
     from napari_droplets.inference import encoder
 
     estimated = []
-    monkeypatch.setattr(encoder, "estimate_diameter", lambda image: estimated.append(image) or 6.0)
+    monkeypatch.setattr(encoder, "estimate_diameter", lambda image, weights: estimated.append(image) or 6.0)
     data = picture(dtype=np.uint16) // np.array([1, 64, 1], np.uint16)  # the second has 10 bits only
     viewer.add_image(data, name="slide")
     widget = open_widget(viewer)

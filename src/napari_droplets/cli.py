@@ -142,7 +142,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         optics = read_optics(args.optics)
         given = {"types": optics.types, "composition": optics.composition} | given
     settings = Settings.of(**given)
-    if settings.weights is not None and settings.detector == "network":
+    if settings.weights is not None:
         from .inference.network import read_weights
 
         read_weights(settings.weights)

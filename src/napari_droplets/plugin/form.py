@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from magicgui.widgets import ComboBox, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
+from magicgui.widgets import ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
 from qtpy.QtWidgets import QDoubleSpinBox
 
 from ..errors import InputError
@@ -13,7 +13,18 @@ from ..inference.settings import CHOICES, MAX_TYPES, Settings
 
 DEFAULTS = {f.name: f.default for f in fields(Settings)}
 MAIN = ("diameter", "types", "steps", "max_seconds", "min_probability")
-ADVANCED = ("detector", "composition", "background", "renderer", "noise", "scale", "pixel_size_um", "channels", "seed")
+ADVANCED = (
+    "detector",
+    "weights",
+    "composition",
+    "background",
+    "renderer",
+    "noise",
+    "scale",
+    "pixel_size_um",
+    "channels",
+    "seed",
+)
 
 # 0 stands for None and shows as these words
 WORDS_FOR_NONE = {
@@ -31,6 +42,7 @@ LABELS = {
     "max_seconds": "Time limit",
     "min_probability": "Probability ≥",
     "detector": "Detector",
+    "weights": "Weights",
     "composition": "Composition",
     "background": "Background",
     "renderer": "Renderer",
@@ -50,6 +62,8 @@ TIPS = {
     "Points that you added, moved or resized stay.",
     "detector": "What finds droplets, also for Run to start from. network: trained on simulated images,\n"
     "tells how probable each is; blobs: whatever stands out from the background",
+    "weights": "Weights file of the network, as `napari-droplets train --from-fit` makes for a series of images;\n"
+    "empty: those of the package. Also for Run to start from",
     "composition": "free: each component on its own, 0 to 1; simplex: fractions that sum to one",
     "background": "smooth: follows uneven illumination; uniform: one color",
     "renderer": "Which droplets a pixel sees: the nearest one, several blended, or layers one over the other",
@@ -96,6 +110,7 @@ class SettingsForm:
             "max_seconds": _number("max_seconds", 1e6, 10, 0, " s"),
             "min_probability": _probability("min_probability"),
             **{name: ComboBox(value=DEFAULTS[name], choices=words) for name, words in CHOICES.items()},
+            "weights": FileEdit(value=DEFAULTS["weights"], filter="*.safetensors", nullable=True),
             "noise": _number("noise", 1, 0.01, 3),
             "scale": _number("scale", 8, 0.25, 2),
             "pixel_size_um": _number("pixel_size_um", 1e6, 0.1, 4, " µm"),
@@ -117,6 +132,7 @@ class SettingsForm:
         for name in WORDS_FOR_NONE:
             values[name] = values[name] or None
         values["channels"] = _channels(values["channels"])
+        values["weights"] = str(values["weights"]) if values["weights"] else None
         Settings(**values)
         return values
 

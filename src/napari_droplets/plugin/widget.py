@@ -185,7 +185,7 @@ class DropletsWidget(QWidget):
         layer = self._layer()
         place = layers.place_of(layer, self.viewer.dims.point)
         plane, settings = layers.Plane.of(layer, place), self._settings(layer)
-        self._start(lambda: work.estimate(plane, settings["channels"]), None, whole=True)
+        self._start(lambda: work.estimate(plane, settings["channels"], settings["weights"]), None, whole=True)
 
     def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, whole: bool = False) -> None:
         """Start work; `whole` if it is done in one go, so that there is nothing to keep when it is cancelled."""

@@ -32,12 +32,12 @@ def detect(plane: Plane, settings: dict[str, Any]) -> Steps:
     return fitting.detect_all(plane, **settings)
 
 
-def estimate(plane: Plane, channels: list[int] | None) -> Steps:
+def estimate(plane: Plane, channels: list[int] | None, weights: str | None) -> Steps:
     """Estimate the typical diameter, pixels."""
     yield _waiting("estimate")
     from ..inference.encoder import estimate_diameter
 
-    return estimate_diameter(as_image(plane, channels=channels))
+    return estimate_diameter(as_image(plane, channels=channels), weights)
 
 
 def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None, settings: dict[str, Any]) -> Steps:

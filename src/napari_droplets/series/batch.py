@@ -53,12 +53,14 @@ class Plan:
 
     def record(self) -> dict[str, Any]:
         """What decides the result besides the image, as it is found in summary.json."""
-        optics = None
+        optics = weights = None
         if self.optics is not None:
             digest = hashlib.sha256()
             for name, value in sorted(self.optics.weights.items()):
                 digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
             optics = digest.hexdigest()
+        if self.settings.weights is not None:
+            weights = hashlib.sha256(Path(self.settings.weights).read_bytes()).hexdigest()
         return json.loads(
             json.dumps(
                 {
@@ -66,6 +68,7 @@ class Plan:
                     "version": __version__,
                     "detect_only": self.detect_only,
                     "optics_sha256": optics,
+                    "weights_sha256": weights,
                 }
             )
         )

@@ -16,13 +16,13 @@ from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..files import read
 from ..images import resampled
-from ..inference.propose import pixel_noise
+from ..inference.propose import pixel_noise, weighted_median
 from ..model.assignment import TILE, Tiles
 from .feed import Drawn
 from .scenes import CLEAR, RADII, VISIBLE, place
 
 FEWEST = 10  # droplets in a fit, to know how large they are
-DRAWN_RADIUS = 7.0  # pixels; where the typical droplet is larger, images are drawn smaller than the fitted one
+DRAWN = 1.5  # of the working radius; where the typical droplet is larger, images are drawn smaller than the fitted one
 NEAREST, FARTHEST = 1.4, 0.7  # factors of the network's working radius that the typical radius lies within
 CLOSENESS_SD = 0.2  # … and the standard deviation of their logarithm
 CROWDING_SD = 0.4  # of the logarithm of the number of droplets per area, around that of the fit
@@ -30,7 +30,10 @@ RADIUS_SD = 0.05  # of the logarithm of a radius around the fitted one
 COMPOSITION_SD = 0.03  # of a component around the fitted one
 QUIETEST = 1e-3  # standard deviation of noise, intensity 0..1
 USUAL = 0.8  # share of the droplets, or more, that overlap no further in the fit than any may in an image drawn
-LOOSEST = -0.2  # radii of the smaller droplet that must stay free between two, at most
+LOOSEST = -0.2  # overlap in radii of the smaller droplet: so much must stay free between two, at most
+ATTEMPTS = 20  # places tried for a droplet
+PLACED, MORE_ROOM = 0.95, 0.2  # where fewer of the droplets find room, they may overlap by so much more …
+TOUCHING = 0.2  # … up to the deepest overlap in the fit, or this
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,14 @@ class Look:
     @classmethod
     def of(cls, fit: Fit, name: str) -> Look:
         """Learn the look of a fit."""
+        from ..inference.encoder import WORKING_RADIUS
+
         n, optics = len(fit.droplets), fit.optics
         if n < FEWEST or fit.droplets.composition is None:
             raise InputError(f"{name}: a fit of {n} droplets; at least {FEWEST} are needed to draw more like them")
-        typical = float(np.median(fit.droplets.radius))
+        typical = _typical(fit.droplets.radius)
         worked = float(fit.summary.get("settings", {}).get("scale", 1.0))  # the noise is that of the image so resized
-        scale = min(worked, DRAWN_RADIUS / typical)
+        scale = min(worked, DRAWN * WORKING_RADIUS / typical)
         droplets = fit.droplets.scaled(scale)
         present = np.ones(n) if droplets.p_present is None else droplets.p_present
         height, width = (side * scale for side in fit.reconstruction.shape[:2])
@@ -148,8 +153,8 @@ class Look:
 
     @property
     def typical(self) -> float:
-        """Median radius."""
-        return float(np.median(self.radius))
+        """The radius that decides at which scale an image is looked at."""
+        return _typical(self.radius)
 
     def draw(self, rng: np.random.Generator, side: int) -> Drawn:
         """Draw one image and its droplets, see `FittedScenes`."""
@@ -188,7 +193,12 @@ class Look:
         order = np.argsort(-radius, kind="stable")  # the large ones find their place first
         chosen, radius = chosen[order], radius[order]
         room = float(np.clip(np.quantile(self.overlap, rng.uniform(USUAL, 1)), LOOSEST, 1))
-        x, y, kept = place(rng, radius, piece, margin, room)
+        deepest = max(float(self.overlap.max()), TOUCHING)
+        while True:
+            x, y, kept = place(rng, radius, piece, margin, room, ATTEMPTS)
+            if kept.sum() >= PLACED * n or room >= deepest:
+                break
+            room = min(room + MORE_ROOM, deepest)
         jitter = COMPOSITION_SD * rng.standard_normal((n, self.types))
         composition = np.clip(self.composition[chosen] + jitter, 1e-4, 1)
         if self.composition_kind == "simplex":
@@ -274,6 +284,11 @@ def _clear(
     disc = np.bincount(np.broadcast_to(candidates[:, None], square.shape)[within], minlength=n)[:n]
     strength = np.sqrt(np.bincount(top[any_there], change[any_there], minlength=n)[:n] / np.maximum(shown, 1))
     return (shown >= VISIBLE * np.maximum(disc, 1)) & (strength * np.sqrt(np.pi) * radius[:n] > CLEAR * noise)
+
+
+def _typical(radius: np.ndarray) -> float:
+    """Median radius, large droplets counting more, as in the encoder."""
+    return weighted_median(radius, radius)
 
 
 def _overlap(droplets: Droplets) -> np.ndarray:

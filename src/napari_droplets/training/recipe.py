@@ -18,7 +18,8 @@ from .feed import Scene
 from .loop import Progress
 
 SERIES_MINUTES = 2.0  # weights that are good already learn one look soon …
-SERIES: dict[str, Any] = {"rate": 3e-4, "warm_up": 20}  # … and are changed a little
+SERIES: dict[str, Any] = {"rate": 3e-4, "warm_up": 20, "n_held_out": 32}  # … and are changed a little
+VALIDATIONS = 4  # in so short a training
 N_CALIBRATED, N_SERIES_CALIBRATED = 400, 150  # images; those of one look differ less
 
 
@@ -71,8 +72,9 @@ def train(
             raise InputError(f"{encoder.WEIGHTS}: no weights to begin from; give some with start=... (--start)")
         scene = FittedScenes.of(from_fit)
         options = SERIES | {"others": scene_of_all_kinds, "scene": scene, "start": start or encoder.WEIGHTS} | options
-        if minutes is None:
-            minutes = SERIES_MINUTES
+        if options.get("steps") is None:
+            minutes = minutes or SERIES_MINUTES
+            options = {"every": 60 * minutes / VALIDATIONS} | options
     else:
         options["start"] = start
     if minutes is not None:

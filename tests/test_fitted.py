@@ -1,0 +1,372 @@
+"""Scenes in the look of a fit, and the trainings that use them; the fit is made by hand."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+from stand_in import some_droplets
+
+from napari_droplets import cli
+from napari_droplets.droplets import Droplets, Fit, Optics
+from napari_droplets.errors import InputError
+from napari_droplets.files import save_summary, save_table
+from napari_droplets.images import Image
+from napari_droplets.inference import encoder
+from napari_droplets.inference.network import init, read_weights, write_weights
+from napari_droplets.inference.posterior import render_image
+from napari_droplets.inference.propose import pixel_noise
+from napari_droplets.model import assignment
+from napari_droplets.model.generative import Form, Prior
+from napari_droplets.model.optics import initial_weights
+from napari_droplets.training import fitted, loop, recipe
+from napari_droplets.training.feed import SHARE, Feed, Mixed
+from napari_droplets.training.fitted import FittedScenes, Look
+from napari_droplets.training.scenes import scene as scene_of_all_kinds
+
+GROUND = np.array([0.7, 0.6, 0.5])
+NOISE = 0.03
+
+
+def made(radius=4.5, *, channels=3, scale=1.0, n=48, renderer="nearest", seed=0):
+    """Droplets on a loose grid, the large ones rich in the first component; a ground that is brighter at the right."""
+    rng = np.random.default_rng(seed)
+    step = 16 * radius / 4.5
+    x, y = (a.ravel()[:n] * step + step / 2 for a in np.meshgrid(np.arange(8), np.arange(6)))
+    x, y = (a + rng.uniform(-1, 1, len(a)) for a in (x, y))
+    radii = radius * np.exp(0.2 * rng.standard_normal(len(x)))
+    composition = np.stack([np.where(radii > np.median(radii), 0.9, 0.1), rng.random(len(x))], -1)
+    weights = initial_weights(seed, channels, 2)
+    weights["Dense_3.kernel"] = np.full_like(weights["Dense_3.kernel"], -0.4)  # all darken
+    optics = Optics(weights, {}, 2, channels, radius, "free", renderer, NOISE)
+    background = np.zeros((10, channels), np.float32)
+    background[0], background[2] = logit(GROUND[:channels]), 0.3
+    shape = (int(6 * step), int(8 * step), channels)
+    guide = {"anchor": np.stack([x, y, radii], -1), "droplets": np.zeros((len(x), 5)), "background": background}
+    return Fit(
+        droplets=Droplets(x, y, radii, composition=composition),
+        reconstruction=np.full(shape, 0.5, np.float32),
+        optics=optics,
+        losses=np.zeros((1, 3)),
+        summary={"settings": {"scale": scale}},
+        guide=guide,
+    )
+
+
+@pytest.fixture
+def at_working_size(monkeypatch):
+    """Scenes neither enlarged nor shrunk: those of a fit whose typical radius is the network's own."""
+    fit = made()
+    monkeypatch.setattr(encoder, "WORKING_RADIUS", Look.of(fit, "fit").typical)
+    monkeypatch.setattr(fitted, "CLOSENESS_SD", 0.0)
+    return fit
+
+
+def rendered(fit):
+    """The image that the model draws of the fit's own droplets."""
+    n = len(fit.droplets)
+    latents = {name: np.float32(getattr(fit.droplets, name)) for name in ("x", "y", "radius", "composition")}
+    latents |= {"background_color": expit(fit.guide["background"][0]), "background_shape": fit.guide["background"][1:]}
+    latents |= {f"optics/{name}": value for name, value in fit.optics.weights.items()}
+    one, (height, width, channels) = np.ones(n, np.float32), fit.reconstruction.shape
+    single = np.float32([fit.optics.length, NOISE])
+    prior = Prior(one, one, None, one, one, one > 0, np.float32([width, height]), *single)
+    form = Form(channels, 2, renderer=fit.optics.renderer, learn_noise=False)
+    return render_image(latents, assignment.cut(fit.reconstruction), prior, form)
+
+
+def drawn(scenes, n, side=96):
+    return [scenes(np.random.default_rng([5, i]), side) for i in range(n)]
+
+
+def test_scenes_look_like_the_fit(at_working_size):
+    fit = at_working_size
+    scenes, n, side = FittedScenes.of([fit]), 60, 96
+    results = drawn(scenes, n, side)
+    for image, truth in results:
+        assert image.shape == (side, side, 3)
+        assert image.dtype == truth.dtype == np.float32
+        assert image.min() >= 0
+        assert image.max() <= 1
+    # number per area: log-normal around that of the fit; a few find no room where there are many
+    counts = np.array([len(truth) for _, truth in results])
+    expected = len(fit.droplets) / np.prod(fit.reconstruction.shape[:2]) * side**2 * np.exp(fitted.CROWDING_SD**2 / 2)
+    error = counts.std() / np.sqrt(n)
+    assert 0.92 * expected - 3 * error < counts.mean() < expected + 3 * error
+    assert 0.25 < counts.std() / counts.mean() < 0.6
+    # sizes: those of the fit
+    radii = np.concatenate([truth[:, 2] for _, truth in results])
+    quantiles = [0.1, 0.5, 0.9]
+    np.testing.assert_allclose(np.quantile(radii, quantiles), np.quantile(fit.droplets.radius, quantiles), rtol=0.05)
+    # noise and colors
+    assert np.median([pixel_noise(image) for image, _ in results]) == pytest.approx(NOISE, rel=0.1)
+    colors = np.array([image.mean((0, 1)) for image, _ in results])
+    np.testing.assert_allclose(colors.mean(0), rendered(fit).mean((0, 1)), atol=0.02)
+    # droplets darken, so that images are as dark as droplets cover them
+    covered = np.array([np.pi * np.sum(truth[:, 2] ** 2) / side**2 for _, truth in results])
+    assert np.corrcoef(covered, [image.mean() for image, _ in results])[0, 1] < -0.7
+
+
+def test_the_ground_is_that_of_the_place():
+    fit = made()
+    look, nothing = Look.of(fit, "fit"), np.zeros(0)
+    crowd = fitted.Crowd(nothing, nothing, nothing, np.zeros((0, 2)))
+    height, width = fit.reconstruction.shape[:2]
+    image, _ = look._picture(np.random.default_rng(0), crowd, 64, np.array([40.0, 10.0]), (width, height), 64, NOISE)
+    u = (np.arange(40, 104) + 0.5) / width * 2 - 1
+    expected = np.broadcast_to(expit(logit(GROUND) + 0.3 * u[:, None]), (64, 64, 3))
+    np.testing.assert_allclose(image, expected, atol=1e-5)
+
+
+def test_sizes_and_compositions_are_drawn_together():
+    look = Look.of(made(), "fit")
+    crowd, _ = look._crowd(np.random.default_rng(0), 512)
+    large = crowd.radius > 1.25 * np.median(look.radius)
+    small = crowd.radius < np.median(look.radius) / 1.25
+    assert crowd.composition[large, 0].min() > 0.7
+    assert crowd.composition[small, 0].max() < 0.3
+
+
+def test_improbable_droplets_are_drawn_seldom():
+    fit = made()
+    p = np.where(fit.droplets.radius > np.median(fit.droplets.radius), 0.1, 0.9)
+    look = Look.of(replace(fit, droplets=replace(fit.droplets, p_present=p)), "fit")
+    assert look.density == pytest.approx(p.sum() / np.prod(fit.reconstruction.shape[:2]))
+    crowd, _ = look._crowd(np.random.default_rng(0), 1024)
+    assert np.mean(crowd.composition[:, 0] > 0.5) == pytest.approx(0.1, abs=0.04)
+
+
+@pytest.mark.parametrize("tight", [False, True])
+def test_droplets_overlap_as_in_the_fit(tight):
+    fit = made()
+    x = fit.droplets.x.copy()
+    if tight:
+        x[1::2] = x[::2] + fit.droplets.radius[::2]  # every second one reaches far into its neighbor
+    look = Look.of(replace(fit, droplets=replace(fit.droplets, x=x)), "fit")
+    deepest = [look._crowd(np.random.default_rng(i), 256)[0] for i in range(8)]
+    deepest = [fitted._overlap(Droplets(c.x, c.y, c.radius)).max() for c in deepest]
+    assert (max(deepest) > 0.5) == tight
+
+
+def test_noise_lies_between_that_of_pixels_and_all_that_is_unexplained():
+    fit = made()
+    rng = np.random.default_rng(0)
+    pixels = fit.reconstruction + 0.01 * rng.standard_normal(fit.reconstruction.shape, np.float32)
+    low, high = Look.of(replace(fit, image=Image(pixels)), "fit").noise
+    assert high == NOISE
+    assert low == pytest.approx(0.01, rel=0.1)
+    assert Look.of(fit, "fit").noise == (NOISE, NOISE)
+
+
+@pytest.mark.parametrize(
+    ("radius", "scale", "low", "high"),
+    [(18, 1.0, 0.7, 1.4), (4.5, 0.5, 0.7, 1.4), (1.2, 1.0, 2 * 1.2 / 4.5, 2 * 1.2 / 4.5)],
+)
+def test_droplets_are_shown_at_the_size_that_detection_shows_them(radius, scale, low, high, monkeypatch):
+    monkeypatch.setattr(encoder, "WORKING_RADIUS", 4.5)
+    fit = made(radius, scale=scale)
+    medians = [np.median(truth[:, 2]) for _, truth in drawn(FittedScenes.of([fit]), 12, 64) if len(truth) > 8]
+    assert min(medians) > 0.8 * 4.5 * low
+    assert max(medians) < 1.25 * 4.5 * high
+
+
+def test_truth_is_where_droplets_are(at_working_size, monkeypatch):
+    monkeypatch.setattr(fitted, "CROWDING_SD", 0.0)
+    fit = made(12.0)  # shrunk on the way
+    fit = replace(fit, optics=replace(fit.optics, noise_sd=0.001))
+    dark = []
+    for image, truth in drawn(FittedScenes.of([fit]), 4):
+        v, u = np.mgrid[: len(image), : len(image)]
+        inner = np.zeros(image.shape[:2], bool)
+        for x, y, radius in truth:
+            inner |= np.hypot(u - x, v - y) < 0.5 * radius
+        near = np.zeros_like(inner)
+        for x, y, radius in truth:
+            near |= np.hypot(u - x, v - y) < 3 * radius
+        gray = image.mean(-1)
+        dark.append(gray[inner].mean() - gray[~near].mean())
+    assert max(dark) < -0.03
+
+
+def test_gray_fits_give_gray_images():
+    for image, _ in drawn(FittedScenes.of([made(channels=1)]), 2, 64):
+        assert image.shape == (64, 64, 3)
+        np.testing.assert_array_equal(image[..., 0], image[..., 1])
+        np.testing.assert_array_equal(image[..., 0], image[..., 2])
+
+
+@pytest.mark.parametrize(("renderer", "small_shows"), [("nearest", False), ("blended", False), ("layered", True)])
+def test_hidden_droplets_are_not_to_be_found(renderer, small_shows):
+    latents = {"x": np.array([20.0, 20, 50]), "y": np.array([20.0, 21, 20]), "radius": np.array([8.0, 4, 6])}
+    row, column = np.mgrid[:40, :64]
+    pixels = np.stack([column, row], -1).reshape(1, -1, 2).astype(np.float32)
+    candidates = np.array([[0, 1, 2, 3]])
+    strong = np.full(pixels.shape[:2], 0.2**2)
+    clear = fitted._clear(latents, candidates, pixels, strong, renderer, 0.01)
+    assert clear.tolist() == [True, small_shows, True]
+    faint = np.where(pixels[..., 0] > 40, 1e-3**2, strong)
+    clear = fitted._clear(latents, candidates, pixels, faint, renderer, 0.01)
+    assert clear.tolist() == [True, small_shows, False]
+
+
+def test_workers_draw_the_same_scenes_and_other_seeds_others():
+    scenes = FittedScenes.of([made(), made(6.0, seed=1)])
+    assert len({type(v) for v in pickle.loads(pickle.dumps(scenes)).looks}) == 1
+    feeds = [Feed({"a": scenes}, 64, workers) for workers in (0, 1)]
+    try:
+        here, there = (feed.ask("a", 3, (0,), 3).result() for feed in feeds)
+    finally:
+        for feed in feeds:
+            feed.close()
+    for (a, s), (b, t) in zip(here, there, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(s, t)
+    assert not np.array_equal(here[0][0], feeds[0].ask("a", 4, (0,), 1).result()[0][0])
+
+
+def test_scenes_are_known_again_by_their_fits():
+    assert FittedScenes.of([made()]).sha256 == FittedScenes.of([made()]).sha256
+    assert FittedScenes.of([made()]).sha256 != FittedScenes.of([made(seed=1)]).sha256
+
+
+def test_fits_are_read_from_folders(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        save_summary({}, _folder(tmp_path / "out" / name) / "summary.json")
+    monkeypatch.setattr(fitted, "read", lambda path: made(seed=len(str(path))))
+    assert len(FittedScenes.of([tmp_path / "out"]).looks) == 2
+    assert len(FittedScenes.of([tmp_path / "out/a", made()]).looks) == 2
+
+
+def _folder(path):
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "table", "detected", "few", "none"])
+def test_what_cannot_be_learned_from(tmp_path, kind):
+    folder = tmp_path / "result"
+    if kind in ("empty", "detected"):
+        folder.mkdir()
+    if kind == "detected":
+        save_summary({}, folder / "summary.json")
+        save_table(some_droplets(None, 20, 0), folder / "droplets.csv")
+    if kind == "table":
+        folder.write_text("x,y,radius\n1,1,1\n")
+    given = {"few": [made(n=8)], "none": []}.get(kind, [folder])
+    says = {
+        "missing": "result: no such folder",
+        "empty": "result: no summary.json",
+        "table": "result: no such folder",
+        "detected": r"result: droplets without a fit \(of --detect-only\)",
+        "few": "fit: a fit of 8 droplets; at least 10",
+        "none": "no fits given",
+    }
+    with pytest.raises(InputError, match=says[kind]):
+        FittedScenes.of(given)
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """What training and calibration were asked for; weights come with the package."""
+    asked = []
+    package = tmp_path / "package.safetensors"
+    write_weights(init(0), package, {})
+    monkeypatch.setattr(encoder, "WEIGHTS", package)
+
+    def train(output, callback, **options):
+        output = Path(output)
+        asked.append(options)
+        if callback(loop.Progress(3, 1.0)) and not output.exists():
+            write_weights(init(0), output, {})
+        return output
+
+    def calibrate(path, n, scene):
+        asked.append((n, scene))
+        params, about = read_weights(path)
+        write_weights(params, path, about | {"calibration": "{}"})
+
+    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(recipe, "calibrate", calibrate)
+    return asked
+
+
+def test_training_from_fits(tmp_path, asked):
+    output = tmp_path / "w.safetensors"
+    fit = made()
+    assert recipe.train(output, from_fit=[fit], seed=4) == output
+    options, (n, scene) = asked
+    assert n == recipe.N_SERIES_CALIBRATED
+    assert options["minutes"] == 2
+    assert options["seed"] == 4
+    assert options["start"] == encoder.WEIGHTS
+    assert options["rate"] < loop.RATE
+    assert options["warm_up"] < loop.WARM_UP
+    assert options["scene"].sha256 == FittedScenes.of([fit]).sha256
+    assert options["others"] is scene_of_all_kinds
+    assert scene is options["scene"]
+    recipe.train(output, from_fit=[fit], steps=5, start="mine.safetensors")
+    assert len(asked) == 3  # calibrated already
+    assert "minutes" not in asked[2]
+    assert asked[2]["start"] == "mine.safetensors"
+
+
+def test_training_on_all_kinds_is_calibrated_on_all_kinds_once(tmp_path, asked):
+    output = tmp_path / "w.safetensors"
+    said = []
+    recipe.train(output, minutes=5, callback=lambda p: said.append(p.message))
+    assert asked == [{"minutes": 5, "start": None}, (recipe.N_CALIBRATED, None)]
+    assert said == ["", "calibrating probabilities and standard deviations"]
+    recipe.train(output)
+    assert asked[2:] == [{"start": None}]
+
+
+def test_a_stopped_training_is_not_calibrated(tmp_path, asked):
+    recipe.train(tmp_path / "w.safetensors", callback=lambda p: False)
+    assert len(asked) == 1
+
+
+def test_what_cannot_be_calibrated_is_said_and_kept(tmp_path, asked, monkeypatch):
+    def poor(*args):
+        raise InputError("w: finds too few of the droplets")
+
+    monkeypatch.setattr(recipe, "calibrate", poor)
+    said = []
+    assert recipe.train(tmp_path / "w.safetensors", callback=lambda p: said.append(p.message)).exists()
+    assert said[-1] == "not calibrated: w: finds too few of the droplets"
+    with pytest.warns(UserWarning, match="too few of the droplets"):
+        recipe.train(tmp_path / "w.safetensors")
+
+
+def test_a_quarter_stays_broad():
+    mixed = Mixed(lambda rng, side: "fitted", lambda rng, side: "broad")
+    rng = np.random.default_rng(0)
+    share = np.mean([mixed(rng, 8) == "broad" for _ in range(2000)])
+    assert abs(share - SHARE) < 0.04
+
+
+def test_the_command_trains_from_fits(tmp_path, asked, capsys):
+    made(n=48).save(tmp_path / "slide")
+    output = tmp_path / "w.safetensors"
+    assert cli.main(["train", "-o", str(output), "--from-fit", str(tmp_path / "slide"), "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{output}\n"
+    assert len(asked[0]["scene"].looks) == 1
+    assert asked[0]["minutes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--from-fit"], "--from-fit"),
+        (["--from-fit", "missing"], "missing: no such folder"),
+        (["--from-fit", "slide"], "give some with start=... (--start)"),
+    ],
+)
+def test_wrong_use_of_the_command(tmp_path, monkeypatch, capsys, args, says):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(encoder, "WEIGHTS", tmp_path / ("none" if args[-1] == "slide" else "."))
+    made().save("slide")
+    assert cli.main(["train", "-o", "w.safetensors", *args]) == cli.MISUSED
+    assert says in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["slide"]

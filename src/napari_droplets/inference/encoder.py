@@ -22,7 +22,7 @@ SHARED = 1.2  # … with this much overlap
 STEP = 4.0  # between the scales at which the whole image is seen
 TRIED = (1.0, 0.5, 0.25, 0.125)  # scales tried to find out how large droplets are
 FINEST = 2.0  # images are not enlarged further
-COARSEST_SIDE = 64  # pixels; no coarser scale has its longer side below
+COARSEST_SIDE = 32  # pixels; no coarser scale has its longer side below
 PROBE = 256  # pixels; side of the part of an image on which scales are tried
 EVENTFUL = 0.75  # quantile, over the parts of an image, of the contrast of the part tried
 ENOUGH = 0.8  # share of the most droplets seen at any scale with which a coarser one is fine enough
@@ -111,9 +111,9 @@ def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
 def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
     """Median radius in pixels, found by trying scales on a part of the image; None without droplets.
 
-    Too coarse a scale shows few of the droplets, or groups of them as one; too fine a one shows parts of them, and specks
-    beside them. So droplets are weighted by their radius, and of the scales that show nearly as much of them per area
-    as any, the coarsest tells how large they are.
+    Too coarse a scale shows few of the droplets, or groups of them as one; too fine a one shows parts of them, and
+    specks beside them. So droplets are weighted by their radius, and of the scales that show nearly as much of them per
+    area as any, the coarsest tells how large they are.
     """
     crowds, radii = [], []
     for scale in TRIED:

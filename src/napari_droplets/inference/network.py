@@ -26,7 +26,8 @@ TYPICAL_RADIUS = 4.0  # pixels, where the network's log radius starts
 GAIN = 0.2  # of the blocks to start with
 RARE = -4.0  # logit of presence to start with
 LOG_SD = (-4.0, 2.0)  # no standard deviation beyond these, natural logarithms
-EPSILON = 1e-3  # intensity 0..1; contrast below it is not amplified
+EPSILON = 1e-3  # intensity 0..1; contrast below it is not amplified …
+NOISE = 3.0  # … nor below this many standard deviations of the noise: an empty image looks empty
 
 Params = dict[str, Any]
 
@@ -129,7 +130,11 @@ def normalized(pixels: np.ndarray) -> np.ndarray:
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / 100_000)))
     some = pixels[::step, ::step].reshape(-1, pixels.shape[-1])
     middle = np.median(some, 0)
-    contrast = max(float(np.sqrt(np.mean((some - middle) ** 2))), EPSILON)
+    # a pixel minus the mean of its left and right neighbor has 1.5 times the noise's variance
+    rows = pixels[::step]
+    second = (rows[:, 1:-1] - (rows[:, :-2] + rows[:, 2:]) / 2)[:, ::step]
+    noise = np.median(np.abs(second)) / 0.6745 / np.sqrt(1.5)
+    contrast = max(float(np.sqrt(np.mean((some - middle) ** 2))), NOISE * float(noise), EPSILON)
     return np.broadcast_to((pixels - middle) / contrast, (*pixels.shape[:2], 3)).astype(np.float32)
 
 

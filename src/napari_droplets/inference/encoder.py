@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..images import Image, as_image, resampled
 from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, without_repeats
 from .network import CELL, Params, apply, normalized, read_weights
+from .propose import weighted_median
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 WORKING_RADIUS = 5.5  # pixels; the typical droplet is shown to the network at about this radius
@@ -124,17 +125,11 @@ def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
         sure = found.p > CERTAIN
         size = found.radius[sure] / scale
         crowds.append(size.sum() / np.prod(part.shape[:2]))
-        radii.append(_weighted_median(size, size) if sure.any() else np.nan)
+        radii.append(weighted_median(size, size) if sure.any() else np.nan)
     if not any(crowds):
         return None
     chosen = max(i for i, crowd in enumerate(crowds) if crowd and crowd >= ENOUGH * max(crowds))
     return radii[chosen]
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
 def _eventful(pixels: np.ndarray, side: float) -> np.ndarray:

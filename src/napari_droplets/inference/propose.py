@@ -92,14 +92,14 @@ def estimate_diameter(image: Any) -> float:
     if not len(radius):
         raise InputError(f"{image.name}: no droplets found to estimate a diameter from; give diameter=... in pixels")
     strong = strength > 0.3 * np.quantile(strength, 0.95)
-    return 2 * float(weighted_median(radius[strong], (radius * strength**2)[strong]))
+    return 2 * weighted_median(radius[strong], (radius * strength**2)[strong])
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     """The value below which lies half of all weight."""
     order = np.argsort(values)
     total = np.cumsum(weights[order])
-    return values[order][np.searchsorted(total, total[-1] / 2)]
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
 
 
 def detect_blobs(image: Image, diameter: float | None = None) -> Droplets:

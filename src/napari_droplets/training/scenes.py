@@ -16,7 +16,10 @@ from .looks import SHAPE_WAVES, Array, Look, change, draw_look, outline
 MOST = 45_000 / 2**20  # droplets per square pixel
 RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale
 VISIBLE = 0.4  # of a droplet's disc; one that is hidden further is not to be found
-CLEAR = 3.0  # contrast over noise, over the whole disc, below which nobody could find it
+RIM = 0.6  # radii, where the outer part of a disc begins, by which an eye tells how large it is
+SHOWN = 0.5  # of that part; a droplet of which less stands out from the ground is not to be found
+NOISES = 1.5  # standard deviations of the noise by which a pixel has to differ to stand out …
+FAINT = 0.08  # … and the share of the contrast of the strongest droplets of the scene
 BLURRED = 0.5  # radii of blur beyond which a droplet is part of the background
 BEHIND, FOCUS, DEBRIS = range(3)  # layers of droplets, drawn in this order; only those in focus are to be found
 CLASSES = 1.3 ** np.arange(3, 24)  # half widths of patches, pixels: droplets of one class are computed together
@@ -65,7 +68,7 @@ def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
     ground = _ground(rng, look, drawn)
     noise = _noise_level(rng)
     texture = _clouds(rng, drawn, max(1.0, 0.3 * _typical(crowd))) if look.texture else ground[..., 0]
-    image, strength, seen = _draw(rng, ground, look, crowd, texture)
+    image, shown, seen = _draw(rng, ground, look, crowd, texture, noise)
     blur = min(rng.gamma(1.5, 0.5), 0.2 + 0.35 * _typical(crowd)) * rng.choice([0.0, 1.0], p=[0.2, 0.8])
     image = _camera(rng, image, blur, noise)
     if drawn != side:
@@ -73,7 +76,7 @@ def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
     found = (
         (crowd.layer == FOCUS)
         & (seen >= VISIBLE)
-        & (strength * np.sqrt(np.pi) * crowd.radius > CLEAR * noise)
+        & (shown >= SHOWN)
         & (np.hypot(crowd.edge, blur) < BLURRED * crowd.radius)
     )
     x, y = ((a[found] + 0.5) / scale - 0.5 for a in (crowd.x, crowd.y))
@@ -254,18 +257,18 @@ def _patches(rng: np.random.Generator, ground: Array) -> Array:
 
 
 def _draw(
-    rng: np.random.Generator, ground: Array, look: Look, crowd: Crowd, texture: Array
+    rng: np.random.Generator, ground: Array, look: Look, crowd: Crowd, texture: Array, noise: float
 ) -> tuple[Array, Array, Array]:
-    """The scene as light; root mean square contrast and visible share of each droplet."""
+    """The scene as light; of each droplet the share that stands out from the ground, and that not hidden by others."""
     side = len(ground)
     hiding = 0.0 if look.additive else rng.choice([0.0, rng.uniform(0, 1), 1.0], p=[0.25, 0.45, 0.3])
     image = ground.copy()
     n = len(crowd)
-    strength, seen = np.zeros(n, np.float32), np.ones(n, np.float32)
+    contrast, seen = [np.zeros(0)] * n, np.ones(n, np.float32)
     top = np.full((side, side), -1, np.int32)
     half = crowd.radius * look.reach + 2 * crowd.edge + 2
     size_class = np.searchsorted(CLASSES, half).clip(0, len(CLASSES) - 1)
-    patches: dict[int, tuple[Array, Array]] = {}
+    patches: dict[int, tuple[Array, Array, Array]] = {}
     base_x, base_y = np.rint(crowd.x).astype(int), np.rint(crowd.y).astype(int)
     for k in np.unique(size_class):
         some = np.flatnonzero(size_class == k)
@@ -292,15 +295,15 @@ def _draw(
             )
             if not look.additive:
                 light = np.exp(light)
-            for i, c, li in zip(block.tolist(), cover, light, strict=True):
-                patches[i] = c, li
+            for i, c, li, rim in zip(block.tolist(), cover, light, (d >= RIM) & (d <= 1), strict=True):
+                patches[i] = c, li, rim
     blurred = not bool(np.any(crowd.layer == BEHIND))
     gone = rng.uniform(0.6, 1.6) * _typical(crowd)
     for i in range(n):
         if not blurred and crowd.layer[i] == FOCUS:  # what came before is out of focus
             image = gaussian_filter(image, (gone, gone, 0), mode="nearest")
             blurred = True
-        cover, light = patches.pop(i)
+        cover, light, rim = patches.pop(i)
         reach = len(cover) // 2
         top_y, left = base_y[i] - reach, base_x[i] - reach
         y0, y1 = max(0, top_y), min(side, top_y + len(cover))
@@ -318,21 +321,19 @@ def _draw(
             if hiding:
                 after = before + (hiding * c)[..., None] * (ground[part] - before)
             after = after * li
-        within = c > 0.5
-        if within.any():
-            strength[i] = (
-                np.sqrt(np.mean((after - before)[within] ** 2))
-                if look.additive
-                else np.sqrt(np.mean((ground[part][within] * (li[within] - 1)) ** 2))
-            )
-            covered = top[part]
-            covered[within] = i
+        top[part][c > 0.5] = i
+        outer = rim[own]
+        contrast[i] = np.abs(li[outer] if look.additive else ground[part][outer] * (li[outer] - 1)).max(-1)
         image[part] = after
     if hiding > 0.5:
-        shown = np.bincount(top[top >= 0], minlength=n)
+        on_top = np.bincount(top[top >= 0], minlength=n)
         inside = _area_inside(crowd, side)
-        seen = np.minimum(shown / np.maximum(inside, 1), 1).astype(np.float32)
-    return image, strength, seen
+        seen = np.minimum(on_top / np.maximum(inside, 1), 1).astype(np.float32)
+    focus = [values for values, layer in zip(contrast, crowd.layer, strict=True) if layer == FOCUS and len(values)]
+    strongest = np.quantile([float(np.mean(values)) for values in focus], 0.9) if focus else 0.0
+    level = max(NOISES * noise, FAINT * float(strongest))
+    shown = np.array([float(np.mean(values > level)) if len(values) else 0.0 for values in contrast])
+    return image, shown, seen
 
 
 def _area_inside(crowd: Crowd, side: int) -> Array:

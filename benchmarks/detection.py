@@ -268,10 +268,12 @@ def main(arguments: list[str] | None = None) -> int:
         parts.remove("real")
     bench = Bench(options)
     detectors = [d for d in DETECTORS if d.name in options.detectors]
-    figures = compare(bench, parts, detectors)
+    figures: Figures = {}
+    for part in parts:
+        figures |= compare(bench, [part], detectors)
+        if options.write:  # now: all together take long, and may be stopped
+            write(figures, options.write)
     print(markdown(figures))
-    if options.write:
-        write(figures, options.write)
     if options.plots:
         draw(bench, figures, detectors, options.plots)
     return 0

@@ -292,3 +292,13 @@ def test_report_of_all_parts(tmp_path):
     report.save_reliability(figures["reliability"], tmp_path / "reliability.png")
     report.save_examples([case], [found], tmp_path / "examples.png")
     assert all((tmp_path / f"{name}.png").stat().st_size > 10_000 for name in ("reliability", "examples"))
+
+
+def test_main_writes_what_it_prints(tmp_path, capsys):
+    page = tmp_path / "results.md"
+    options = ["--only", "empty", "--only", "real", "--empty", "1", "--detectors", "log", "--shared", str(tmp_path)]
+    assert detection.main([*options, "--write", str(page)]) == 0
+    printed = capsys.readouterr()
+    assert "real: skipped" in printed.err
+    assert "| LoG, scikit-image | 1 of 1 |" in page.read_text()
+    assert page.read_text().strip() == printed.out.strip()

@@ -3,8 +3,9 @@
 The likelihood leaves a gauge free: droplets of half the radius, or all shifted to one side, give the same image under
 optics drawn twice as wide, or shifted back. It is fixed by a definition: the outline of a droplet is the circle with
 the center and area of the convex hull of where its optics change the color by at least `LEVEL` of the greatest
-change (root mean square over channels, averaged over droplets). A few times in a fit the droplets and the first layer
-of the network are moved to that circle, which leaves the rendering as it was (but for the fading far out).
+change (root mean square over channels, averaged over droplets). Where places and radii have a prior of their own, as those
+of the recognition network, it is the circle that this prior expects. A few times in a fit the droplets and the first
+layer of the network are moved to that circle, which leaves the rendering as it was (but for the fading far out).
 """
 
 from __future__ import annotations
@@ -80,6 +81,24 @@ def outline(parameters: Variational, anchor: np.ndarray, prior: Prior, form: For
     row, column = np.nonzero(inside)
     filled = np.sqrt(len(row) / np.pi) * (GRID[1] - GRID[0])
     return Outline(float(GRID[column].mean()), float(GRID[row].mean()), float(np.clip(filled, *BOUNDS)))
+
+
+def expected(parameters: Variational, anchor: np.ndarray, prior: Prior, form: Form) -> Outline:
+    """Find the circle that the prior of places and radii expects: the means over droplets, weighted by its precision.
+
+    The likelihood does not change with the gauge, so moving all droplets there is what raises the ELBO the most.
+    """
+    latents = mean_latents(parameters, anchor, form)
+    here = np.asarray(prior.present)
+    x, y, radius = (np.asarray(latents[name])[here] for name in ("x", "y", "radius"))
+    place_weight = (radius / np.asarray(prior.position_sd)[here]) ** 2
+    size_weight = np.asarray(prior.log_radius_sd)[here] ** -2.0
+    larger = np.average(np.asarray(prior.log_radius)[here] - np.log(radius), weights=size_weight)
+    return Outline(
+        float(np.average((np.asarray(prior.x)[here] - x) / radius, weights=place_weight)),
+        float(np.average((np.asarray(prior.y)[here] - y) / radius, weights=place_weight)),
+        float(np.clip(np.exp(larger), *BOUNDS)),
+    )
 
 
 def regauge(parameters: Variational, circle: Outline, form: Form) -> Variational:

@@ -18,7 +18,7 @@ from ..model.optics import initial_weights
 from . import posterior, svi
 from .clock import Clock
 from .fit import Progress
-from .gauge import outline, regauge
+from .gauge import expected, outline, regauge
 from .population import duplicates
 from .propose import contrast
 from .settings import Settings
@@ -187,8 +187,10 @@ class Schedule:
 
 
 def _tidied(parameters: svi.Variational, prior: Prior, anchor: np.ndarray, form: Form) -> tuple[svi.Variational, Prior]:
-    """Tie droplets to their outlines, unless proposals say how large they are, and take duplicates out."""
-    if prior.position_sd is None:
+    """Tie droplets to their outlines, or to what proposals say of them, and take duplicates out."""
+    if prior.position_sd is not None:
+        parameters = regauge(parameters, expected(parameters, anchor, prior, form), form)
+    else:
         circle = outline(parameters, anchor, prior, form)
         parameters = regauge(parameters, circle, form)
         prior = prior._replace(log_radius=prior.log_radius + np.float32(np.log(circle.radius)))

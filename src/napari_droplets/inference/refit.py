@@ -108,6 +108,9 @@ def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | No
     for droplets, rows in ((after, np.flatnonzero(changed)), (before, edits.gone)):
         for x, y, radius in zip(droplets.x[rows], droplets.y[rows], droplets.radius[rows], strict=True):
             active |= np.hypot(after.x - x, after.y - y) < REACH * radius + after.radius
+    if not active.any():  # removed were droplets far from all others, whose light the next one has to answer for
+        x, y = before.x[edits.gone], before.y[edits.gone]
+        active[np.hypot(after.x[:, None] - x, after.y[:, None] - y).argmin(0)] = True
     return active
 
 

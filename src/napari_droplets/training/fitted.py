@@ -19,7 +19,7 @@ from ..images import resampled
 from ..inference.propose import pixel_noise, weighted_median
 from ..model.assignment import TILE, Tiles
 from .feed import Drawn
-from .scenes import CLEAR, RADII, VISIBLE, place
+from .scenes import RADII, VISIBLE, place
 
 FEWEST = 10  # droplets in a fit, to know how large they are
 DRAWN = 1.5  # of the working radius; where the typical droplet is larger, images are drawn smaller than the fitted one
@@ -28,6 +28,7 @@ CLOSENESS_SD = 0.2  # … and the standard deviation of their logarithm
 CROWDING_SD = 0.4  # of the logarithm of the number of droplets per area, around that of the fit
 RADIUS_SD = 0.05  # of the logarithm of a radius around the fitted one
 COMPOSITION_SD = 0.03  # of a component around the fitted one
+CLEAR = 3.0  # contrast over noise, over the whole disc, below which nobody could find a droplet
 QUIETEST = 1e-3  # standard deviation of noise, intensity 0..1
 USUAL = 0.8  # share of the droplets, or more, that overlap no further in the fit than any may in an image drawn
 LOOSEST = -0.2  # overlap in radii of the smaller droplet: so much must stay free between two, at most
@@ -265,7 +266,7 @@ def _clear(
     renderer: str,
     noise: float,
 ) -> np.ndarray:
-    """Droplets of which enough shows, and stands out from the background: `scenes` asks the same of its own.
+    """Droplets of which enough shows, and stands out from the background.
 
     A pixel shows the droplet whose center is nearest in radii, or the smallest where they are laid one over the other.
     """

@@ -3,9 +3,9 @@
 The likelihood leaves a gauge free: droplets of half the radius, or all shifted to one side, give the same image under
 optics drawn twice as wide, or shifted back. It is fixed by a definition: the outline of a droplet is the circle with
 the center and area of the convex hull of where its optics change the color by at least `LEVEL` of the greatest
-change (root mean square over channels, averaged over droplets). Where places and radii have a prior of their own, as those
-of the recognition network, it is the circle that this prior expects. A few times in a fit the droplets and the first
-layer of the network are moved to that circle, which leaves the rendering as it was (but for the fading far out).
+change (root mean square over channels, averaged over droplets). Where places and radii have a prior of their own, as
+those of the recognition network, it is the circle that this prior expects. A few times in a fit the droplets and the
+first layer of the network are moved to that circle, which leaves the rendering as it was (but for the fading far out).
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def real(options: argparse.Namespace) -> None:
     series: dict[str, list[Case]] = defaultdict(list)
     for case in real_sets(options.shared)["paper_aerosol"]:
         series[case.name.split("_")[0]].append(case)
-    score = Scorer(options.shared)
+    score, notes = Scorer(options.shared), []
     print("| series | image | weights | recall | found | known | radius bias | radius spread |")
     print("|---|---|---|---|---|---|---|---|")
     for name, (first, *others) in series.items():
@@ -67,7 +67,8 @@ def real(options: argparse.Namespace) -> None:
                         f"| {s['radius_bias']:+.1%} | {s['radius_spread']:.1%} |",
                         flush=True,
                     )
-        print(f"\n{name}: {seconds}\n")
+        notes.append(f"{name}: {seconds}")
+    print(f"\n{'; '.join(notes)}.\n")
 
 
 def simulated(options: argparse.Namespace) -> None:
@@ -76,6 +77,7 @@ def simulated(options: argparse.Namespace) -> None:
         "| series | weights | F1 | recall | precision | radius bias | radius spread | 68 % and 95 % of radii | of x |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
+    notes = []
     for name, look in LOOKS.items():
         first, *others = (simulation(name, look, HELD_OUT + i) for i in range(1 + N_OTHERS))
         with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +93,8 @@ def simulated(options: argparse.Namespace) -> None:
                     f"| {s['radius_bias']:+.1%} | {s['radius_spread']:.1%} | {radii} | {x} |",
                     flush=True,
                 )
-        print(f"\n{name}: {seconds}\n")
+        notes.append(f"{name}: {seconds}")
+    print(f"\n{'; '.join(notes)}.\n")
 
 
 def simulation(name: str, look: dict[str, Any], seed: int) -> Case:

@@ -67,7 +67,7 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
 
 
 def estimate_diameter(image: Any, weights: str | Path | None = None) -> float:
-    """Typical droplet diameter in pixels of the image: the median of what the network sees in a part of it.
+    """Typical droplet diameter in pixels of the image: the median of the droplets that the network finds.
 
     Parameters
     ----------
@@ -82,10 +82,11 @@ def estimate_diameter(image: Any, weights: str | Path | None = None) -> float:
         There is no droplet.
     """
     image = as_image(image)
-    radius = _typical_radius(image.pixels, read_weights(weights or WEIGHTS)[0])
-    if radius is None:
+    found = detect_droplets(image, weights=weights)
+    sure = np.asarray(found.p_present) > CERTAIN
+    if not sure.any():
         raise InputError(f"{image.name}: no droplets found to estimate a diameter from; give diameter=... in pixels")
-    return 2 * radius
+    return 2 * float(np.median(found.radius[sure]))
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
 
 
 def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
-    """Median radius in pixels, found by trying scales on a part of the image; None without droplets.
+    """Median radius in pixels, droplets weighted by radius, found by trying scales on a part; None without droplets.
 
     Too coarse a scale shows few of the droplets, or groups of them as one; too fine a one shows parts of them, and
     specks beside them. So droplets are weighted by their radius, and of the scales that show nearly as much of them per

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import expit
@@ -27,6 +29,13 @@ def test_probabilities_hold_after_calibration(evidence):
         before = evidence.right[(evidence.found.p >= low) & (evidence.found.p < low + 0.1)].mean()
         if low in (0.2, 0.8):
             assert abs(before - low - 0.05) > 0.03
+
+
+def test_what_is_certain_is_as_right_as_it_is(evidence):
+    p = np.where(evidence.found.p > 0.9, 1.0, evidence.found.p)
+    certain = p == 1
+    result = calibrated(replace(evidence.found, p=p), fitted(evidence._replace(found=replace(evidence.found, p=p))))
+    np.testing.assert_allclose(result.p[certain], evidence.right[certain].mean(), atol=1e-6)
 
 
 def test_intervals_hold_after_calibration(evidence):

@@ -55,15 +55,18 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
         The weights cannot be read.
     """
     params, about = read_weights(weights or WEIGHTS)
-    marginal = Marginal.of(about)
-    typical = _typical_radius(image.pixels, params) if diameter is None else diameter / 2
-    finest = 1.0 if typical is None else min(FINEST, WORKING_RADIUS / typical)
-    levels = [_Level.of(image.pixels, scale, params) for scale in _scales(image.shape, finest)]
-    found = calibrated(_together(levels), marginal)
+    found = calibrated(candidates(image.pixels, params, diameter), Marginal.of(about))
     h, w, _ = image.shape
     droplets = Droplets(found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd, p_present=found.p)
     inside = (found.x > -0.5) & (found.x < w - 0.5) & (found.y > -0.5) & (found.y < h - 0.5)
     return replace(droplets[inside], pixel_size_um=image.pixel_size_um)
+
+
+def candidates(pixels: np.ndarray, params: Params, diameter: float | None = None) -> Cells:
+    """All that the network takes for a droplet, before calibration, in pixels of the image (H, W, C)."""
+    typical = _typical_radius(pixels, params) if diameter is None else diameter / 2
+    finest = 1.0 if typical is None else min(FINEST, WORKING_RADIUS / typical)
+    return _together([_Level.of(pixels, scale, params) for scale in _scales(pixels.shape, finest)])
 
 
 def estimate_diameter(image: Any, weights: str | Path | None = None) -> float:

@@ -11,13 +11,13 @@ from scipy.optimize import isotonic_regression
 from ..compare import match
 from ..droplets import Droplets
 from ..errors import InputError
-from ..inference.cells import Cells, Marginal, merged
-from ..inference.encoder import cells_of_view
-from ..inference.network import normalized, read_weights, write_weights
+from ..inference.cells import Cells, Marginal
+from ..inference.encoder import candidates
+from ..inference.network import read_weights, write_weights
 from .feed import Scene
 
 SEED = 7_301_224_558  # of the images calibrated on: neither trained nor tested on
-SIDE = 192  # pixels
+SIDE = 256  # pixels
 SURE = 0.5  # probability from which a droplet counts for the standard deviations
 KNOTS = 24  # of the map of probabilities
 ONE, TWO = 0.6827, 0.9545  # shares of a normal distribution within one and two standard deviations
@@ -36,10 +36,10 @@ class Evidence(NamedTuple):
 
 
 def gather(params: dict, scenes: list[tuple[np.ndarray, np.ndarray]]) -> Evidence:
-    """Let the network read scenes at their own scale, and compare."""
+    """Let the network read scenes as it reads any image, its scale found by itself, and compare."""
     parts = []
     for image, truth in scenes:
-        found = merged(cells_of_view(normalized(image), params))
+        found = candidates(image, params)
         true = Droplets(*np.asarray(truth, float).reshape(-1, 3).T)
         order = np.argsort(-found.p, kind="stable")
         found = found[order]
@@ -71,11 +71,12 @@ def fitted(evidence: Evidence) -> Marginal:
     possible (the geometric mean of the factors that make one of them right).
     """
     found, right, error = evidence
-    order = np.argsort(found.p, kind="stable")
-    p, share = found.p[order], isotonic_regression(right[order].astype(float)).x
-    cuts = np.unique(np.linspace(0, len(p) - 1, KNOTS).round().astype(int))
+    p, place, count = np.unique(found.p, return_inverse=True, return_counts=True)  # many are certain: exactly 1
+    share = isotonic_regression(np.bincount(place, right) / count, weights=count).x
+    cuts = np.searchsorted(np.cumsum(count), np.linspace(0, count.sum(), KNOTS))
+    cuts = np.unique(np.clip(cuts, 0, len(p) - 1))
     knots = np.stack([p[cuts], share[cuts]], -1)
-    knots = np.concatenate([[[0.0, 0.0]], knots, [[1.0, knots[-1, 1]]]])
+    knots = np.concatenate([[[0.0, 0.0]], knots, [[1.0, knots[-1, 1]]] if p[-1] < 1 else np.zeros((0, 2))])
     sure = right & (found.p > SURE)
     sd = np.stack([found.x_sd, found.y_sd, found.radius_sd], -1)[sure]
     z = np.abs(error[sure]) / sd
@@ -83,7 +84,7 @@ def fitted(evidence: Evidence) -> Marginal:
     return Marginal(np.maximum.accumulate(knots, 0), factors)
 
 
-def calibrate(weights: str | Path, n: int = 400, scene: Scene | None = None) -> Marginal:
+def calibrate(weights: str | Path, n: int = 300, scene: Scene | None = None) -> Marginal:
     """Calibrate weights on `n` new scenes and note the result in their file.
 
     Parameters
@@ -91,7 +92,7 @@ def calibrate(weights: str | Path, n: int = 400, scene: Scene | None = None) -> 
     weights : path
         Written by `train`.
     n : int
-        Images, 192 x 192 pixels.
+        Images, 256 x 256 pixels.
     scene : callable, optional
         Where they come from, as in `train`.
 

@@ -34,7 +34,7 @@ class Settings:
     diameter : float, optional
         Typical droplet diameter in pixels of the image given; estimated by default.
     detector : {'network', 'blobs'}
-        What proposes droplets: the recognition network, or blobs of |image - background|.
+        What proposes droplets: the recognition network, or blobs that stand out from the background.
     weights : path, optional
         Weights file of the network, as `napari-droplets train` writes; those of the package by default.
     min_probability : float

@@ -102,7 +102,7 @@ class _Level:
     @classmethod
     def of(cls, pixels: np.ndarray, scale: float, params: Params) -> _Level:
         view = pixels if scale == 1 else resampled(pixels, scale)
-        return cls(scale, merged(cells_of_view(normalized(view), params)))
+        return cls(scale, merged(_cells(normalized(view), params)))
 
 
 def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
@@ -166,7 +166,7 @@ def _outputs(params: Params, images: Any, inside: Any) -> Any:
     return apply(params, images, inside)
 
 
-def cells_of_view(view: np.ndarray, params: Params) -> Cells:
+def _cells(view: np.ndarray, params: Params) -> Cells:
     """Cells that may hold a droplet, of a whole normalized view (H, W, 3), tile by tile."""
     h, w, _ = view.shape
     parts = []

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from ..images import resampled
 from .looks import SHAPE_WAVES, Array, Look, change, draw_look, outline
 
+LARGE = 3.5  # pixels; typical radius from which specks beside the droplets are told from them
 MOST = 45_000 / 2**20  # droplets per square pixel
 RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale
 VISIBLE = 0.4  # of a droplet's disc; one that is hidden further is not to be found
@@ -21,6 +22,7 @@ SHOWN = 0.5  # of that part; a droplet of which less stands out from the ground 
 NOISES = 1.5  # standard deviations of the noise by which a pixel has to differ to stand out …
 FAINT = 0.08  # … and the share of the contrast of the strongest droplets of the scene
 BLURRED = 0.5  # radii of blur beyond which a droplet is part of the background
+CONVEX = 1.3  # the amplitude of n lobes is at most this over n^2 + 1: outlines have no waist, which would make two of one
 BEHIND, FOCUS, DEBRIS = range(3)  # layers of droplets, drawn in this order; only those in focus are to be found
 CLASSES = 1.3 ** np.arange(3, 24)  # half widths of patches, pixels: droplets of one class are computed together
 
@@ -64,11 +66,14 @@ def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
     drawn = round(side * scale)
     scale = drawn / side
     look = draw_look(rng)
-    crowd = _crowd(rng, look, drawn, scale)
+    hiding = 0.0 if look.additive else float(rng.choice([0.0, rng.uniform(0, 1), 1.0], p=[0.25, 0.45, 0.3]))
+    crowd = _crowd(rng, look, drawn, scale, opaque=hiding > 0.3)
     ground = _ground(rng, look, drawn)
-    noise = _noise_level(rng)
+    if len(crowd) and _typical(crowd) > LARGE * scale and rng.random() < 0.15:
+        ground = _specks(rng, ground, _typical(crowd))
+    noise = _noise_level(rng, empty=not len(crowd))
     texture = _clouds(rng, drawn, max(1.0, 0.3 * _typical(crowd))) if look.texture else ground[..., 0]
-    image, shown, seen = _draw(rng, ground, look, crowd, texture, noise)
+    image, shown, seen = _draw(rng, ground, look, crowd, texture, noise, hiding)
     blur = min(rng.gamma(1.5, 0.5), 0.2 + 0.35 * _typical(crowd)) * rng.choice([0.0, 1.0], p=[0.2, 0.8])
     image = _camera(rng, image, blur, noise)
     if drawn != side:
@@ -89,12 +94,12 @@ def _typical(crowd: Crowd) -> float:
     return float(np.median(crowd.radius)) if len(crowd) else 4.0
 
 
-def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float) -> Crowd:
+def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float, opaque: bool) -> Crowd:
     """Where droplets are, how large, and what distinguishes one from the other."""
-    typical = np.exp(rng.normal(np.log(4), 0.4) if rng.random() < 0.6 else rng.uniform(np.log(1.6), np.log(18)))
+    typical = np.exp(rng.normal(np.log(5.5), 0.4) if rng.random() < 0.6 else rng.uniform(np.log(1.6), np.log(18)))
     spread = rng.choice([rng.uniform(0.03, 0.2), rng.uniform(0.2, 0.6), rng.uniform(0.6, 0.9)], p=[0.3, 0.5, 0.2])
     log_covered = rng.uniform(np.log(0.003), np.log(0.15))
-    covered = rng.choice([0.0, np.exp(log_covered), rng.uniform(0.1, 0.75)], p=[0.04, 0.3, 0.66])
+    covered = rng.choice([0.0, np.exp(log_covered), rng.uniform(0.1, 0.75)], p=[0.09, 0.3, 0.61])
 
     margin = min(2 * typical * np.exp(spread), 30.0)  # droplets from outside reach into the image
     area = (side / scale + 2 * margin) ** 2
@@ -112,8 +117,12 @@ def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float) -> Cro
         radii = np.sort(radii)[::-1]  # the large ones find their place first, small ones fill the gaps
     radii = radii * scale
     overlap = rng.choice([rng.uniform(-0.3, 0.15), rng.uniform(0.1, 0.6), 2.0], p=[0.55, 0.3, 0.15])
+    if opaque and covered > 0.3:  # a heap of opaque droplets tells nobody how many they are
+        overlap = min(overlap, 0.4)
     x, y, kept = place(rng, radii, side, margin * scale, float(overlap))
     radii = radii[kept]
+    if rng.random() < 0.25:
+        x, y = _in_contact(rng, x, y, radii, rng.uniform(0, 0.3 if opaque else 0.8))
     order = rng.permutation(len(radii))
     x, y, radii = x[order], y[order], radii[order]
     n = len(radii)
@@ -121,7 +130,9 @@ def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float) -> Cro
     waves = np.zeros((n, len(SHAPE_WAVES), 2), np.float32)
     if rng.random() < 0.4:
         size = rng.uniform(0.01, 0.3) * np.array([1.0, 0.35, 0.2])[:, None]
-        waves += np.clip(rng.normal(0, 1, waves.shape), -2, 2) * size * rng.gamma(2, 0.5, (n, 1, 1)).clip(0, 1.5)
+        waves += rng.normal(0, 1, waves.shape) * size * rng.gamma(2, 0.5, (n, 1, 1))
+        most = CONVEX / (np.array(SHAPE_WAVES)[:, None] ** 2 + 1)
+        waves *= np.minimum(1, most / np.maximum(np.hypot(waves[..., :1], waves[..., 1:]), 1e-6))
     concentration = np.exp(rng.uniform(np.log(0.1), np.log(2)))
     mixture = rng.dirichlet(np.full(len(look.dyes), concentration), n) if n else np.zeros((0, len(look.dyes)))
     layer = np.full(n, FOCUS)
@@ -172,6 +183,19 @@ def place(
                 break
             points[~kept] = rng.uniform(low, high, (int((~kept).sum()), 2))
     return points[kept, 0], points[kept, 1], kept
+
+
+def _in_contact(rng: np.random.Generator, x: Array, y: Array, radii: Array, overlap: float) -> tuple[Array, Array]:
+    """Some of the droplets moved to their nearest neighbors until they touch, or overlap by that share of the smaller."""
+    if len(x) < 2:
+        return x, y
+    points = np.stack([x, y], -1)
+    apart, near = (a[:, 1] for a in cKDTree(points).query(points, 2))
+    moved = rng.random(len(x)) < rng.uniform(0.2, 0.8)
+    moved &= ~moved[near] & (apart > 0) & (apart < 3 * (radii + radii[near]))
+    wanted = radii + radii[near] - overlap * np.minimum(radii, radii[near])
+    step = np.where(moved, 1 - wanted / np.maximum(apart, 1e-6), 0)[:, None]
+    return tuple((points + step * (points[near] - points)).T)
 
 
 def _ground(rng: np.random.Generator, look: Look, side: int) -> Array:
@@ -230,6 +254,20 @@ def _dust(rng: np.random.Generator, ground: Array) -> Array:
     return ground * np.exp(np.clip(shade, -3, 1))[..., None]
 
 
+def _specks(rng: np.random.Generator, ground: Array, typical: float) -> Array:
+    """Many blurred dots, far smaller than the droplets: grains, plankton, droplets nobody would measure."""
+    side = len(ground)
+    sign = rng.choice([-1.0, 1.0], p=[0.8, 0.2])
+    shade = np.zeros((side, side), np.float32)
+    for _ in range(3):
+        size = max(0.5, typical * rng.uniform(0.05, 0.2))
+        n = rng.poisson(side**2 * np.exp(rng.uniform(np.log(0.0005), np.log(0.02))) / size**2)
+        dots = np.zeros((side, side), np.float32)
+        dots[tuple(rng.integers(0, side, (2, n)))] = rng.gamma(2, 0.5, n)
+        shade += rng.uniform(0.1, 0.6) * 2 * np.pi * size**2 * gaussian_filter(dots, size)
+    return (ground * np.exp(sign * np.clip(shade, 0, 1.5))[..., None]).astype(np.float32)
+
+
 def _fibers(rng: np.random.Generator, ground: Array) -> Array:
     """Curved threads and scratches."""
     side = len(ground)
@@ -257,11 +295,16 @@ def _patches(rng: np.random.Generator, ground: Array) -> Array:
 
 
 def _draw(
-    rng: np.random.Generator, ground: Array, look: Look, crowd: Crowd, texture: Array, noise: float
+    rng: np.random.Generator,
+    ground: Array,
+    look: Look,
+    crowd: Crowd,
+    texture: Array,
+    noise: float,
+    hiding: float,
 ) -> tuple[Array, Array, Array]:
     """The scene as light; of each droplet the share that stands out from the ground, and that not hidden by others."""
     side = len(ground)
-    hiding = 0.0 if look.additive else rng.choice([0.0, rng.uniform(0, 1), 1.0], p=[0.25, 0.45, 0.3])
     image = ground.copy()
     n = len(crowd)
     contrast, seen = [np.zeros(0)] * n, np.ones(n, np.float32)
@@ -345,9 +388,9 @@ def _area_inside(crowd: Crowd, side: int) -> Array:
     return np.pi * crowd.radius**2 * a * b
 
 
-def _noise_level(rng: np.random.Generator) -> float:
-    """Standard deviation of the noise at intensity 0.5."""
-    return float(np.exp(rng.uniform(np.log(0.002), np.log(0.06))))
+def _noise_level(rng: np.random.Generator, empty: bool) -> float:
+    """Standard deviation of the noise at intensity 0.5; where there is nothing else to see, often much."""
+    return float(np.exp(rng.uniform(np.log(0.002), np.log(0.15 if empty else 0.06))))
 
 
 def _camera(rng: np.random.Generator, image: Array, blur: float, noise: float) -> Array:
@@ -367,7 +410,7 @@ def _camera(rng: np.random.Generator, image: Array, blur: float, noise: float) -
     level = noise * np.sqrt(1 - shot + shot * 2 * np.clip(image, 0, 1))
     grain = rng.standard_normal(image.shape, dtype=np.float32)
     if rng.random() < 0.25:  # cameras that interpolate colors, or sharpened pictures
-        spread = rng.uniform(0.4, 0.9)
+        spread = rng.uniform(0.4, 1.2)
         grain = gaussian_filter(grain, (spread, spread, 0), mode="wrap")
         grain /= max(float(grain.std()), 1e-6)
     image = np.clip(image + level * grain, 0, 1)

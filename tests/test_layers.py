@@ -15,11 +15,9 @@ from napari_droplets.plugin.layers import (
     fit_layer,
     image_layers,
     is_edited,
-    pixel_size_um,
-    place_of,
-    plane_of,
     to_layers,
 )
+from napari_droplets.plugin.place import pixel_size_um, place_of, plane_of
 
 pytest.importorskip("napari")
 from napari.components import ViewerModel

@@ -1,16 +1,13 @@
 """Droplets and reconstructions as napari layers: made, placed where the image is, updated in place.
 
-Of a stack, the plane that is shown when the work begins is used. Its results are layers with as many dimensions as the
-stack, at that plane, so that they show on it alone; every plane has layers of its own.
+Results of a stack are layers with as many dimensions as it has, at the plane worked on, so that they show on it alone;
+every plane has layers of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +15,7 @@ from ..colors import UNKNOWN_COLOR, droplet_colors
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..images import Image
+from .place import Place, Plane, pixel_size_um, place_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -30,81 +28,6 @@ FACE_OPACITY = 0.15  # the droplet stays visible below its disc
 RING_SATURATION = 0.8
 POINT_STYLE = {"border_width": 0.1, "border_width_is_relative": True, "symbol": "disc"}
 DEFAULT_DIAMETER = 10.0  # pixels; of points added by hand where no droplet was found
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where results belong: the image layer (and its plane, in a stack) as it was when the work began.
-
-    Attributes
-    ----------
-    name : str
-        Of the image layer.
-    plane : tuple of int
-        Index of the plane along the leading axes of a stack; empty for a single image.
-    transform : dict
-        Scale, translate, rotate, shear, affine, units, axis_labels of the layer, for `Layer.create`.
-    plane_translate : sequence of float, optional
-        Translation that puts a single plane where it is in the stack.
-    layer_id : str
-        Of the image layer in this session; where there is none, one that the results share.
-    """
-
-    name: str = "image"
-    plane: tuple[int, ...] = ()
-    transform: Mapping[str, Any] = field(default_factory=dict)
-    plane_translate: Sequence[float] | None = None
-    layer_id: str = field(default_factory=lambda: str(uuid4()))
-
-
-def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
-    """Place of an image layer, and of the plane of it that is shown at `point` (world coordinates).
-
-    Raises
-    ------
-    InputError
-        The layer has fewer than two dimensions.
-    """
-    if layer.ndim < 2:
-        raise InputError(f"{layer.name}: {layer.ndim} dimension; give an image, (H, W) or (H, W, 3)")
-    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-    transform = {name: getattr(layer, name) for name in names}
-    leading = layer.ndim - 2
-    if not leading:
-        return Place(layer.name, (), transform, layer_id=str(layer.unique_id))
-    at = np.zeros(layer.ndim) if len(point) < layer.ndim else layer.world_to_data(point)
-    last = np.array(_finest(layer).shape[:leading]) - 1
-    plane = tuple(int(i) for i in np.clip(np.round(at[:leading]), 0, last))
-    translate = layer.affine.inverse(layer.data_to_world((*plane, 0, 0)))
-    return Place(layer.name, plane, transform, translate, str(layer.unique_id))
-
-
-def plane_of(layer: Any, place: Place) -> Any:
-    """The pixels to work on, (H, W) or (H, W, 3|4); not yet read where the layer is lazy."""
-    return _finest(layer)[place.plane]
-
-
-class Plane(NamedTuple):
-    """The pixels to work on with the layer's name: all that `as_image` reads of a layer."""
-
-    data: Any
-    """(H, W) or (H, W, 3|4); not yet read where the layer is lazy."""
-    name: str
-    rgb: bool
-
-    @classmethod
-    def of(cls, layer: Any, place: Place) -> Plane:
-        """The plane of an image layer that a place says."""
-        return cls(plane_of(layer, place), place.name, layer.rgb)
-
-
-def pixel_size_um(layer: Any) -> float | None:
-    """Side of a pixel in micrometres, where the layer's units are lengths and its pixels are square."""
-    units, scales = layer.units[-2:], layer.scale[-2:]
-    if not all(unit.is_compatible_with("um") for unit in units):
-        return None
-    height, width = (float((scale * unit).to("um").magnitude) for scale, unit in zip(scales, units, strict=True))
-    return width if width > 0 and np.isclose(width, height, rtol=0.01) else None
 
 
 def image_layers(viewer: ViewerModel) -> list[Layer]:
@@ -399,7 +322,3 @@ def _remember(points: Any, table: Any) -> None:
     if len(table):
         points.current_size = 2 * float(np.median(table["radius"]))
         points.current_face_color, points.current_border_color = (*UNKNOWN_COLOR, FACE_OPACITY), (*UNKNOWN_COLOR, 1.0)
-
-
-def _finest(layer: Any) -> Any:
-    return layer.data[0] if layer.multiscale else layer.data

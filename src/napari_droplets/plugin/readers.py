@@ -27,7 +27,8 @@ def read_folder(path: str) -> list[LayerData]:
     """Image (where its file is still the same), reconstruction and droplets of a saved fit."""
     from ..droplets import Fit
     from ..files import read
-    from .layers import Place, to_layers
+    from .layers import to_layers
+    from .place import Place
 
     folder = Path(path)
     folder = folder.parent if folder.name == "summary.json" else folder
@@ -56,7 +57,8 @@ def read_table(path: str) -> list[LayerData]:
 
     from ..droplets import Droplets
     from ..files import read_table as read_droplets
-    from .layers import Place, to_layers
+    from .layers import to_layers
+    from .place import Place
 
     droplets = read_droplets(path)
     parts = {Path(path).stem.removesuffix(" droplets"): droplets}

@@ -27,6 +27,7 @@ from . import layers, work
 from .correction import corrected
 from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
+from .place import Place, Plane, pixel_size_um, place_of
 from .presence import n_hidden, show_probable
 from .words import TIPS, count_text, line, progress_text
 
@@ -133,14 +134,12 @@ class DropletsWidget(QWidget):
         except InputError as error:
             self._say(str(error), "warning")
 
-    def _start_on_image(
-        self, steps: Callable[[layers.Plane, dict[str, Any]], work.Steps], *, whole: bool = False
-    ) -> None:
+    def _start_on_image(self, steps: Callable[[Plane, dict[str, Any]], work.Steps], *, whole: bool = False) -> None:
         def action() -> None:
             layer = self._layer()
-            place = layers.place_of(layer, self.viewer.dims.point)
+            place = place_of(layer, self.viewer.dims.point)
             settings = self._settings(layer)
-            plane = layers.Plane.of(layer, place)
+            plane = Plane.of(layer, place)
             output = layers.Output(self.viewer, place)
             self._start(lambda: steps(plane, settings), output, whole=whole)
 
@@ -160,8 +159,8 @@ class DropletsWidget(QWidget):
         settings, plane = self.form.values(), cast(Any, None)
         if fit is None or fit.image is None:
             layer = self._image_of(place)
-            here = place if place.layer_id == str(layer.unique_id) else layers.place_of(layer, self.viewer.dims.point)
-            settings, plane = self._settings(layer), layers.Plane.of(layer, here)
+            here = place if place.layer_id == str(layer.unique_id) else place_of(layer, self.viewer.dims.point)
+            settings, plane = self._settings(layer), Plane.of(layer, here)
         edits = f"{correction.added} added, {correction.changed} changed, {correction.deleted} deleted"
         if correction.hidden:
             edits += f", {correction.hidden:,} hidden and left out"
@@ -183,8 +182,8 @@ class DropletsWidget(QWidget):
 
     def _estimate(self) -> None:
         layer = self._layer()
-        place = layers.place_of(layer, self.viewer.dims.point)
-        plane, settings = layers.Plane.of(layer, place), self._settings(layer)
+        place = place_of(layer, self.viewer.dims.point)
+        plane, settings = Plane.of(layer, place), self._settings(layer)
         self._start(lambda: work.estimate(plane, settings["channels"], settings["weights"]), None, whole=True)
 
     def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, whole: bool = False) -> None:
@@ -198,7 +197,7 @@ class DropletsWidget(QWidget):
     def _settings(self, layer: Any) -> dict[str, Any]:
         settings = self.form.values()
         if settings["pixel_size_um"] is None:
-            settings["pixel_size_um"] = layers.pixel_size_um(layer)
+            settings["pixel_size_um"] = pixel_size_um(layer)
         return settings
 
     def _layer(self) -> Any:
@@ -207,7 +206,7 @@ class DropletsWidget(QWidget):
             return layers.default_image(self.viewer)  # which says what is missing
         return self.image.value
 
-    def _image_of(self, place: layers.Place) -> Any:
+    def _image_of(self, place: Place) -> Any:
         """The image layer that a place is of, else the one chosen."""
         return next((x for x in self.viewer.layers if str(x.unique_id) == place.layer_id), None) or self._layer()
 

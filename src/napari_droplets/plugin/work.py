@@ -16,7 +16,7 @@ from ..inference import fit as fitting
 
 if TYPE_CHECKING:
     from ..droplets import Fit
-    from .layers import Plane
+    from .place import Plane
 
 Steps = Generator[fitting.Progress, bool | None, Any]
 

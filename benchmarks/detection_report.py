@@ -114,7 +114,7 @@ def _reliability(part: dict[str, Any]) -> str:
             shares = [", ".join(two(100 * s, 1) for s in cover[k]) for k in ("x", "y", "radius")]
             rows.append([label, name, f"{cover['n']:,}", *shares])
         count = result["count"]
-        both = [", ".join(f"{100 * s:.1f}" for s in count[k]) for k in ("normal", "exact")]
+        both = [", ".join(f"{100 * s:.1f}" for s in count[k]) for k in ("reported", "independent")]
         errors = [f"{result[k]:.4f}" for k in ("ece", "ece_likely")]
         counts.append([label, f"{result['n']:,}", *errors, *both, f"{count['bias']:+.1%}", f"{count['sd']:.2f}"])
     levels = " and ".join(f"{level:.0%}" for level in LEVELS)
@@ -125,9 +125,12 @@ def _reliability(part: dict[str, Any]) -> str:
             table(["detector", "radius", "droplets", "x", "y", "radius covered"], rows),
             "Expected calibration error of p_present (15 bins of equally many candidates each), of all candidates and "
             "of those that are not very unlikely; and percent of images whose number of droplets lies in its "
-            f"{levels} interval: the normal one of mean sum p and variance sum p (1 - p), and the exact one of "
-            "independent candidates. Bias and standard deviation are those of the expected number.",
-            table(["detector", "candidates", "ECE", f"p ≥ {LIKELY:g}", "normal", "exact", "bias", "mean sd"], counts),
+            f"{levels} interval around the expected number, with the standard deviation reported, and with that of "
+            "independent candidates. Bias and mean standard deviation are those of the expected number.",
+            table(
+                ["detector", "candidates", "ECE", f"p ≥ {LIKELY:g}", *("reported", "independent"), "bias", "mean sd"],
+                counts,
+            ),
             *_excuses(part),
         ]
     )

@@ -18,7 +18,9 @@ def evidence():
     sd = np.exp(rng.normal(0, 0.5, n))
     error = np.where(right[:, None], rng.standard_normal((n, 3)) * sd[:, None] * [2.0, 1.0, 1.5], np.nan)
     zero = np.zeros(n)
-    return Evidence(Cells(zero, zero, expit(2 * logit), zero, zero, zero + 5, sd, sd, sd), right, error)
+    image = np.arange(n) // 100
+    found = Cells(zero, zero, expit(2 * logit), zero, zero, zero + 5, sd, sd, sd)
+    return Evidence(found, right, error, image, np.bincount(image, right))
 
 
 def test_probabilities_hold_after_calibration(evidence):
@@ -45,3 +47,30 @@ def test_intervals_hold_after_calibration(evidence):
 
 def test_the_map_is_increasing(evidence):
     assert np.all(np.diff(fitted(evidence).p, axis=0) >= 0)
+
+
+def images(rng, n, shift):
+    """Candidates of images, the logits of each shifted together; nothing else is wrong."""
+    parts = []
+    for i in range(n):
+        logit = rng.normal(rng.normal(0, 2), 1, rng.integers(5, 300))
+        right = rng.random(len(logit)) < expit(logit + shift * rng.standard_normal())
+        parts.append((expit(logit), right, np.full(len(logit), i)))
+    p, right, image = (np.concatenate(part) for part in zip(*parts, strict=True))
+    one = np.ones(len(p))
+    error = np.where(right[:, None], rng.standard_normal((len(p), 3)), np.nan)
+    return Evidence(Cells(one, one, p, one, one, one, one, one, one), right, error, image, np.bincount(image, right))
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.8])
+def test_the_number_of_droplets_is_inside_its_interval(shift):
+    marginal = fitted(images(np.random.default_rng(1), 300, shift))
+    others = images(np.random.default_rng(2), 600, shift)
+    p = calibrated(others.found, marginal).p
+    each = [p[others.image == i] for i in range(600)]
+    z = np.abs([part.sum() for part in each] - others.n_true) / [marginal.count_sd(part) for part in each]
+    assert np.mean(z < 1) == pytest.approx(0.68, abs=0.06)
+    assert np.mean(z < 1.96) == pytest.approx(0.95, abs=0.03)
+    if shift:  # as if candidates were independent
+        z = z * [marginal.count_sd(part) / np.sqrt(np.sum(part * (1 - part))) for part in each]
+        assert np.mean(z < 1.96) < 0.7

@@ -61,8 +61,11 @@ def test_a_droplet_seen_at_two_scales_counts_once():
 
 
 def test_calibration_is_kept_as_text():
-    marginal = Marginal(np.array([[0, 0], [0.5, 0.4], [1, 0.98]]), np.array([1.5, 1.2, 2.0]))
+    marginal = Marginal(np.array([[0, 0], [0.5, 0.4], [1, 0.98]]), np.array([1.5, 1.2, 2.0]), np.array([1.5, 0.5]))
     again = Marginal.of({"calibration": marginal.text()})
+    half = np.full(16, 0.5)  # variance 4
+    assert again.count_sd(half) == pytest.approx(np.hypot(1.5 * 2, 0.5 * 4))
+    assert Marginal.of({}).count_sd(half) == pytest.approx(2)
     result = calibrated(cells([0.25, 1.0], [1.0, 50], [1.0, 1], 4.0), again)
     np.testing.assert_allclose(result.p, [0.2, 0.98])
     np.testing.assert_allclose([result.x_sd[0], result.y_sd[0], result.radius_sd[0]], [0.3, 0.24, 0.4])

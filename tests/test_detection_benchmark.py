@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom
 
 import napari_droplets as nd
 
@@ -159,14 +158,14 @@ def test_interval_coverage():
 
 
 def test_count_coverage():
-    np.testing.assert_allclose(rely.bernoulli_sum(np.full(12, 0.3)), binom.pmf(np.arange(13), 12, 0.3))
     rng = np.random.default_rng(0)
-    p = [rng.random(30) for _ in range(4000)]
-    count = rely.count_coverage([int((rng.random(30) < q).sum()) for q in p], p)
-    assert count["exact"] == pytest.approx([0.68, 0.95], abs=0.02)
-    assert count["normal"] == pytest.approx([0.68, 0.95], abs=0.05)  # numbers are whole
+    p = [rng.random(300) for _ in range(4000)]
+    sd = [2 * np.sqrt(np.sum(q * (1 - q))) for q in p]
+    count = rely.count_coverage([int((rng.random(300) < q).sum()) for q in p], p, sd)
+    assert count["independent"] == pytest.approx([0.68, 0.95], abs=0.03)  # numbers are whole
+    assert count["reported"] == pytest.approx([0.953, 1.0], abs=0.02)  # normal within 2 sd
     assert count["bias"] == pytest.approx(0, abs=0.01)
-    assert rely.count_coverage([30] * 4000, p)["exact"][1] < 0.01
+    assert rely.count_coverage([300] * 4000, p, sd)["reported"][1] < 0.01
 
 
 def test_reliability_of_candidates():

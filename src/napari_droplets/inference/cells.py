@@ -14,6 +14,7 @@ from .network import CELL
 FAINT = 0.02  # probability below which a droplet is not reported
 FAINTEST = 0.002  # … and a cell is not looked at
 CERTAIN = 0.5
+INDEPENDENT = np.array([1.0, 0.0])  # candidates, for the number of droplets; see `Marginal`
 SAME_PLACE = 0.6  # two cells see the same droplet if its places differ by less than this many radii …
 SAME_SIZE = 0.6  # … and the logarithms of its radii by less than this
 
@@ -150,22 +151,40 @@ class Marginal:
         Probabilities as added up, increasing, and the true share among droplets of that probability.
     sd : (3,) ndarray
         Factors of the standard deviations of x, y and radius.
+    count : (2,) ndarray
+        Of the number of droplets in an image: factor of the standard deviation that independent candidates would have,
+        and standard deviation of the shift that the logits of all probabilities of an image have in common.
     """
 
     p: np.ndarray
     sd: np.ndarray
+    count: np.ndarray
 
     @classmethod
     def of(cls, about: dict[str, str]) -> Marginal:
         """From what a weights file says; nothing is changed where it says nothing."""
         if "calibration" not in about:
-            return cls(np.array([[0.0, 0.0], [1.0, 1.0]]), np.ones(3))
+            return cls(np.array([[0.0, 0.0], [1.0, 1.0]]), np.ones(3), INDEPENDENT)
         values = json.loads(about["calibration"])
-        return cls(np.array(values["p"], float), np.array(values["sd"], float))
+        return cls(*(np.array(values.get(name, INDEPENDENT), float) for name in ("p", "sd", "count")))
 
     def text(self) -> str:
         """As the weights file keeps it."""
-        return json.dumps({"p": np.round(self.p, 5).tolist(), "sd": np.round(self.sd, 4).tolist()})
+        digits = {"p": 5, "sd": 4, "count": 3}
+        return json.dumps({name: np.round(getattr(self, name), n).tolist() for name, n in digits.items()})
+
+    def count_sd(self, p: np.ndarray) -> float:
+        """Standard deviation of the number of droplets among candidates of one image with calibrated probabilities."""
+        return float(count_sd(np.sum(p * (1 - p)), self.count))
+
+
+def count_sd(variance: np.ndarray | float, count: np.ndarray) -> np.ndarray | float:
+    """Standard deviation of a number of droplets that has this variance where candidates are independent.
+
+    A small shift that all logits share changes the sum of p by as much as the sum of p (1 - p): by the variance.
+    """
+    factor, shift = count
+    return np.sqrt(factor**2 * variance + (shift * variance) ** 2)
 
 
 def calibrated(droplets: Cells, marginal: Marginal) -> Cells:

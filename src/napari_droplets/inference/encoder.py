@@ -17,8 +17,8 @@ from .network import CELL, Params, apply, normalized, read_weights
 from .propose import weighted_median
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
-WORKING_RADIUS = 5.5  # pixels; the typical droplet is shown to the network at about this radius
-HANDOVER = 11.0  # pixels; droplets that look larger are left to the next coarser scale …
+WORKING_RADIUS = 7.0  # pixels; the typical droplet is shown to the network at about this radius
+HANDOVER = 18.0  # pixels; droplets that look larger are left to the next coarser scale …
 SHARED = 1.2  # … with this much overlap
 STEP = 4.0  # between the scales at which the whole image is seen
 TRIED = (1.0, 0.5, 0.25, 0.125)  # scales tried to find out how large droplets are
@@ -60,6 +60,11 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
     droplets = Droplets(found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd, p_present=found.p)
     inside = (found.x > -0.5) & (found.x < w - 0.5) & (found.y > -0.5) & (found.y < h - 0.5)
     return replace(droplets[inside], pixel_size_um=image.pixel_size_um)
+
+
+def count_sd(p: np.ndarray, weights: str | Path | None = None) -> float:
+    """Standard deviation of the number of droplets among all candidates of an image, from their p_present."""
+    return Marginal.of(read_weights(weights or WEIGHTS)[1]).count_sd(p)
 
 
 def candidates(pixels: np.ndarray, params: Params, diameter: float | None = None) -> Cells:

@@ -47,7 +47,7 @@ class Detection(NamedTuple):
     count_mean: float | None
     """Expected number of droplets in the image: the sum of p_present over all candidates, the unlikely ones too."""
     count_sd: float | None
-    """Standard deviation of that number, candidates taken as independent."""
+    """Standard deviation of that number, calibrated: candidates of one image err together."""
     candidates: Droplets
     """All that the detector reports, from the smallest p_present on that it reports."""
 
@@ -84,7 +84,9 @@ def detect_all(image: Any, **settings: Any) -> Detection:
     p = candidates.p_present
     if p is None:
         return Detection(candidates, None, None, candidates)
-    return Detection(probable(candidates, chosen), float(p.sum()), float(np.sqrt(np.sum(p * (1 - p)))), candidates)
+    from .encoder import count_sd
+
+    return Detection(probable(candidates, chosen), float(p.sum()), count_sd(p, chosen.weights), candidates)
 
 
 def _image(image: Any, settings: Settings) -> Image:

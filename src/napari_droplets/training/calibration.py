@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+from scipy.optimize import isotonic_regression, minimize
 
 from ..compare import match
 from ..droplets import Droplets
 from ..errors import InputError
-from ..inference.cells import Cells, Marginal
+from ..inference.cells import Cells, Marginal, calibrated, count_sd
 from ..inference.encoder import candidates
 from ..inference.network import read_weights, write_weights
 from .feed import Scene
@@ -21,32 +22,34 @@ SIDE = 256  # pixels
 SURE = 0.5  # probability from which a droplet counts for the standard deviations
 KNOTS = 24  # of the map of probabilities
 ONE, TWO = 0.6827, 0.9545  # shares of a normal distribution within one and two standard deviations
+FREEDOM = 4.0  # of the t distribution taken for the errors of counts: a few images are out of all proportion
+LEAST = 0.05  # droplets; where all is certain the standard deviation of a count is no less, for numbers' sake
 
 
 class Evidence(NamedTuple):
     """Droplets read off images, before calibration, beside the truth.
 
     `found` are all candidates; `right` tells which are droplets; `error` (n, 3) is found minus true x, y and radius,
-    NaN where wrong.
+    NaN where wrong; `image` the number of each one's image; `n_true` the number of droplets in each image.
     """
 
     found: Cells
     right: np.ndarray
     error: np.ndarray
+    image: np.ndarray
+    n_true: np.ndarray
 
 
 def gather(params: dict, scenes: list[tuple[np.ndarray, np.ndarray]]) -> Evidence:
     """Let the network read scenes as it reads any image, its scale found by itself, and compare."""
-    parts = []
+    parts, counts = [], []
     for image, truth in scenes:
         found = candidates(image, params)
         true = Droplets(*np.asarray(truth, float).reshape(-1, 3).T)
         order = np.argsort(-found.p, kind="stable")
         found = found[order]
-        inside = (np.abs(found.x - (image.shape[1] - 1) / 2) < image.shape[1] / 2) & (
-            np.abs(found.y - (image.shape[0] - 1) / 2) < image.shape[0] / 2
-        )
-        found = found[inside]
+        found = found[_inside(found, image)]
+        counts.append(int(_inside(true, image).sum()))
         error = np.full((len(found), 3), np.nan)
         for tier in (found.p > SURE, found.p <= SURE):  # faint candidates may not take a droplet from sure ones
             some = np.flatnonzero(tier)
@@ -56,21 +59,30 @@ def gather(params: dict, scenes: list[tuple[np.ndarray, np.ndarray]]) -> Evidenc
             left = np.ones(len(true), bool)
             left[i] = False
             true = true[left]
-        parts.append(Evidence(found, np.isfinite(error[:, 0]), error))
+        parts.append((found, error))
+    errors = np.concatenate([error for _, error in parts])
     return Evidence(
-        Cells.together([part.found for part in parts]),
-        np.concatenate([part.right for part in parts]),
-        np.concatenate([part.error for part in parts]),
+        Cells.together([found for found, _ in parts]),
+        np.isfinite(errors[:, 0]),
+        errors,
+        np.repeat(np.arange(len(parts)), [len(found) for found, _ in parts]),
+        np.array(counts),
     )
 
 
+def _inside(droplets: Cells | Droplets, image: np.ndarray) -> np.ndarray:
+    h, w = image.shape[:2]
+    x, y = droplets.x, droplets.y
+    return (x > -0.5) & (x < w - 0.5) & (y > -0.5) & (y < h - 0.5)
+
+
 def fitted(evidence: Evidence) -> Marginal:
-    """The map of probabilities by isotonic regression; a factor for the standard deviations of x, y and radius.
+    """The map of probabilities by isotonic regression; factors for the standard deviations of x, y, radius and count.
 
     The factor is the one that makes the intervals of one and of two standard deviations both right as nearly as
     possible (the geometric mean of the factors that make one of them right).
     """
-    found, right, error = evidence
+    found, right, error, *_ = evidence
     p, place, count = np.unique(found.p, return_inverse=True, return_counts=True)  # many are certain: exactly 1
     share = isotonic_regression(np.bincount(place, right) / count, weights=count).x
     cuts = np.searchsorted(np.cumsum(count), np.linspace(0, count.sum(), KNOTS))
@@ -80,8 +92,27 @@ def fitted(evidence: Evidence) -> Marginal:
     sure = right & (found.p > SURE)
     sd = np.stack([found.x_sd, found.y_sd, found.radius_sd], -1)[sure]
     z = np.abs(error[sure]) / sd
-    factors = np.sqrt(np.quantile(z, ONE, 0) * np.quantile(z, TWO, 0) / 2)
-    return Marginal(np.maximum.accumulate(knots, 0), factors)
+    result = Marginal(np.maximum.accumulate(knots, 0), _factor(z), np.ones(2))
+    return replace(result, count=_count(evidence, calibrated(found, result).p))
+
+
+def _factor(z: np.ndarray) -> np.ndarray:
+    """What standard deviations are to be multiplied by, from absolute errors (n, ...) in units of them."""
+    return np.sqrt(np.quantile(z, ONE, 0) * np.quantile(z, TWO, 0) / 2)
+
+
+def _count(evidence: Evidence, p: np.ndarray) -> np.ndarray:
+    """`Marginal.count` of greatest likelihood, then with intervals made right, from calibrated probabilities."""
+    images = len(evidence.n_true)
+    expected, variance = (np.bincount(evidence.image, w, images) for w in (p, p * (1 - p)))
+    error = np.abs(evidence.n_true - expected)
+
+    def surprise(log_count: np.ndarray) -> float:
+        sd = np.hypot(count_sd(variance, np.exp(log_count)), LEAST)
+        return float(np.mean(np.log(sd) + (FREEDOM + 1) / 2 * np.log1p((error / sd) ** 2 / FREEDOM)))
+
+    count = np.exp(minimize(surprise, np.log([1.0, 0.3]), method="Nelder-Mead").x)
+    return count * _factor(error / np.hypot(count_sd(variance, count), LEAST))
 
 
 def calibrate(weights: str | Path, n: int = 300, scene: Scene | None = None) -> Marginal:

@@ -24,6 +24,7 @@ from napari_droplets.model.optics import initial_weights
 from napari_droplets.training import fitted, loop, recipe
 from napari_droplets.training.feed import SHARE, Feed, Mixed
 from napari_droplets.training.fitted import FittedScenes, Look
+from napari_droplets.training.report import Progress
 from napari_droplets.training.scenes import scene as scene_of_all_kinds
 
 GROUND = np.array([0.7, 0.6, 0.5])
@@ -278,7 +279,7 @@ def asked(tmp_path, monkeypatch):
     def train(output, callback, **options):
         output = Path(output)
         asked.append(options)
-        if callback(loop.Progress(3, 1.0)) and not output.exists():
+        if callback(Progress(3, 1.0)) and not output.exists():
             write_weights(init(0), output, {})
         return output
 

@@ -99,8 +99,8 @@ def _demo(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from .progress import Interrupt
-    from .training.loop import Progress, describe
     from .training.recipe import train
+    from .training.report import Progress, describe
 
     given = {name: getattr(args, name) for name in ("minutes", "steps") if getattr(args, name) is not None}
     with Interrupt("the steps since the last line") as interrupt:

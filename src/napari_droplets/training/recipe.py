@@ -15,7 +15,7 @@ from ..inference.network import read_weights
 from . import loop
 from .calibration import calibrate
 from .feed import Scene
-from .loop import Progress
+from .report import Progress
 
 SERIES_MINUTES = 2.0  # weights that are good already learn one look soon …
 SERIES: dict[str, Any] = {"rate": 3e-4, "warm_up": 20, "n_held_out": 32}  # … and are changed a little
@@ -47,7 +47,7 @@ def train(
     start : path, optional
         Weights to begin from; by default fresh ones, from fits those of the package.
     callback : callable, optional
-        Called with `loop.Progress` after each step; returning False ends the run, and the same call goes on.
+        Called with `report.Progress` after each step; returning False ends the run, and the same call goes on.
     **options
         seed, steps, images, workers, restart and others; see `loop.train`. A script that trains with workers needs the
         usual `if __name__ == "__main__":`.

@@ -18,12 +18,13 @@ import tifffile
 from stand_in import StandIn, write_image
 
 import napari_droplets as nd
-from napari_droplets.cli import SETTINGS, main
+from napari_droplets.cli import main
 from napari_droplets.droplets import Optics
 from napari_droplets.files import save_optics
 from napari_droplets.inference.fit import Progress
 from napari_droplets.inference.network import init, write_weights
 from napari_droplets.inference.settings import Settings
+from napari_droplets.options import SETTINGS
 from napari_droplets.progress import ProgressLines
 
 

@@ -13,8 +13,11 @@ from ..droplets import Droplets
 from ..errors import InputError
 from ..images import Image, as_image, resampled
 from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, without_repeats
+from .compiled import keep_compiled
 from .network import CELL, Params, apply, normalized, read_weights
 from .propose import weighted_median
+
+keep_compiled()
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 WORKING_RADIUS = 7.0  # pixels; the typical droplet is shown to the network at about this radius

@@ -19,10 +19,13 @@ import numpyro.distributions as dist
 import optax
 from jaxtyping import Array, Float
 from numpyro.distributions.transforms import SigmoidTransform, StickBreakingTransform
-from numpyro.infer import Trace_ELBO
+from numpyro.infer.util import log_density
 
 from ..model.generative import Batch, Form, Prior, model
 from ..model.optics import unflatten, weight_shapes
+from .compiled import keep_compiled
+
+keep_compiled()
 
 TILES_PER_STEP = 128
 """8,192 pixels."""
@@ -153,14 +156,17 @@ def network_template(form: Form) -> dict[str, dict[str, Any]]:
 
 
 def negative_elbo(key: Array, parameters: Variational, batch: Batch, problem: Problem, form: Form) -> Array:
-    """Single-sample estimate of the negative ELBO of the whole image from a batch of its tiles."""
-    this_guide = partial(_guide_as_model, parameters, problem.anchor)
+    """Single-sample estimate of the negative ELBO of the whole image from a batch of its tiles.
+
+    Not NumPyro's `Trace_ELBO`: that adds up the sites in the order of a set, which differs from process to process, so
+    that compiled programs could not be kept on disk.
+    """
+    log_guide, draws = log_density(
+        numpyro.handlers.seed(guide, key), (parameters, problem.anchor, form, problem.prior.present), {}, {}
+    )
     fixed = {"optics$params": network_template(form)}
-    return Trace_ELBO().loss(key, fixed, model, this_guide, batch, problem.prior, form)
-
-
-def _guide_as_model(parameters: Variational, anchor: Array, batch: Batch, prior: Prior, form: Form) -> None:
-    guide(parameters, anchor, form, prior.present)
+    log_model, _ = log_density(numpyro.handlers.replay(model, draws), (batch, problem.prior, form), {}, fixed)
+    return log_guide - log_model
 
 
 def init(mean: Guide, sd: Guide) -> State:

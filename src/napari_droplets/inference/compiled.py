@@ -1,0 +1,49 @@
+"""Compiled programs are kept on disk, so that the next process need not compile them again."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+
+import jax
+from platformdirs import user_cache_path
+
+MOST = 2**28  # bytes; the programs longest unused make room
+
+
+def keep_compiled() -> None:
+    """Let JAX keep compiled programs in the user's cache folder, in a part of it for machines like this one.
+
+    Where JAX has such a folder already (JAX_COMPILATION_CACHE_DIR), that one is used; where none can be written, or
+    JAX_ENABLE_COMPILATION_CACHE is false, nothing is kept. Programs that cannot be read are compiled again.
+    """
+    if _folder_of_jax() is not None:
+        return
+    folder = user_cache_path("napari-droplets", appauthor=False) / f"compiled-{_machine()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "writable").touch()
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", MOST)
+    # small programs too: an image needs a dozen of them
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _folder_of_jax() -> str | None:
+    folder: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    return folder
+
+
+def _machine() -> str:
+    """Stands for the processor: what is compiled for one may not run on another that shares the home folder."""
+    described = [platform.machine(), platform.processor()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    described += sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))})
+    return hashlib.sha256("\n".join(described).encode()).hexdigest()[:12]

@@ -1,0 +1,73 @@
+"""Programs kept on disk: the next process finds them again, and where they cannot be kept nothing goes wrong."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from napari_droplets.inference import compiled
+
+PROGRAM = """
+import hashlib
+import jax, numpy as np
+import napari_droplets as nd
+from napari_droplets.inference import optimize, svi
+from napari_droplets.inference.settings import Settings
+
+image, truth = nd.simulate((64, 80), 12, radius=5, seed=2)
+start = nd.Droplets(truth.x, truth.y, truth.radius)
+p = optimize.prepare(nd.Image(image), start, None, Settings(types=2))
+rates = svi.unit_rates(len(p.problem.anchor), p.form)
+chunk = jax.make_jaxpr(svi.chunk.__wrapped__, static_argnums=6)
+program = chunk(p.state, p.problem, rates, np.float32(0.01), np.uint32(0), np.uint32(0), p.form)
+print(hashlib.sha256(str(program).encode()).hexdigest())
+"""
+
+
+def test_the_program_of_a_fit_is_the_same_in_every_process():
+    """Sets of strings are in another order in each process; none may decide about the program."""
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for hash_seed in ("1", "2")
+    ]
+    assert runs[0].stdout == runs[1].stdout
+    assert len(runs[0].stdout) == 65
+
+
+@pytest.fixture
+def config(monkeypatch):
+    """What is changed of JAX's configuration, none of it in truth; there is no folder to begin with."""
+    changes = {}
+    monkeypatch.setattr(jax.config, "update", changes.__setitem__)
+    monkeypatch.setattr(compiled, "_folder_of_jax", lambda: None)
+    return changes
+
+
+def test_programs_are_kept_in_the_cache_folder_of_the_user(config, monkeypatch, tmp_path):
+    monkeypatch.setattr(compiled, "user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
+    compiled.keep_compiled()
+    folder = config["jax_compilation_cache_dir"]
+    assert folder.startswith(str(tmp_path / "cache"))
+    assert os.path.isdir(folder)
+
+
+def test_nothing_is_kept_where_nothing_can_be_written(config, monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    monkeypatch.setattr(compiled, "user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
+    compiled.keep_compiled()
+    assert config == {}
+
+
+def test_a_folder_that_was_chosen_stays(config, monkeypatch, tmp_path):
+    monkeypatch.setattr(compiled, "_folder_of_jax", lambda: "elsewhere")
+    monkeypatch.setattr(compiled, "user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
+    compiled.keep_compiled()
+    assert config == {}

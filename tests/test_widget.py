@@ -273,6 +273,23 @@ def test_cancel_acts_within_a_chunk_and_keeps_what_was_found(viewer, open_widget
     assert widget.result.losses[-1, 0] == fake.chunks_done * 100
 
 
+def test_cancel_while_a_fit_looks_for_droplets_acts_at_once(viewer, open_widget, qtbot, fake):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    fake.seconds, fake.chunks = 0.5, 1000
+    widget.run()
+    job = widget._job
+    qtbot.waitUntil(lambda: widget.message == "Looking for droplets", timeout=TIMEOUT)
+    widget.cancel()
+    assert not widget.busy
+    assert widget.message == "Stopped; nothing was changed"
+    qtbot.waitUntil(lambda: not job._worker.is_running, timeout=TIMEOUT)
+    qtbot.wait(50)
+    assert fake.chunks_done <= 1
+    assert names(viewer) == ["slide"]
+    assert widget.result is None
+
+
 def test_results_belong_to_the_layer_at_launch(viewer, open_widget, qtbot, fake):
     slide = viewer.add_image(picture(seed=1), name="slide", scale=(2, 2))
     other = viewer.add_image(picture(seed=2), name="other")

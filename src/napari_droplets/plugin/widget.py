@@ -60,7 +60,7 @@ class DropletsWidget(QWidget):
         self.form = SettingsForm()
         self.result: Fit | Droplets | None = None
         self._job: Job | None = None
-        self._whole = False
+        self._keeps = False
         self.image = ComboBox(choices=self._image_choices, nullable=False)
         self._build()
         self._follow_active()
@@ -91,7 +91,7 @@ class DropletsWidget(QWidget):
         The layer holds all candidates; those that are less probable than the form says are hidden. It takes the place
         of the last detection, but neither of a fit nor of points that were edited.
         """
-        self._start_on_image(work.detect, whole=True)
+        self._start_on_image(work.detect)
 
     def refit(self) -> None:
         """Fit again from the points as they are now, those shown.
@@ -106,17 +106,17 @@ class DropletsWidget(QWidget):
         self._guarded(self._estimate)
 
     def cancel(self) -> None:
-        """Stop after the current chunk of steps, keeping what was found so far; of a detection, nothing."""
+        """Stop: a fit after the current chunk of steps, keeping what was found; before it at once, keeping nothing."""
         if self._job is None:
             return
-        if self._whole:
-            self._job.abandon()
-            self._end_job()
-            self._say("Stopped; nothing was changed")
-        else:
+        if self._keeps:
             self._job.cancel()
             self._cancel.setEnabled(False)
             self._say("Stopping; what was found so far is kept …")
+        else:
+            self._job.abandon()
+            self._end_job()
+            self._say("Stopped; nothing was changed")
 
     def reset_choices(self, event: Any = None) -> None:
         """Read the layer list again (called by napari when it changes)."""
@@ -134,14 +134,14 @@ class DropletsWidget(QWidget):
         except InputError as error:
             self._say(str(error), "warning")
 
-    def _start_on_image(self, steps: Callable[[Plane, dict[str, Any]], work.Steps], *, whole: bool = False) -> None:
+    def _start_on_image(self, steps: Callable[[Plane, dict[str, Any]], work.Steps]) -> None:
         def action() -> None:
             layer = self._layer()
             place = place_of(layer, self.viewer.dims.point)
             settings = self._settings(layer)
             plane = Plane.of(layer, place)
             output = layers.Output(self.viewer, place)
-            self._start(lambda: steps(plane, settings), output, whole=whole)
+            self._start(lambda: steps(plane, settings), output)
 
         self._guarded(action)
 
@@ -177,19 +177,19 @@ class DropletsWidget(QWidget):
                 limits["steps"] = settings["steps"]
             steps = partial(work.refit, fit, correction.table, plane, settings["pixel_size_um"], limits)
             text = f"Refit: {edits}"
-        self._start(steps, layers.Output(self.viewer, place, points))
+        self._start(steps, layers.Output(self.viewer, place, points), keeps=True)
         self._say(text)
 
     def _estimate(self) -> None:
         layer = self._layer()
         place = place_of(layer, self.viewer.dims.point)
         plane, settings = Plane.of(layer, place), self._settings(layer)
-        self._start(lambda: work.estimate(plane, settings["channels"], settings["weights"]), None, whole=True)
+        self._start(lambda: work.estimate(plane, settings["channels"], settings["weights"]), None)
 
-    def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, whole: bool = False) -> None:
-        """Start work; `whole` if it is done in one go, so that there is nothing to keep when it is cancelled."""
+    def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, keeps: bool = False) -> None:
+        """Start work; `keeps` if there is something to keep when it is cancelled, even before droplets are found."""
         job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
-        self._job, self._whole = job, whole
+        self._job, self._keeps = job, keeps
         self.destroyed.connect(job.abandon)
         self._show_busy()
         job.start()
@@ -224,6 +224,7 @@ class DropletsWidget(QWidget):
 
     def _on_update(self, output: layers.Output | None, update: Update) -> None:
         progress, picture = update
+        self._keeps = self._keeps or progress.n_droplets > 0
         self._bar.setMaximum(progress.steps if progress.step else 0)  # of 0: busy, nobody knows for how long
         self._bar.setValue(min(progress.step, progress.steps))
         if self._job is not None and not self._job.cancelled:

@@ -25,7 +25,7 @@ TIPS = {
     "To start from points that you detected and corrected, press Refit instead.",
     "refit": "After Run: fit again around the points you added, moved or deleted; your corrections stay.\n"
     "After Detect, or of an opened table: fit the whole image from the points shown; they may move.",
-    "cancel": "Stop soon and keep what was found; a detection leaves all as it was",
+    "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
 }
 
 

@@ -58,52 +58,20 @@ def train(
     found: Found | None = droplets_in,
     callback: Callable[[Progress], bool | None] | None = None,
 ) -> Path:
-    """Train the recognition network, or go on with a training that was interrupted.
+    """Train the recognition network, or go on with a training that was interrupted; nothing is calibrated.
 
-    Beside `output`, for weights.safetensors: weights.log.csv; weights.checkpoint.safetensors, from which the same call
-    goes on; weights.stable.safetensors, the state before the learning rate fell, from which a call with a larger budget
-    goes on. The weights kept are those with the best held-out F1 so far. With a budget of steps the result depends on
-    the arguments alone, whatever the number of workers and interruptions.
+    Users call `recipe.train`, which says what the files beside `output` are and what all parameters are but these:
 
     Parameters
     ----------
-    output : path
-        Weights file to write, .safetensors.
-    minutes : float
-        Budget, over all runs.
-    steps : int, optional
-        Budget in updates, in place of `minutes`.
-    seed : int
-        Of weights and scenes.
-    images : path, optional
-        Folder of the user's own micrographs with corrected tables; see `micrographs.read_micrographs`. A quarter of
-        the training images are then cut from them.
-    side, batch : int
-        Pixels, a multiple of 16, and number of the images of a step.
-    rate : float
-        Learning rate between warm-up and decay.
-    warm_up : int
-        Steps until it is reached.
-    start : path, optional
-        Weights to begin from.
     scene : callable, optional
         `scene(rng, side) -> (image, truth)`, picklable: image (side, side, 3) float32 in 0..1, truth (N, 3): x, y,
         radius in pixels. `scenes.scene` by default.
     others : callable, optional
         As `scene`: where a quarter of the training images come from, but no held-out ones.
-    workers : int
-        Processes that draw scenes; a script that trains needs the usual `if __name__ == "__main__":`. 0 for none.
-    restart : bool
-        Begin anew even if there is a checkpoint.
-    every : float, optional
-        Seconds, or steps for a budget of steps, between validations.
-    n_held_out : int
-        Number of held-out images.
     found : callable, optional
         Droplets in the outputs (side / 2, side / 2, 7) of the network for an image; None to choose the best weights
         by the held-out loss.
-    callback : callable, optional
-        Called after each step; returning False ends the run, with a checkpoint.
 
     Returns
     -------

@@ -34,23 +34,40 @@ def train(
 ) -> Path:
     """Train the network that finds droplets, for images of all kinds or for those of one series, and calibrate it.
 
+    The same call goes on with a training that was interrupted. Beside `output`, for weights.safetensors:
+    weights.log.csv; weights.checkpoint.safetensors, from which it goes on; weights.stable.safetensors, the state before
+    the learning rate fell, from which a call with a larger budget goes on. The weights kept are those with the best
+    held-out F1 so far. With a budget of steps the result depends on the arguments alone, whatever the number of workers
+    and interruptions.
+
     Parameters
     ----------
     output : path
-        Weights file to write, .safetensors; give it to `detect` and `fit` as `weights`. Files of the training stand
-        beside it; see `loop.train`.
+        Weights file to write, .safetensors; give it to `detect` and `fit` as `weights`.
     from_fit : list of Fit or path, optional
         Fits, or the folders they were saved in: three quarters of the training images, and all that the weights are
         judged by and calibrated on, are drawn from the models fitted. Trained further are the weights of the package.
     minutes : float, optional
-        Budget: 120 by default, 2 from fits.
+        Budget, over all runs: 120 by default, 2 from fits.
     start : path, optional
         Weights to begin from; by default fresh ones, from fits those of the package.
     callback : callable, optional
-        Called with `report.Progress` after each step; returning False ends the run, and the same call goes on.
+        Called with `report.Progress` after each step; returning False ends the run, with a checkpoint.
     **options
-        seed, steps, images, workers, restart and others; see `loop.train`. A script that trains with workers needs the
-        usual `if __name__ == "__main__":`.
+        Of the training itself:
+
+        - `steps`: budget in updates, over all runs, in place of `minutes`;
+        - `seed`: of weights and scenes; 0 by default;
+        - `images`: folder of the user's own micrographs with corrected tables, see `micrographs.read_micrographs`; a
+          quarter of the training images are then cut from them;
+        - `workers`: processes that draw scenes, 1 by default, 0 for none; a script that trains with some needs the
+          usual `if __name__ == "__main__":`;
+        - `restart`: begin anew even if there is a checkpoint;
+        - `side`, `batch`: pixels, a multiple of 16, and number of the images of a step;
+        - `rate`: learning rate between warm-up and decay; `warm_up`: steps until it is reached;
+        - `every`: seconds, or steps for a budget of steps, between validations;
+        - `n_held_out`: number of held-out images;
+        - `scene`, `others`, `found`: where images come from, and what reads droplets off them; see `loop.train`.
 
     Returns
     -------
@@ -60,7 +77,7 @@ def train(
     Raises
     ------
     InputError
-        Arguments that cannot be, files that cannot be read or written.
+        Arguments that cannot be, a checkpoint that does not fit them, files that cannot be read or written.
     """
     scene: Scene | None = None
     from_fit = list(from_fit)

@@ -41,6 +41,7 @@ class Look:
     halo: Array  # glow (+) or shadow (-) around the droplet
     halo_length: float
     halo_lean: float  # 0 all around, 1 only towards the light
+    halo_dye: float  # how much of a droplet's color its glow carries: light that came through the droplet
     fringe: float  # rings of diffraction in the halo, waves per radius
     smooth: Array  # (FEATURES, 3) random smooth optics
     smooth_in: Array  # (FEATURES, 4 + K) what each depends on
@@ -104,9 +105,10 @@ def draw_look(rng: np.random.Generator) -> Look:
         spot_width=float(rng.uniform(0.1, 0.5)),
         highlight=chance(0.2, 1.5, 0.1),
         highlight_at=(float(rng.uniform(-0.6, 0.6)), float(rng.uniform(-0.6, 0.6))),
-        halo=chance(0.5, rng.choice([0.35, -0.3])),
+        halo=chance(0.75, rng.choice([0.35, -0.3], p=[0.75, 0.25])) if both else chance(0.4, rng.choice([0.35, -0.3])),
         halo_length=float(rng.uniform(0.06, 0.35)),
-        halo_lean=float(rng.choice([0.0, rng.uniform(0, 1)])),
+        halo_lean=float(rng.choice([0.0, rng.uniform(0, 1)], p=[0.2, 0.8] if both else [0.5, 0.5])),
+        halo_dye=float(rng.uniform(0, 0.6) * (both and rng.random() < 0.6)),
         fringe=float(rng.uniform(1.0, 4.0) if rng.random() < 0.15 else 0),
         smooth=(rng.normal(0, 0.35, (FEATURES, 3)) * smooth_on).astype(np.float32),
         smooth_in=rng.normal(0, 1.2, (FEATURES, 4 + species)).astype(np.float32),
@@ -196,7 +198,7 @@ def change(
             fade = fade * (1 - look.halo_lean + look.halo_lean * np.maximum(along, 0) / np.maximum(d, 1e-3))
         if look.fringe:
             fade = fade * np.cos(2 * np.pi * look.fringe * outward)
-        around = fade[..., None] * (look.halo * vigor[:, None, None, None])
+        around = fade[..., None] * ((look.halo + look.halo_dye * density) * vigor[:, None, None, None])
         light = around + cover[..., None] * (inside - around)
     return cover, np.clip(light, -DEEPEST, DEEPEST)
 

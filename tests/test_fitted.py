@@ -1,6 +1,9 @@
 """Scenes in the look of a fit, and the trainings that use them; the fit is made by hand."""
 
+import os
 import pickle
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from napari_droplets.training.feed import SHARE, Feed, Mixed
 from napari_droplets.training.fitted import FittedScenes, Look
 from napari_droplets.training.report import Progress
 from napari_droplets.training.scenes import scene as scene_of_all_kinds
+from napari_droplets.training.visible import RIM
 
 GROUND = np.array([0.7, 0.6, 0.5])
 NOISE = 0.03
@@ -115,7 +119,7 @@ def test_the_ground_is_that_of_the_place():
     look, nothing = Look.of(fit, "fit"), np.zeros(0)
     crowd = fitted.Crowd(nothing, nothing, nothing, np.zeros((0, 2)))
     height, width = fit.reconstruction.shape[:2]
-    image, _ = look._picture(np.random.default_rng(0), crowd, 64, np.array([40.0, 10.0]), (width, height), 64, NOISE)
+    image, *_ = look._picture(np.random.default_rng(0), crowd, 64, np.array([40.0, 10.0]), (width, height), 64)
     u = (np.arange(40, 104) + 0.5) / width * 2 - 1
     expected = np.broadcast_to(expit(logit(GROUND) + 0.3 * u[:, None]), (64, 64, 3))
     np.testing.assert_allclose(image, expected, atol=1e-5)
@@ -199,17 +203,37 @@ def test_gray_fits_give_gray_images():
 
 
 @pytest.mark.parametrize(("renderer", "small_shows"), [("nearest", False), ("blended", False), ("layered", True)])
-def test_hidden_droplets_are_not_to_be_found(renderer, small_shows):
+def test_droplets_hide_each_other(renderer, small_shows):
     latents = {"x": np.array([20.0, 20, 50]), "y": np.array([20.0, 21, 20]), "radius": np.array([8.0, 4, 6])}
     row, column = np.mgrid[:40, :64]
     pixels = np.stack([column, row], -1).reshape(1, -1, 2).astype(np.float32)
-    candidates = np.array([[0, 1, 2, 3]])
-    strong = np.full(pixels.shape[:2], 0.2**2)
-    clear = fitted._clear(latents, candidates, pixels, strong, renderer, 0.01)
-    assert clear.tolist() == [True, small_shows, True]
-    faint = np.where(pixels[..., 0] > 40, 1e-3**2, strong)
-    clear = fitted._clear(latents, candidates, pixels, faint, renderer, 0.01)
-    assert clear.tolist() == [True, small_shows, False]
+    unhidden = fitted._unhidden(latents, np.array([[0, 1, 2, 3]]), pixels, renderer)
+    assert unhidden[[0, 2]] == pytest.approx([0.75 if small_shows else 1, 1], abs=0.03)
+    assert unhidden[1] == pytest.approx(1 if small_shows else 0, abs=0.03)
+
+
+@pytest.mark.parametrize("renderer", ["nearest", "layered"])
+def test_contrast_is_what_a_droplet_alone_changes_in_the_image(renderer):
+    look, radius = Look.of(made(renderer=renderer), "fit"), np.array([9.0, 6.0])
+    crowd = fitted.Crowd(np.array([18.2, 45.7]), np.array([20.4, 40.1]), radius, np.array([[0.9, 0.2], [0.1, 0.8]]))
+    args = 64, np.zeros(2), look.size, 64
+
+    def picture(crowd):
+        return look._picture(np.random.default_rng(0), crowd, *args)
+
+    image, contrast, unhidden = picture(crowd)
+    ground, *_ = picture(fitted.Crowd(*(a[:0] for a in crowd)))
+    v, u = np.mgrid[:64, :64]
+    for x, y, r, values in zip(crowd.x, crowd.y, radius, contrast, strict=True):
+        d = np.hypot(u - x, v - y) / r
+        expected = np.abs(image - ground).max(-1)[(d >= RIM) & (d <= 1)]
+        np.testing.assert_allclose(
+            np.quantile(values, [0.1, 0.5, 0.9]), np.quantile(expected, [0.1, 0.5, 0.9]), rtol=0.08
+        )
+    np.testing.assert_array_equal(unhidden, 1)
+    # laid one over the other, a droplet has the contrast of its own
+    together = picture(crowd._replace(x=np.array([18.2, 20.0]), y=np.array([20.4, 22.0])))[1]
+    np.testing.assert_allclose(together, contrast, rtol=0.1)
 
 
 def test_workers_draw_the_same_scenes_and_other_seeds_others():
@@ -326,6 +350,34 @@ def test_training_on_all_kinds_is_calibrated_on_all_kinds_once(tmp_path, asked):
 def test_a_stopped_training_is_not_calibrated(tmp_path, asked):
     recipe.train(tmp_path / "w.safetensors", callback=lambda p: False)
     assert len(asked) == 1
+
+
+def test_a_training_stopped_at_its_last_step_is_not_calibrated(tmp_path, asked):
+    output = tmp_path / "w.safetensors"
+    recipe.train(output, callback=lambda p: not p.calibrating)
+    assert len(asked) == 1
+    assert "calibration" not in read_weights(output)[1]
+
+
+def test_ctrl_c_while_calibrating_keeps_the_weights(tmp_path, asked, monkeypatch, capsys):
+    calibrate, before = recipe.calibrate, signal.getsignal(signal.SIGINT)
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)  # where the signal arrives
+        calibrate(*args)
+
+    monkeypatch.setattr(recipe, "calibrate", interrupted)
+    output = tmp_path / "w.safetensors"
+    assert cli.main(["train", "-o", str(output)]) == cli.STOPPED
+    assert signal.getsignal(signal.SIGINT) is before
+    said = capsys.readouterr()
+    assert "trained but not calibrated" in said.err
+    assert said.out == ""
+    assert "calibration" not in read_weights(output)[1]
+    monkeypatch.setattr(recipe, "calibrate", calibrate)
+    assert cli.main(["train", "-o", str(output)]) == cli.DONE
+    assert "calibration" in read_weights(output)[1]
 
 
 def test_what_cannot_be_calibrated_is_said_and_kept(tmp_path, asked, monkeypatch):

@@ -109,19 +109,25 @@ def _train(args: argparse.Namespace) -> int:
             text = progress.message or describe(progress)
             if text and not args.quiet:
                 _say(text)
+            if progress.calibrating:
+                interrupt.at_once()
             return not interrupt.asked
 
-        path = train(
-            args.output,
-            **given,
-            seed=args.seed,
-            images=args.images,
-            from_fit=args.from_fit,
-            start=args.start,
-            workers=args.workers,
-            restart=args.restart,
-            callback=watch,
-        )
+        try:
+            path = train(
+                args.output,
+                **given,
+                seed=args.seed,
+                images=args.images,
+                from_fit=args.from_fit,
+                start=args.start,
+                workers=args.workers,
+                restart=args.restart,
+                callback=watch,
+            )
+        except KeyboardInterrupt:
+            _say("stopped; the weights are trained but not calibrated, which is all that the same command does now")
+            return STOPPED
     if interrupt.asked:
         _say("stopped; the same command goes on from here")
         return STOPPED

@@ -125,6 +125,11 @@ class Interrupt:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
 
+    def at_once(self) -> None:
+        """From now on there is nothing to keep: Ctrl-C raises KeyboardInterrupt, as it usually does."""
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         signal.signal(signal.SIGINT, signal.SIG_DFL)

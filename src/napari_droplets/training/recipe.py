@@ -52,7 +52,8 @@ def train(
     start : path, optional
         Weights to begin from; by default fresh ones, from fits those of the package.
     callback : callable, optional
-        Called with `report.Progress` after each step; returning False ends the run, with a checkpoint.
+        Called with `report.Progress` after each step and before calibration; returning False ends the run, with a
+        checkpoint.
     **options
         Of the training itself:
 
@@ -106,13 +107,16 @@ def train(
         return going
 
     path = loop.train(output, callback=watch, **options)
-    if going and "calibration" not in read_weights(path)[1]:
-        watch(replace(last, line=None, message="calibrating probabilities and standard deviations"))
-        try:
-            calibrate(path, N_SERIES_CALIBRATED if from_fit else N_CALIBRATED, scene)
-        except InputError as error:
-            if callback is None:
-                warnings.warn(str(error), stacklevel=2)
-            else:
-                watch(replace(last, line=None, message=f"not calibrated: {error}"))
+    if not going or "calibration" in read_weights(path)[1]:
+        return path
+    message = "calibrating probabilities and standard deviations"
+    if not watch(replace(last, line=None, message=message, calibrating=True)):
+        return path
+    try:
+        calibrate(path, N_SERIES_CALIBRATED if from_fit else N_CALIBRATED, scene)
+    except InputError as error:
+        if callback is None:
+            warnings.warn(str(error), stacklevel=2)
+        else:
+            watch(replace(last, line=None, message=f"not calibrated: {error}"))
     return path

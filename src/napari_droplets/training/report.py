@@ -43,12 +43,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told after each step: where the training is, a new line of the log, and anything to say."""
+    """What a callback is told after each step: where the training is, a new line of the log, and anything to say.
+
+    It is told once more when calibration begins, of which nothing is kept before its end.
+    """
 
     step: int
     share: float
     line: Line | None = None
     message: str = ""
+    calibrating: bool = False
 
 
 def describe(progress: Progress) -> str:

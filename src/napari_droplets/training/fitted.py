@@ -19,7 +19,8 @@ from ..images import resampled
 from ..inference.propose import pixel_noise, weighted_median
 from ..model.assignment import TILE, Tiles
 from .feed import Drawn
-from .scenes import RADII, VISIBLE, place
+from .scenes import RADII, place
+from .visible import RIM, visible
 
 FEWEST = 10  # droplets in a fit, to know how large they are
 DRAWN = 1.5  # of the working radius; where the typical droplet is larger, images are drawn smaller than the fitted one
@@ -28,13 +29,14 @@ CLOSENESS_SD = 0.2  # … and the standard deviation of their logarithm
 CROWDING_SD = 0.4  # of the logarithm of the number of droplets per area, around that of the fit
 RADIUS_SD = 0.05  # of the logarithm of a radius around the fitted one
 COMPOSITION_SD = 0.03  # of a component around the fitted one
-CLEAR = 3.0  # contrast over noise, over the whole disc, below which nobody could find a droplet
 QUIETEST = 1e-3  # standard deviation of noise, intensity 0..1
 USUAL = 0.8  # share of the droplets, or more, that overlap no further in the fit than any may in an image drawn
 LOOSEST = -0.2  # overlap in radii of the smaller droplet: so much must stay free between two, at most
 ATTEMPTS = 20  # places tried for a droplet
 PLACED, MORE_ROOM = 0.95, 0.2  # where fewer of the droplets find room, they may overlap by so much more …
 TOUCHING = 0.2  # … up to the deepest overlap in the fit, or this
+RIM_POINTS = 48  # of the outer part of a disc, where its contrast is computed
+GOLDEN = np.pi * (3 - np.sqrt(5))  # angle from one of them to the next, which spreads them evenly
 
 
 @dataclass(frozen=True)
@@ -173,14 +175,15 @@ class Look:
         corner = np.array([rng.uniform(0, width - piece), rng.uniform(0, height - piece)])
         crowd, most = self._crowd(rng, piece)
         noise = float(np.exp(rng.uniform(*np.log(self.noise))))
-        image, clear = self._picture(rng, crowd, most, corner, (width, height), piece, noise)
+        image, contrast, unhidden = self._picture(rng, crowd, most, corner, (width, height), piece)
         image = np.clip(image + noise * rng.standard_normal(image.shape, np.float32), 0, 1)
+        seen = visible(list(contrast), unhidden, noise * min(closer, 1))  # what shrinks, averages
         part = int(np.ceil(side / closer))
         image = resampled(image[:part, :part], closer)[:side, :side]
         truth = np.stack([(crowd.x + 0.5) * closer - 0.5, (crowd.y + 0.5) * closer - 0.5, crowd.radius * closer], -1)
         inside = ((truth[:, :2] >= -0.5) & (truth[:, :2] < side - 0.5)).all(1)
         sized = (truth[:, 2] >= RADII[0]) & (truth[:, 2] <= RADII[1])
-        truth = truth[clear & inside & sized].astype(np.float32)
+        truth = truth[seen & inside & sized].astype(np.float32)
         return np.ascontiguousarray(np.broadcast_to(image, (side, side, 3))), truth
 
     def _crowd(self, rng: np.random.Generator, piece: int) -> tuple[Crowd, int]:
@@ -214,9 +217,8 @@ class Look:
         corner: np.ndarray,
         size: tuple[float, float],
         piece: int,
-        noise: float,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The noise-free image (piece, piece, C), and which droplets can be seen in it (n,)."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The noise-free image (piece, piece, C); of each droplet contrast and share not hidden, see `visible`."""
         from ..inference.posterior import BLOCK, assign, render_latents
         from ..inference.svi import pad
         from ..model.assignment import join
@@ -242,8 +244,8 @@ class Look:
         latents = {name: single(value) for name, value in latents.items()}
         one: Any = single(np.ones(most))
         present: Any = np.arange(most) < n
-        whole, length, sd = single(size), single(self.length), single(noise)
-        prior = Prior(one, one, None, one, one, present, whole, length, sd)
+        whole, length, unused = single(size), single(self.length), single(1)
+        prior = Prior(one, one, None, one, one, present, whole, length, unused)
         row, column = np.mgrid[0:piece:TILE, 0:piece:TILE].reshape(2, -1)
         corners = (np.stack([column, row], -1) + corner).astype(np.float32)
         total = -(-len(corners) // BLOCK) * BLOCK
@@ -251,24 +253,33 @@ class Look:
         values = np.asarray(render_latents(latents, pad(corners, total), candidates, prior, form))[: len(corners)]
 
         step = np.mgrid[:TILE, :TILE].reshape(2, -1).T[:, ::-1].astype(np.float32)
-        pixels: Any = corners[:, None] + step
-        ground = expit(surface_basis(pixels, whole, form) @ self.background)
-        change = np.mean((values - ground) ** 2, -1)
-        clear = _clear(latents, candidates[: len(corners)], pixels, change, self.renderer, noise)
-        return join(values, (piece, piece)), clear[:n]
+        unhidden = _unhidden(latents, candidates[: len(corners)], corners[:, None] + step, self.renderer)
+        places: Any = np.stack([latents["x"], latents["y"]], -1)
+        ground: Any = surface_basis(places, whole, form) @ self.background
+        contrast = _contrast(latents, ground, self.length)
+        return join(values, (piece, piece)), contrast[:n], unhidden[:n]
 
 
-def _clear(
-    latents: dict[str, np.ndarray],
-    candidates: np.ndarray,
-    pixels: np.ndarray,
-    change: np.ndarray,
-    renderer: str,
-    noise: float,
-) -> np.ndarray:
-    """Droplets of which enough shows, and stands out from the background.
+def _contrast(latents: dict[str, np.ndarray], ground: np.ndarray, length: float) -> np.ndarray:
+    """By how much each droplet alone changes the ground (N, C logits), at points of the outer part of its disc."""
+    from ..model.optics import OpticsNetwork, unflatten
 
-    A pixel shows the droplet whose center is nearest in radii, or the smallest where they are laid one over the other.
+    distance, turn = np.sqrt(np.linspace(RIM**2, 1, RIM_POINTS)), np.arange(RIM_POINTS) * GOLDEN
+    around = np.stack([distance * np.cos(turn), distance * np.sin(turn)], -1)
+    each = np.concatenate([(latents["radius"] / length)[:, None], latents["composition"]], -1)
+    shape = len(ground), RIM_POINTS
+    color = expit(ground)[:, None]
+    parts = color, around[None], each[:, None]
+    inputs = np.concatenate([np.broadcast_to(part, (*shape, part.shape[-1])) for part in parts], -1, dtype=np.float32)
+    weights: Any = {name.removeprefix("optics/"): a for name, a in latents.items() if name.startswith("optics/")}
+    change = OpticsNetwork(ground.shape[-1]).apply({"params": unflatten(weights)}, inputs)
+    return np.abs(expit(ground[:, None] + change) - color).max(-1)
+
+
+def _unhidden(latents: dict[str, np.ndarray], candidates: np.ndarray, pixels: np.ndarray, renderer: str) -> np.ndarray:
+    """Share of the pixels (T, P, 2) in each disc that show the droplet.
+
+    They show the droplet whose center is nearest in radii, or the smallest where droplets are laid one over the other.
     """
     x, y, radius = (np.append(latents[name], 1) for name in ("x", "y", "radius"))
     n = len(x) - 1
@@ -280,11 +291,9 @@ def _clear(
     within = (square < 1) & (candidates < n)[:, None]
     first = np.broadcast_to(radius[candidates][:, None], square.shape) if renderer == "layered" else square
     top = np.take_along_axis(candidates, np.where(within, first, np.inf).argmin(-1), 1)
-    any_there = within.any(-1)
-    shown = np.bincount(top[any_there], minlength=n)[:n]
+    shown = np.bincount(top[within.any(-1)], minlength=n)[:n]
     disc = np.bincount(np.broadcast_to(candidates[:, None], square.shape)[within], minlength=n)[:n]
-    strength = np.sqrt(np.bincount(top[any_there], change[any_there], minlength=n)[:n] / np.maximum(shown, 1))
-    return (shown >= VISIBLE * np.maximum(disc, 1)) & (strength * np.sqrt(np.pi) * radius[:n] > CLEAR * noise)
+    return shown / np.maximum(disc, 1)
 
 
 def _typical(radius: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from PIL import Image as Picture
@@ -13,15 +14,11 @@ from scipy.spatial import cKDTree
 from ..images import resampled
 from .ground import add_specks, clouds, draw_ground
 from .looks import SHAPE_WAVES, Array, Look, change, draw_look, outline
+from .visible import RIM, visible
 
 LARGE = 3.5  # pixels; typical radius from which specks beside the droplets are told from them
 MOST = 45_000 / 2**20  # droplets per square pixel
 RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale
-VISIBLE = 0.4  # of a droplet's disc; one that is hidden further is not to be found
-RIM = 0.6  # radii, where the outer part of a disc begins, by which an eye tells how large it is
-SHOWN = 0.5  # of that part; a droplet of which less stands out from the ground is not to be found
-NOISES = 1.5  # standard deviations of the noise by which a pixel has to differ to stand out …
-FAINT = 0.08  # … and the share of the contrast of the strongest droplets of the scene
 BLURRED = 0.5  # radii of blur beyond which a droplet is part of the background
 CONVEX = 1.3  # the amplitude of n lobes is at most this over n^2 + 1: a waist would make two droplets of one
 BEHIND, FOCUS, DEBRIS = range(3)  # layers of droplets, drawn in this order; only those in focus are to be found
@@ -74,17 +71,14 @@ def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
         ground = add_specks(rng, ground, _typical(crowd))
     noise = _noise_level(rng, empty=not len(crowd))
     texture = clouds(rng, drawn, max(1.0, 0.3 * _typical(crowd))) if look.texture else ground[..., 0]
-    image, shown, seen = _draw(rng, ground, look, crowd, texture, noise, hiding)
+    image, contrast, unhidden = _draw(rng, ground, look, crowd, texture, hiding)
     blur = min(rng.gamma(1.5, 0.5), 0.2 + 0.35 * _typical(crowd)) * rng.choice([0.0, 1.0], p=[0.2, 0.8])
     image = _camera(rng, image, blur, noise)
     if drawn != side:
         image = resampled(image, side / drawn)
-    found = (
-        (crowd.layer == FOCUS)
-        & (seen >= VISIBLE)
-        & (shown >= SHOWN)
-        & (np.hypot(crowd.edge, blur) < BLURRED * crowd.radius)
-    )
+    focus = crowd.layer == FOCUS
+    found = focus & (np.hypot(crowd.edge, blur) < BLURRED * crowd.radius)
+    found[focus] &= visible(list(compress(contrast, focus)), unhidden[focus], noise)
     x, y = ((a[found] + 0.5) / scale - 0.5 for a in (crowd.x, crowd.y))
     radius = crowd.radius[found] / scale
     sized = (radius >= RADII[0]) & (radius <= RADII[1])
@@ -205,14 +199,13 @@ def _draw(
     look: Look,
     crowd: Crowd,
     texture: Array,
-    noise: float,
     hiding: float,
-) -> tuple[Array, Array, Array]:
-    """The scene as light; of each droplet the share that stands out from the ground, and that not hidden by others."""
+) -> tuple[Array, list[Array], Array]:
+    """The scene as light; of each droplet the contrast and the share not hidden by others, see `visible`."""
     side = len(ground)
     image = ground.copy()
     n = len(crowd)
-    contrast, seen = [np.zeros(0)] * n, np.ones(n, np.float32)
+    contrast, unhidden = [np.zeros(0)] * n, np.ones(n, np.float32)
     top = np.full((side, side), -1, np.int32)
     half = crowd.radius * look.reach + 2 * crowd.edge + 2
     size_class = np.searchsorted(CLASSES, half).clip(0, len(CLASSES) - 1)
@@ -276,12 +269,8 @@ def _draw(
     if hiding > 0.5:
         on_top = np.bincount(top[top >= 0], minlength=n)
         inside = _area_inside(crowd, side)
-        seen = np.minimum(on_top / np.maximum(inside, 1), 1).astype(np.float32)
-    focus = [values for values, layer in zip(contrast, crowd.layer, strict=True) if layer == FOCUS and len(values)]
-    strongest = np.quantile([float(np.mean(values)) for values in focus], 0.9) if focus else 0.0
-    level = max(NOISES * noise, FAINT * float(strongest))
-    shown = np.array([float(np.mean(values > level)) if len(values) else 0.0 for values in contrast])
-    return image, shown, seen
+        unhidden = np.minimum(on_top / np.maximum(inside, 1), 1).astype(np.float32)
+    return image, contrast, unhidden
 
 
 def _area_inside(crowd: Crowd, side: int) -> Array:

@@ -61,13 +61,25 @@ def test_a_droplet_seen_at_two_scales_counts_once():
 
 
 def test_calibration_is_kept_as_text():
-    marginal = Marginal(np.array([[0, 0], [0.5, 0.4], [1, 0.98]]), np.array([1.5, 1.2, 2.0]), np.array([1.5, 0.5]))
+    bent = np.array([[0, 0], [0.5, 0.4], [1, 0.98]])
+    marginal = Marginal(np.array([0, 1, 0, 0]), bent, np.array([1.5, 1.2, 2.0]), np.array([1.5, 0.5]))
     again = Marginal.of({"calibration": marginal.text()})
     half = np.full(16, 0.5)  # variance 4
     assert again.count_sd(half) == pytest.approx(np.hypot(1.5 * 2, 0.5 * 4))
     assert Marginal.of({}).count_sd(half) == pytest.approx(2)
     result = calibrated(cells([0.25, 1.0], [1.0, 50], [1.0, 1], 4.0), again)
-    np.testing.assert_allclose(result.p, [0.2, 0.98])
+    np.testing.assert_allclose(result.p, [0.2, 0.98], atol=2e-3)
     np.testing.assert_allclose([result.x_sd[0], result.y_sd[0], result.radius_sd[0]], [0.3, 0.24, 0.4])
     unchanged = calibrated(result, Marginal.of({}))
     np.testing.assert_allclose(unchanged.p, result.p)
+
+
+def test_where_much_is_doubtful_more_is_wrong():
+    marginal = Marginal.of({"calibration": '{"logit": [-2, 1, -1, 0]}'})
+    place = np.arange(20.0) * 100
+
+    def likely(others):
+        return calibrated(cells([0.9, *others], place, place, 4.0), marginal).p[0]
+
+    assert likely(19 * [0.5]) < likely(19 * [0.99]) - 0.2
+    assert calibrated(cells([], [], [], []), marginal).p.tolist() == []

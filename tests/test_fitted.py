@@ -214,7 +214,11 @@ def test_droplets_hide_each_other(renderer, small_shows):
 
 @pytest.mark.parametrize("renderer", ["nearest", "layered"])
 def test_contrast_is_what_a_droplet_alone_changes_in_the_image(renderer):
-    look, radius = Look.of(made(renderer=renderer), "fit"), np.array([9.0, 6.0])
+    fit, radius = made(renderer=renderer), np.array([12.0, 7.0])
+    rng = np.random.default_rng(2)
+    fit.optics.weights["Dense_0.kernel"][3:6] *= 3  # outer and inner parts, small and large differ
+    fit.optics.weights["Dense_3.kernel"] = rng.normal(0, 0.6, (8, 3)).astype(np.float32)
+    look = Look.of(fit, "fit")
     crowd = fitted.Crowd(np.array([18.2, 45.7]), np.array([20.4, 40.1]), radius, np.array([[0.9, 0.2], [0.1, 0.8]]))
     args = 64, np.zeros(2), look.size, 64
 

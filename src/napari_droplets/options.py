@@ -147,7 +147,7 @@ def _add_train(commands: Any) -> argparse.ArgumentParser:
         description="Train the recognition network on simulated images, drawn anew for every step. For -o "
         "weights.safetensors, the weights with the best F1 on held-out images are kept there, a line of figures every "
         "few minutes in weights.log.csv, and the state of the training in weights.checkpoint.safetensors, from which "
-        "the same command goes on after an interruption of any kind. The learning rate falls over the last quarter "
+        "the same command goes on after an interruption of any kind. The learning rate falls over the last two fifths "
         "of the budget; the state before is kept in weights.stable.safetensors, from which the same command goes on "
         "when it is given more minutes. At the end probabilities and standard deviations are calibrated.",
     )

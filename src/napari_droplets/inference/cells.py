@@ -8,13 +8,17 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.special import expit, logit
 
 from .network import CELL
 
 FAINT = 0.02  # probability below which a droplet is not reported
 FAINTEST = 0.002  # … and a cell is not looked at
 CERTAIN = 0.5
-INDEPENDENT = np.array([1.0, 0.0])  # candidates, for the number of droplets; see `Marginal`
+LEAST_P, MOST_P = 1e-3, 1 - 1e-3  # probabilities are kept within, for their logits
+LEAST_SLOPE = 0.1  # of a calibrated logit: what looks likelier stays likelier
+SOME_DOUBT = 0.3  # droplets; added to what is doubtful in an image, so that there is always some
+UNCHANGED: dict[str, list] = {"logit": [0, 1, 0, 0], "p": [[0, 0], [1, 1]], "sd": [1, 1, 1], "count": [1, 0]}
 SAME_PLACE = 0.6  # two cells see the same droplet if its places differ by less than this many radii …
 SAME_SIZE = 0.6  # … and the logarithms of its radii by less than this
 
@@ -145,10 +149,15 @@ def without_repeats(droplets: Cells, level: np.ndarray) -> Cells:
 class Marginal:
     """How to turn what the network says into what holds on simulated images held out from its training.
 
+    Probabilities are calibrated in two steps: their logits change linearly, otherwise in images where much is doubtful,
+    in which all is more often wrong than it says; then an increasing map makes shares right.
+
     Attributes
     ----------
+    logit : (4,) ndarray
+        Calibrated logit: constant, factor of the logit, factor of the `doubt` of the image, factor of their product.
     p : (n, 2) ndarray
-        Probabilities as added up, increasing, and the true share among droplets of that probability.
+        Probabilities after that, increasing, and the true share among droplets of that probability.
     sd : (3,) ndarray
         Factors of the standard deviations of x, y and radius.
     count : (2,) ndarray
@@ -156,6 +165,7 @@ class Marginal:
         and standard deviation of the shift that the logits of all probabilities of an image have in common.
     """
 
+    logit: np.ndarray
     p: np.ndarray
     sd: np.ndarray
     count: np.ndarray
@@ -163,15 +173,12 @@ class Marginal:
     @classmethod
     def of(cls, about: dict[str, str]) -> Marginal:
         """From what a weights file says; nothing is changed where it says nothing."""
-        if "calibration" not in about:
-            return cls(np.array([[0.0, 0.0], [1.0, 1.0]]), np.ones(3), INDEPENDENT)
-        values = json.loads(about["calibration"])
-        return cls(*(np.array(values.get(name, INDEPENDENT), float) for name in ("p", "sd", "count")))
+        values = UNCHANGED | json.loads(about.get("calibration", "{}"))
+        return cls(*(np.array(values[f.name], float) for f in fields(cls)))
 
     def text(self) -> str:
         """As the weights file keeps it."""
-        digits = {"p": 5, "sd": 4, "count": 3}
-        return json.dumps({name: np.round(getattr(self, name), n).tolist() for name, n in digits.items()})
+        return json.dumps({f.name: np.round(getattr(self, f.name), 5).tolist() for f in fields(self)})
 
     def count_sd(self, p: np.ndarray) -> float:
         """Standard deviation of the number of droplets among candidates of one image with calibrated probabilities."""
@@ -187,10 +194,28 @@ def count_sd(variance: np.ndarray | float, count: np.ndarray) -> np.ndarray | fl
     return np.sqrt(factor**2 * variance + (shift * variance) ** 2)
 
 
-def calibrated(droplets: Cells, marginal: Marginal) -> Cells:
-    """Probabilities and standard deviations that hold."""
+def doubt(p: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """(N,) how doubtful the image of each candidate is: log of the share of its droplets that may be none.
+
+    `p` (N,) as added up, `image` (N,) number of each one's image.
+    """
+    droplets, doubtful = (np.bincount(image, weights) for weights in (p, p * (1 - p)))
+    return np.log((doubtful + SOME_DOUBT) / (droplets + 1))[image]
+
+
+def calibrated(droplets: Cells, marginal: Marginal, image: np.ndarray | None = None) -> Cells:
+    """Probabilities and standard deviations that hold, for all candidates of an image, or of several by number."""
     x_sd, y_sd, radius_sd = (
         getattr(droplets, f"{n}_sd") * f for n, f in zip(("x", "y", "radius"), marginal.sd, strict=True)
     )
-    p = np.interp(droplets.p, *marginal.p.T)
-    return replace(droplets, p=p, x_sd=x_sd, y_sd=y_sd, radius_sd=radius_sd)
+    unsure = doubt(droplets.p, np.zeros(len(droplets), int) if image is None else image)
+    constant, slope, by_doubt, slope_by_doubt = marginal.logit
+    changed = (
+        constant + by_doubt * unsure + np.maximum(slope + slope_by_doubt * unsure, LEAST_SLOPE) * logits(droplets.p)
+    )
+    return replace(droplets, p=np.interp(expit(changed), *marginal.p.T), x_sd=x_sd, y_sd=y_sd, radius_sd=radius_sd)
+
+
+def logits(p: np.ndarray) -> np.ndarray:
+    """Logits of probabilities that may be 0 or 1."""
+    return logit(np.clip(p, LEAST_P, MOST_P))

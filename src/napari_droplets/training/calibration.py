@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import isotonic_regression, minimize
+from scipy.special import expit
 
 from ..compare import match
 from ..droplets import Droplets
 from ..errors import InputError
-from ..inference.cells import Cells, Marginal, calibrated, count_sd
+from ..inference.cells import UNCHANGED, Cells, Marginal, calibrated, count_sd, doubt, logits
 from ..inference.encoder import candidates
 from ..inference.network import read_weights, write_weights
 from .feed import Scene
@@ -77,23 +78,42 @@ def _inside(droplets: Cells | Droplets, image: np.ndarray) -> np.ndarray:
 
 
 def fitted(evidence: Evidence) -> Marginal:
-    """The map of probabilities by isotonic regression; factors for the standard deviations of x, y, radius and count.
+    """Logits by logistic regression, then isotonic; factors for the standard deviations of x, y, radius and count.
+
+    Images count by the root of the number of their candidates, in which a few crowded ones would outnumber all others.
 
     The factor is the one that makes the intervals of one and of two standard deviations both right as nearly as
     possible (the geometric mean of the factors that make one of them right).
     """
-    found, right, error, *_ = evidence
-    p, place, count = np.unique(found.p, return_inverse=True, return_counts=True)  # many are certain: exactly 1
-    share = isotonic_regression(np.bincount(place, right) / count, weights=count).x
-    cuts = np.searchsorted(np.cumsum(count), np.linspace(0, count.sum(), KNOTS))
-    cuts = np.unique(np.clip(cuts, 0, len(p) - 1))
-    knots = np.stack([p[cuts], share[cuts]], -1)
-    knots = np.concatenate([[[0.0, 0.0]], knots, [[1.0, knots[-1, 1]]] if p[-1] < 1 else np.zeros((0, 2))])
-    sure = right & (found.p > SURE)
+    found, right, error, image, _ = evidence
+    weight = np.bincount(image)[image] ** -0.5
+    result = replace(Marginal.of({}), logit=_logit(found.p, right, image, weight))
+    p = calibrated(found, result, image).p
+    knots, place = np.unique(p, return_inverse=True)  # many are certain
+    total = np.bincount(place, weight)
+    share = isotonic_regression(np.bincount(place, weight * right) / total, weights=total).x
+    cuts = np.searchsorted(np.cumsum(total), np.linspace(0, total.sum(), KNOTS))
+    cuts = np.unique(np.append(np.minimum(cuts, len(knots) - 1), len(knots) - 1))
+    curve = np.concatenate([[[0.0, 0.0]], np.stack([knots[cuts], share[cuts]], -1), [[1.0, share[-1]]]])
+    result = replace(result, p=np.maximum.accumulate(curve, 0))
+    p = calibrated(found, result, image).p
+    sure = right & (p > SURE)
     sd = np.stack([found.x_sd, found.y_sd, found.radius_sd], -1)[sure]
     z = np.abs(error[sure]) / sd
-    result = Marginal(np.maximum.accumulate(knots, 0), _factor(z), np.ones(2))
-    return replace(result, count=_count(evidence, calibrated(found, result).p))
+    return replace(result, sd=_factor(z), count=_count(evidence, p))
+
+
+def _logit(p: np.ndarray, right: np.ndarray, image: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """`Marginal.logit` of greatest likelihood."""
+    own, unsure = logits(p), doubt(p, image)
+    features = np.stack([np.ones_like(own), own, unsure, own * unsure], -1)
+    share = weight / weight.sum()
+
+    def surprise(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
+        z = features @ coefficients
+        return float(share @ np.logaddexp(0, np.where(right, -z, z))), features.T @ (share * (expit(z) - right))
+
+    return minimize(surprise, np.array(UNCHANGED["logit"], float), jac=True).x
 
 
 def _factor(z: np.ndarray) -> np.ndarray:

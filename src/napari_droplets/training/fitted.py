@@ -20,7 +20,7 @@ from ..inference.propose import pixel_noise, weighted_median
 from ..model.assignment import TILE, Tiles
 from .feed import Drawn
 from .scenes import RADII, place
-from .visible import RIM, visible
+from .visible import RIM, octant, visible
 
 FEWEST = 10  # droplets in a fit, to know how large they are
 DRAWN = 1.5  # of the working radius; where the typical droplet is larger, images are drawn smaller than the fitted one
@@ -36,7 +36,9 @@ ATTEMPTS = 20  # places tried for a droplet
 PLACED, MORE_ROOM = 0.95, 0.2  # where fewer of the droplets find room, they may overlap by so much more …
 TOUCHING = 0.2  # … up to the deepest overlap in the fit, or this
 RIM_POINTS = 48  # of the outer part of a disc, where its contrast is computed
-GOLDEN = np.pi * (3 - np.sqrt(5))  # angle from one of them to the next, which spreads them evenly
+_TURN = np.arange(RIM_POINTS) * np.pi * (3 - np.sqrt(5))  # the golden angle spreads them evenly
+RIM_OFFSET = np.sqrt(np.linspace(RIM**2, 1, RIM_POINTS))[:, None] * np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
+RIM_OCTANT = octant(*RIM_OFFSET.T)
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,8 @@ class Look:
         noise = float(np.exp(rng.uniform(*np.log(self.noise))))
         image, contrast, unhidden = self._picture(rng, crowd, most, corner, (width, height), piece)
         image = np.clip(image + noise * rng.standard_normal(image.shape, np.float32), 0, 1)
-        seen = visible(list(contrast), unhidden, noise * min(closer, 1))  # what shrinks, averages
+        averaged = noise * min(closer, 1)  # by what shrinks
+        seen = visible(list(contrast), [RIM_OCTANT] * len(contrast), unhidden, averaged)
         part = int(np.ceil(side / closer))
         image = resampled(image[:part, :part], closer)[:side, :side]
         truth = np.stack([(crowd.x + 0.5) * closer - 0.5, (crowd.y + 0.5) * closer - 0.5, crowd.radius * closer], -1)
@@ -264,12 +267,10 @@ def _contrast(latents: dict[str, np.ndarray], ground: np.ndarray, length: float)
     """By how much each droplet alone changes the ground (N, C logits), at points of the outer part of its disc."""
     from ..model.optics import OpticsNetwork, unflatten
 
-    distance, turn = np.sqrt(np.linspace(RIM**2, 1, RIM_POINTS)), np.arange(RIM_POINTS) * GOLDEN
-    around = np.stack([distance * np.cos(turn), distance * np.sin(turn)], -1)
     each = np.concatenate([(latents["radius"] / length)[:, None], latents["composition"]], -1)
     shape = len(ground), RIM_POINTS
     color = expit(ground)[:, None]
-    parts = color, around[None], each[:, None]
+    parts = color, RIM_OFFSET[None], each[:, None]
     inputs = np.concatenate([np.broadcast_to(part, (*shape, part.shape[-1])) for part in parts], -1, dtype=np.float32)
     weights: Any = {name.removeprefix("optics/"): a for name, a in latents.items() if name.startswith("optics/")}
     change = OpticsNetwork(ground.shape[-1]).apply({"params": unflatten(weights)}, inputs)

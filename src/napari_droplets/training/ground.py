@@ -39,8 +39,8 @@ def add_specks(rng: np.random.Generator, ground: Array, typical: float) -> Array
     sign = rng.choice([-1.0, 1.0], p=[0.8, 0.2])
     shade = np.zeros((side, side), np.float32)
     for _ in range(3):
-        size = max(0.5, typical * rng.uniform(0.05, 0.2))
-        n = rng.poisson(side**2 * np.exp(rng.uniform(np.log(0.0005), np.log(0.02))) / size**2)
+        size = max(0.5, typical * rng.uniform(0.05, 0.28))
+        n = rng.poisson(side**2 * np.exp(rng.uniform(np.log(0.0005), np.log(0.005))) / size**2)
         dots = np.zeros((side, side), np.float32)
         dots[tuple(rng.integers(0, side, (2, n)))] = rng.gamma(2, 0.5, n)
         shade += rng.uniform(0.1, 0.6) * 2 * np.pi * size**2 * gaussian_filter(dots, size)

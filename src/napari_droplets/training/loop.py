@@ -31,7 +31,7 @@ from .step import fresh, update
 
 RATE = 1.5e-3  # learning rate
 WARM_UP = 200  # steps until it is reached
-DECAY = 0.25  # last share of the budget, in which it falls to zero
+DECAY = 0.4  # last share of the budget, in which it falls to zero
 KEEP = 0.999  # share of the average of the weights that a step leaves
 N_HELD_OUT = 64
 EVERY_SECONDS, EVERY_STEPS = 180.0, 500  # between two validations, at most

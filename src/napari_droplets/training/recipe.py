@@ -20,7 +20,7 @@ from .report import Progress
 SERIES_MINUTES = 2.0  # weights that are good already learn one look soon …
 SERIES: dict[str, Any] = {"rate": 3e-4, "warm_up": 20, "n_held_out": 32}  # … and are changed a little
 VALIDATIONS = 4  # in so short a training
-N_CALIBRATED, N_SERIES_CALIBRATED = 300, 150  # images; those of one look differ less
+N_CALIBRATED, N_SERIES_CALIBRATED = 600, 150  # images; those of one look differ less
 
 
 def train(

@@ -14,12 +14,13 @@ from scipy.spatial import cKDTree
 from ..images import resampled
 from .ground import add_specks, clouds, draw_ground
 from .looks import SHAPE_WAVES, Array, Look, change, draw_look, outline
-from .visible import RIM, visible
+from .visible import RIM, octant, visible
 
-LARGE = 3.5  # pixels; typical radius from which specks beside the droplets are told from them
+LARGE = 4.5  # pixels; typical radius from which specks beside the droplets are told from them
 MOST = 45_000 / 2**20  # droplets per square pixel
 RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale
-BLURRED = 0.5  # radii of blur beyond which a droplet is part of the background
+DEFOCUSED = 0.5  # radii; a droplet out of focus further than this is part of the background …
+BLURRED = 1.0  # … and one that all blur together, the camera's too, has spread further than this
 CONVEX = 1.3  # the amplitude of n lobes is at most this over n^2 + 1: a waist would make two droplets of one
 BEHIND, FOCUS, DEBRIS = range(3)  # layers of droplets, drawn in this order; only those in focus are to be found
 CLASSES = 1.3 ** np.arange(3, 24)  # half widths of patches, pixels: droplets of one class are computed together
@@ -64,21 +65,22 @@ def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
     drawn = round(side * scale)
     scale = drawn / side
     look = draw_look(rng)
-    hiding = 0.0 if look.additive else float(rng.choice([0.0, rng.uniform(0, 1), 1.0], p=[0.25, 0.45, 0.3]))
+    hiding = 0.0 if look.additive else float(rng.choice([0.0, rng.uniform(0, 1), 1.0], p=[0.4, 0.35, 0.25]))
     crowd = _crowd(rng, look, drawn, scale, opaque=hiding > 0.3)
     ground = draw_ground(rng, look, drawn)
-    if len(crowd) and _typical(crowd) > LARGE * scale and rng.random() < 0.15:
+    if len(crowd) > 4 and _typical(crowd) > LARGE * scale and rng.random() < 0.2:
         ground = add_specks(rng, ground, _typical(crowd))
     noise = _noise_level(rng, empty=not len(crowd))
     texture = clouds(rng, drawn, max(1.0, 0.3 * _typical(crowd))) if look.texture else ground[..., 0]
-    image, contrast, unhidden = _draw(rng, ground, look, crowd, texture, hiding)
+    image, contrast, direction, unhidden = _draw(rng, ground, look, crowd, texture, hiding)
     blur = min(rng.gamma(1.5, 0.5), 0.2 + 0.35 * _typical(crowd)) * rng.choice([0.0, 1.0], p=[0.2, 0.8])
     image = _camera(rng, image, blur, noise)
     if drawn != side:
         image = resampled(image, side / drawn)
     focus = crowd.layer == FOCUS
-    found = focus & (np.hypot(crowd.edge, blur) < BLURRED * crowd.radius)
-    found[focus] &= visible(list(compress(contrast, focus)), unhidden[focus], noise)
+    found = focus & (crowd.edge < DEFOCUSED * crowd.radius) & (np.hypot(crowd.edge, blur) < BLURRED * crowd.radius)
+    in_focus = list(compress(contrast, focus)), list(compress(direction, focus))
+    found[focus] &= visible(*in_focus, unhidden[focus], noise)
     x, y = ((a[found] + 0.5) / scale - 0.5 for a in (crowd.x, crowd.y))
     radius = crowd.radius[found] / scale
     sized = (radius >= RADII[0]) & (radius <= RADII[1])
@@ -91,7 +93,7 @@ def _typical(crowd: Crowd) -> float:
 
 def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float, opaque: bool) -> Crowd:
     """Where droplets are, how large, and what distinguishes one from the other."""
-    typical = np.exp(rng.normal(np.log(5.5), 0.4) if rng.random() < 0.6 else rng.uniform(np.log(1.6), np.log(18)))
+    typical = np.exp(rng.normal(np.log(5.5), 0.4) if rng.random() < 0.6 else rng.uniform(np.log(1.8), np.log(20)))
     spread = rng.choice([rng.uniform(0.03, 0.2), rng.uniform(0.2, 0.6), rng.uniform(0.6, 0.9)], p=[0.3, 0.5, 0.2])
     log_covered = rng.uniform(np.log(0.003), np.log(0.15))
     covered = rng.choice([0.0, np.exp(log_covered), rng.uniform(0.1, 0.75)], p=[0.09, 0.3, 0.61])
@@ -116,7 +118,7 @@ def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float, opaque
         overlap = min(overlap, 0.4)
     x, y, kept = place(rng, radii, side, margin * scale, float(overlap))
     radii = radii[kept]
-    if rng.random() < 0.25:
+    if rng.random() < 0.35:
         x, y = _in_contact(rng, x, y, radii, rng.uniform(0, 0.3 if opaque else 0.8))
     order = rng.permutation(len(radii))
     x, y, radii = x[order], y[order], radii[order]
@@ -200,16 +202,16 @@ def _draw(
     crowd: Crowd,
     texture: Array,
     hiding: float,
-) -> tuple[Array, list[Array], Array]:
-    """The scene as light; of each droplet the contrast and the share not hidden by others, see `visible`."""
+) -> tuple[Array, list[Array], list[Array], Array]:
+    """The scene as light; of each droplet contrast, directions, and the share not hidden by others, see `visible`."""
     side = len(ground)
     image = ground.copy()
     n = len(crowd)
-    contrast, unhidden = [np.zeros(0)] * n, np.ones(n, np.float32)
+    contrast, direction, unhidden = [np.zeros(0)] * n, [np.zeros(0, int)] * n, np.ones(n, np.float32)
     top = np.full((side, side), -1, np.int32)
     half = crowd.radius * look.reach + 2 * crowd.edge + 2
     size_class = np.searchsorted(CLASSES, half).clip(0, len(CLASSES) - 1)
-    patches: dict[int, tuple[Array, Array, Array]] = {}
+    patches: dict[int, list[Array]] = {}
     base_x, base_y = np.rint(crowd.x).astype(int), np.rint(crowd.y).astype(int)
     for k in np.unique(size_class):
         some = np.flatnonzero(size_class == k)
@@ -236,15 +238,16 @@ def _draw(
             )
             if not look.additive:
                 light = np.exp(light)
-            for i, c, li, rim in zip(block.tolist(), cover, light, (d >= RIM) & (d <= 1), strict=True):
-                patches[i] = c, li, rim
+            where = np.where((d >= RIM) & (d <= 1), octant(u, v), -1)
+            for i, *patch in zip(block.tolist(), cover, light, where, strict=True):
+                patches[i] = patch
     blurred = not bool(np.any(crowd.layer == BEHIND))
     gone = rng.uniform(0.6, 1.6) * _typical(crowd)
     for i in range(n):
         if not blurred and crowd.layer[i] == FOCUS:  # what came before is out of focus
             image = gaussian_filter(image, (gone, gone, 0), mode="nearest")
             blurred = True
-        cover, light, rim = patches.pop(i)
+        cover, light, where = patches.pop(i)
         reach = len(cover) // 2
         top_y, left = base_y[i] - reach, base_x[i] - reach
         y0, y1 = max(0, top_y), min(side, top_y + len(cover))
@@ -263,14 +266,15 @@ def _draw(
                 after = before + (hiding * c)[..., None] * (ground[part] - before)
             after = after * li
         top[part][c > 0.5] = i
-        outer = rim[own]
+        outer = where[own] >= 0
+        direction[i] = where[own][outer]
         contrast[i] = np.abs(li[outer] if look.additive else ground[part][outer] * (li[outer] - 1)).max(-1)
         image[part] = after
     if hiding > 0.5:
         on_top = np.bincount(top[top >= 0], minlength=n)
         inside = _area_inside(crowd, side)
         unhidden = np.minimum(on_top / np.maximum(inside, 1), 1).astype(np.float32)
-    return image, contrast, unhidden
+    return image, contrast, direction, unhidden
 
 
 def _area_inside(crowd: Crowd, side: int) -> Array:

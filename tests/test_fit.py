@@ -20,7 +20,7 @@ def simulated():
 
 @pytest.fixture(scope="module")
 def result(simulated):
-    return nd.fit(simulated[0], steps=STEPS, min_probability=0.3)
+    return nd.fit(simulated[0], steps=STEPS)
 
 
 def test_droplets_are_those_simulated(simulated, result):

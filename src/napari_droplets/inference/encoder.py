@@ -29,6 +29,7 @@ FINEST = 2.0  # images are not enlarged further
 COARSEST_SIDE = 32  # pixels; no coarser scale has its longer side below
 PROBE = 256  # pixels; side of the part of an image on which scales are tried
 EVENTFUL = 0.75  # quantile, over the parts of an image, of the contrast of the part tried
+SURE = 0.8  # probability, not yet calibrated, of the droplets that tell how large they are
 ENOUGH = 0.8  # share of the most droplets seen at any scale with which a coarser one is fine enough
 TILE = 1792  # pixels; larger images are worked on in tiles of this side …
 OVERLAP = 64  # … that see this far into their neighbors
@@ -134,7 +135,7 @@ def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
             break
         part = _eventful(pixels, PROBE / scale)
         found = _Level.of(part, scale, params).droplets
-        sure = found.p > CERTAIN
+        sure = found.p > SURE
         size = found.radius[sure] / scale
         crowds.append(size.sum() / np.prod(part.shape[:2]))
         radii.append(weighted_median(size, size) if sure.any() else np.nan)

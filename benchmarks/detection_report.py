@@ -147,7 +147,8 @@ def _time(part: dict[str, Any]) -> str:
             "### Seconds and memory",
             "A simulated image of one megapixel and example.jpg (3.1 megapixels), warm: the median of several runs in "
             "one process after a first one. Cold: a new process that reads example.jpg and ends when it has found its "
-            "droplets, imports included, the median of three. Memory is the most that process held, in MB.",
+            "droplets, imports included, compiled programs on disk from earlier ones, the median of three. Memory is "
+            "the most that process held, in MB.",
             table(["detector", "1 megapixel", "example.jpg", "example.jpg, cold", "memory"], rows),
             *_excuses(part),
         ]

@@ -210,10 +210,9 @@ def calibrated(droplets: Cells, marginal: Marginal, image: np.ndarray | None = N
     )
     unsure = doubt(droplets.p, np.zeros(len(droplets), int) if image is None else image)
     constant, slope, by_doubt, slope_by_doubt = marginal.logit
-    changed = (
-        constant + by_doubt * unsure + np.maximum(slope + slope_by_doubt * unsure, LEAST_SLOPE) * logits(droplets.p)
-    )
-    return replace(droplets, p=np.interp(expit(changed), *marginal.p.T), x_sd=x_sd, y_sd=y_sd, radius_sd=radius_sd)
+    slope = np.maximum(slope + slope_by_doubt * unsure, LEAST_SLOPE)
+    p = expit(constant + by_doubt * unsure + slope * logits(droplets.p))
+    return replace(droplets, p=np.interp(p, *marginal.p.T), x_sd=x_sd, y_sd=y_sd, radius_sd=radius_sd)
 
 
 def logits(p: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,8 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
     """
     params, about = read_weights(weights or WEIGHTS)
     found = calibrated(candidates(image.pixels, params, diameter), Marginal.of(about))
-    h, w, _ = image.shape
-    droplets = Droplets(found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd, p_present=found.p)
-    inside = (found.x > -0.5) & (found.x < w - 0.5) & (found.y > -0.5) & (found.y < h - 0.5)
-    return replace(droplets[inside], pixel_size_um=image.pixel_size_um)
+    places = found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd
+    return Droplets(*places, p_present=found.p, pixel_size_um=image.pixel_size_um)
 
 
 def count_sd(p: np.ndarray, weights: str | Path | None = None) -> float:
@@ -72,10 +70,17 @@ def count_sd(p: np.ndarray, weights: str | Path | None = None) -> float:
 
 
 def candidates(pixels: np.ndarray, params: Params, diameter: float | None = None) -> Cells:
-    """All that the network takes for a droplet, before calibration, in pixels of the image (H, W, C)."""
+    """All in the image (H, W, C) that may be droplets, in its pixels; probabilities are not calibrated yet."""
     typical = _typical_radius(pixels, params) if diameter is None else diameter / 2
     finest = 1.0 if typical is None else min(FINEST, WORKING_RADIUS / typical)
-    return _together([_Level.of(pixels, scale, params) for scale in _scales(pixels.shape, finest)])
+    found = _together([_Level.of(pixels, scale, params) for scale in _scales(pixels.shape, finest)])
+    return found[within(found, pixels)]
+
+
+def within(droplets: Cells | Droplets, pixels: np.ndarray) -> np.ndarray:
+    """Which of them have their center in the image (H, W, C)."""
+    h, w, _ = pixels.shape
+    return (droplets.x > -0.5) & (droplets.x < w - 0.5) & (droplets.y > -0.5) & (droplets.y < h - 0.5)
 
 
 def estimate_diameter(image: Any, weights: str | Path | None = None) -> float:

@@ -14,7 +14,7 @@ from ..compare import match
 from ..droplets import Droplets
 from ..errors import InputError
 from ..inference.cells import UNCHANGED, Cells, Marginal, calibrated, count_sd, doubt, logits
-from ..inference.encoder import candidates
+from ..inference.encoder import candidates, within
 from ..inference.network import read_weights, write_weights
 from .feed import Scene
 
@@ -49,8 +49,7 @@ def gather(params: dict, scenes: list[tuple[np.ndarray, np.ndarray]]) -> Evidenc
         true = Droplets(*np.asarray(truth, float).reshape(-1, 3).T)
         order = np.argsort(-found.p, kind="stable")
         found = found[order]
-        found = found[_inside(found, image)]
-        counts.append(int(_inside(true, image).sum()))
+        counts.append(int(within(true, image).sum()))
         error = np.full((len(found), 3), np.nan)
         for tier in (found.p > SURE, found.p <= SURE):  # faint candidates may not take a droplet from sure ones
             some = np.flatnonzero(tier)
@@ -69,12 +68,6 @@ def gather(params: dict, scenes: list[tuple[np.ndarray, np.ndarray]]) -> Evidenc
         np.repeat(np.arange(len(parts)), [len(found) for found, _ in parts]),
         np.array(counts),
     )
-
-
-def _inside(droplets: Cells | Droplets, image: np.ndarray) -> np.ndarray:
-    h, w = image.shape[:2]
-    x, y = droplets.x, droplets.y
-    return (x > -0.5) & (x < w - 0.5) & (y > -0.5) & (y < h - 0.5)
 
 
 def fitted(evidence: Evidence) -> Marginal:

@@ -134,7 +134,7 @@ def simulate(
     fractions = dye_rng.dirichlet(np.full(types, 0.5), n) if simplex else dye_rng.random((n, types))
     truth = Droplets(x, y, radii, composition=fractions, pixel_size_um=pixel_size_um)
 
-    absorbance = ABSORBANCE * fractions @ _spectra(types) * (radii / radius)[:, None]
+    absorbance = ABSORBANCE * fractions @ spectra(types) * (radii / radius)[:, None]
     image = _illumination(height, width, unevenness, light_rng)
     _draw(image, truth, absorbance.astype(np.float32), math.radians(light_angle))
     sd = 0.3 + 0.1 * radius if blur is None else blur
@@ -208,7 +208,7 @@ def _around(x: float, y: float, reach: float, image: np.ndarray) -> tuple[tuple[
     return (slice(top, bottom), slice(left, right)), u.astype(np.float32)[None], v.astype(np.float32)[:, None]
 
 
-def _spectra(types: int) -> np.ndarray:
+def spectra(types: int) -> np.ndarray:
     """(types, 3) absorption of each dye for red, green and blue light, the peak 1."""
     peaks = np.linspace(*DYES_NM, types) if types > 1 else np.array([np.mean(DYES_NM)])
     return np.exp(-0.5 * ((CHANNELS_NM - peaks[:, None]) / BAND_NM) ** 2)

@@ -1,51 +1,92 @@
-"""Where a fit starts: compositions from the colors of the droplets, background and noise from the pixels."""
+"""Where a fit starts: optics that come nearest to the image, compositions from the colors of droplets, background, noise."""
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array
 from scipy import ndimage
+from scipy.optimize import nnls
 from scipy.spatial import cKDTree
 from scipy.special import expit, logit
 
 from ..droplets import Droplets, Optics
+from ..files import read_optics
 from ..images import Image
 from ..model.generative import Form, surface_basis
 from ..model.optics import OpticsNetwork, unflatten
 from .posterior import stick_breaking, stick_breaking_logits
 from .propose import background_surface
 
-PALETTE = 1024  # compositions tried when the optics are known
+LOOKS = Path(__file__).with_name("optics")
+"""Shipped optics, see `training.prior_optics`: `dyed` lit from above, from sharp to blurred, and `plain` discs."""
+LIGHTS = 16
+"""Directions of light that are tried."""
+JUDGED = 256
+"""Droplets that looks and lights are judged by."""
+SURE = 0.5
+"""… if they are as probable."""
+PALETTE = 768
+"""Compositions tried, at each of SIZES radii."""
+SIZES = 6
+BLOCK = 2**14
+"""Places and droplets that the network is asked about at a time."""
 INITIAL_NOISE = 0.05  # as in the published form; a larger start than the truth is the safe side
 DISC = 0.6  # radii around the center whose mean color is taken
+VIEW = 1.4  # … and within which looks are judged
+TAILS = 0.02  # part of the droplets whose composition may lie outside of what the range of components is made for
+MARGIN = 0.1  # of the range of a component, left free at both ends
+FAINT_AXIS = 0.1  # weights of components beyond the channels, which start equal for all droplets
 
 
 class Start(NamedTuple):
-    """Unconstrained compositions (N, D), background coefficients (B, C) in logit space, and noise."""
+    """Unconstrained compositions (N, D), background coefficients (B, C) in logit space, noise, and optics weights."""
 
     composition: np.ndarray
     background: np.ndarray
     noise: float
+    weights: dict[str, np.ndarray]
 
 
-def starting_point(image: Image, droplets: Droplets, optics: Optics | None, form: Form, length: float) -> Start:
-    """Start from what the droplets bring, else from optics learned before, else from the principal colors."""
+def starting_point(
+    image: Image, droplets: Droplets, optics: Optics | None, form: Form, length: float, seed: int
+) -> Start:
+    """Start from optics learned before, else from the shipped ones that come nearest, and from what droplets bring."""
+    colors, background = _colors(image, droplets), _background(image, form)
+    size = droplets.radius / length
+    ground = np.median(background_surface(image.pixels), (0, 1))
     if optics is not None:
-        composition = _nearest_look(image, droplets, optics, form, length)
+        weights = optics.weights
+        palette = _unconstrained_palette(form, seed)
+        composition = palette[_nearest_look(weights, _constrained(palette, form), ground, colors, size)]
     else:
-        composition = _principal_colors(_colors(image, droplets), form)
+        weights, absorbed = _shipped(image, droplets, colors, ground, size)
+        composition, axes, origin = _components(absorbed, form, seed)
+        weights = _in_components(weights, axes, origin)
+        composition = _unconstrained(composition, form)
     if droplets.composition is not None and droplets.types == form.types:
         known = np.isfinite(droplets.composition).all(1)
         composition[known] = _unconstrained(droplets.composition[known], form)
-    return Start(composition, _background(image, form), optics.noise_sd if optics else INITIAL_NOISE)
+    return Start(composition, background, optics.noise_sd if optics else INITIAL_NOISE, weights)
 
 
 def _unconstrained(composition: np.ndarray, form: Form) -> np.ndarray:
     if form.composition == "simplex":
         return stick_breaking_logits(composition)
     return logit(np.clip(composition, 0.01, 0.99))
+
+
+def _constrained(logits: np.ndarray, form: Form) -> np.ndarray:
+    return stick_breaking(logits) if form.composition == "simplex" else expit(logits)
+
+
+def _unconstrained_palette(form: Form, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return 1.5 * rng.standard_normal((PALETTE, form.types - (form.composition == "simplex")))
 
 
 def _background(image: Image, form: Form) -> np.ndarray:
@@ -71,39 +112,162 @@ def _colors(image: Image, droplets: Droplets) -> np.ndarray:
     return colors
 
 
-def _principal_colors(colors: np.ndarray, form: Form) -> np.ndarray:
-    """Scores on the principal axes of color, unit variance; components beyond the channels start equal."""
-    dims = form.types - 1 if form.composition == "simplex" else form.types
-    _, _, axes = np.linalg.svd(colors - colors.mean(0), full_matrices=False)
-    scores = (colors - colors.mean(0)) @ axes.T
-    scores /= np.maximum(scores.std(0), 1e-6)
-    out = np.zeros((len(colors), dims))
-    k = min(dims, scores.shape[1])
-    out[:, :k] = scores[:, :k]
-    return np.clip(out, -3, 3)
+@cache
+def _look(name: str, channels: int) -> Optics:
+    return read_optics(LOOKS / f"{name}_{channels}.safetensors")
 
 
-def _nearest_look(image: Image, droplets: Droplets, optics: Optics, form: Form, length: float) -> np.ndarray:
-    """Of many compositions, the one whose inner disc comes out nearest in color at the typical radius."""
-    rng = np.random.default_rng(0)
-    logits = 1.5 * rng.standard_normal((PALETTE, form.types - (form.composition == "simplex")))
-    palette = stick_breaking(logits) if form.composition == "simplex" else expit(logits)
-    grid = np.mgrid[-DISC:DISC:5j, -DISC:DISC:5j].reshape(2, -1).T
-    grid = grid[np.hypot(*grid.T) <= DISC]
-    base = np.median(background_surface(image.pixels), (0, 1))
-    size = float(np.median(droplets.radius)) / length
-    shape = (PALETTE, len(grid))
-    inputs = np.concatenate(
-        [
-            np.broadcast_to(base, (*shape, form.channels)),
-            np.broadcast_to(grid, (*shape, 2)),
-            np.full((*shape, 1), size),
-            np.broadcast_to(palette[:, None], (*shape, form.types)),
-        ],
-        -1,
+def _shipped(
+    image: Image, droplets: Droplets, colors: np.ndarray, ground: np.ndarray, size: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Weights of the look and light that come nearest to the image, and each droplet's composition (N, C) in it."""
+    channels = len(ground)
+    p = droplets.p_present
+    sure = np.arange(len(droplets)) if p is None or p.max() < SURE else np.flatnonzero(p >= SURE)
+    judged = sure[np.linspace(0, len(sure) - 1, min(JUDGED, len(sure))).astype(int)]
+    offset = _grid(VIEW, 9)
+    at = [
+        c[judged, None] + droplets.radius[judged, None] * d
+        for c, d in zip((droplets.y, droplets.x), offset.T[::-1], strict=True)
+    ]
+    seen = np.stack(
+        [ndimage.map_coordinates(image.pixels[..., c], at, order=1, mode="nearest") for c in range(channels)], -1
     )
-    network = OpticsNetwork(form.channels)
-    change = jax.jit(network.apply)({"params": unflatten(optics.weights)}, inputs.astype(np.float32))
-    look = expit(logit(base) + np.asarray(change)).mean(1)
-    nearest = cKDTree(look).query(_colors(image, droplets))[1]
-    return logits[nearest]
+    palette = np.random.default_rng(0).random((PALETTE, channels))
+    best = np.inf
+    for name in sorted({path.stem.rsplit("_", 1)[0] for path in LOOKS.glob("*.safetensors")}):
+        lights = 1 if name == "plain" else LIGHTS
+        upright = _look(name, channels).weights
+        composition = palette[_nearest_look(upright, palette, ground, colors, size)]
+        for k in range(lights):
+            weights = _turned(upright, 2 * np.pi * k / lights, channels)
+            rendered = _rendered(weights, ground, offset, size[judged], composition[judged])
+            error = float(np.median(np.mean((rendered - seen) ** 2, (1, 2))))
+            if error < best:
+                best, chosen = error, (weights, composition)
+    return chosen
+
+
+def _grid(reach: float, n: int) -> np.ndarray:
+    """Places (G, 2) in radii, x and y, on a square grid within a disc."""
+    grid = np.stack(np.meshgrid(*2 * [np.linspace(-reach, reach, n)]), -1).reshape(-1, 2)
+    return grid[np.hypot(*grid.T) <= reach]
+
+
+def _turned(weights: dict[str, np.ndarray], angle: float, channels: int) -> dict[str, np.ndarray]:
+    """Optics under light from a direction turned by an angle."""
+    kernel = weights["Dense_0.kernel"].copy()
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
+    kernel[channels : channels + 2] = turn @ kernel[channels : channels + 2]
+    return weights | {"Dense_0.kernel": kernel}
+
+
+@jax.jit
+def _change(weights: dict[str, Array], inputs: Array) -> Array:
+    channels = weights["Dense_3.bias"].shape[0]
+    return OpticsNetwork(channels).apply({"params": unflatten(weights)}, inputs)
+
+
+def _rendered(
+    weights: dict[str, np.ndarray], ground: np.ndarray, offset: np.ndarray, size: np.ndarray, composition: np.ndarray
+) -> np.ndarray:
+    """Colors (N, G, C) of droplets at places (G, 2) in radii, before a ground (C,)."""
+    shape = (len(size), len(offset))
+    inputs = [
+        np.broadcast_to(ground, (*shape, len(ground))),
+        np.broadcast_to(offset, (*shape, 2)),
+        np.broadcast_to(size[:, None, None], (*shape, 1)),
+        np.broadcast_to(composition[:, None], (*shape, composition.shape[1])),
+    ]
+    rows = np.concatenate(inputs, -1, dtype=np.float32).reshape(shape[0] * shape[1], -1)
+    filled = np.pad(rows, ((0, -len(rows) % BLOCK), (0, 0)))
+    change = np.concatenate([np.asarray(_change(weights, part)) for part in np.split(filled, len(filled) // BLOCK)])
+    return expit(logit(ground) + change[: len(rows)].reshape(*shape, -1))
+
+
+def _nearest_look(
+    weights: dict[str, np.ndarray], palette: np.ndarray, ground: np.ndarray, colors: np.ndarray, size: np.ndarray
+) -> np.ndarray:
+    """(N,) index of the composition in the palette (P, K) whose inner disc comes nearest in color at about that size."""
+    edges = np.quantile(size, np.linspace(0, 1, SIZES + 1))
+    class_ = np.clip(np.searchsorted(edges, size, side="right") - 1, 0, SIZES - 1)
+    nearest = np.zeros(len(size), int)
+    for k in np.unique(class_):
+        here = class_ == k
+        typical = np.full(len(palette), np.median(size[here]))
+        look = _rendered(weights, ground, _grid(DISC, 5), typical, palette).mean(1)
+        nearest[here] = cKDTree(look).query(colors[here])[1]
+    return nearest
+
+
+def _components(absorbed: np.ndarray, form: Form, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Components that the absorbed light (N, C) is made of.
+
+    Returns compositions (N, K), and the axes (K, C) and origin (C,) with which `composition @ axes + origin` is
+    about what is absorbed. Free components are the principal axes, scaled to their range; those of a simplex are its
+    vertices, spread so that they enclose nearly all droplets.
+    """
+    rng = np.random.default_rng(seed)
+    n, channels = absorbed.shape
+    center = np.median(absorbed, 0)
+    principal = np.linalg.svd(absorbed - center, full_matrices=False)[2]
+    principal = principal * np.sign(principal[np.arange(len(principal)), np.abs(principal).argmax(1)])[:, None]
+    scores = (absorbed - center) @ principal.T
+    if form.composition == "simplex":
+        vertices = _vertices(scores, form.types, rng)
+        composition = _fractions(scores, vertices)
+        return composition, vertices @ principal, center
+    dims = min(form.types, len(principal))
+    low, high = np.quantile(scores[:, :dims], [TAILS, 1 - TAILS], axis=0)
+    width = np.maximum(high - low, 0.05) / (1 - 2 * MARGIN)
+    middle = (low + high) / 2
+    composition = np.full((n, form.types), 0.5)
+    composition[:, :dims] = np.clip((scores[:, :dims] - middle) / width + 0.5, 0.02, 0.98)
+    axes = FAINT_AXIS * rng.standard_normal((form.types, channels))
+    axes[:dims] = width[:, None] * principal[:dims]
+    origin = center + middle @ principal[:dims] - 0.5 * axes.sum(0)
+    return composition, axes, origin
+
+
+def _vertices(scores: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """K points (K, D) that enclose nearly all (N, D): extreme ones, each the farthest from the hull of those before."""
+    dims = min(k - 1, scores.shape[1])
+    inner = scores[:, :dims]
+    far = np.abs(inner - np.median(inner, 0)) <= np.quantile(np.abs(inner - np.median(inner, 0)), 1 - TAILS / 2, axis=0)
+    cloud = inner[far.all(1)] if far.all(1).any() else inner
+    chosen = [cloud[np.argmax(np.linalg.norm(cloud - cloud.mean(0), axis=1))]]
+    while len(chosen) < k:
+        base = np.array(chosen)
+        if len(chosen) <= dims:
+            span = np.linalg.qr((base[1:] - base[0]).T)[0] if len(chosen) > 1 else np.zeros((dims, 0))
+            rest = (cloud - base[0]) - (cloud - base[0]) @ span @ span.T
+            chosen.append(cloud[np.argmax(np.linalg.norm(rest, axis=1))])
+        else:
+            chosen.append(cloud[np.argmax(cKDTree(base).query(cloud)[0])])
+    points = np.array(chosen)
+    points = points.mean(0) + (1 + 2 * MARGIN) * (points - points.mean(0))
+    spread = np.maximum(scores.std(0).max(), 0.05)
+    vertices = FAINT_AXIS * spread * rng.standard_normal((k, scores.shape[1])) * (np.ptp(points) == 0)
+    vertices[:, :dims] += points
+    return vertices
+
+
+def _fractions(scores: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """(N, K) fractions of the vertices nearest to each point, by least squares with fractions that sum to one."""
+    heavy = 1e2 * max(1.0, float(np.abs(vertices).max()))
+    matrix = np.concatenate([vertices.T, np.full((1, len(vertices)), heavy)])
+    targets = np.concatenate([scores, np.full((len(scores), 1), heavy)], 1)
+    fractions = np.array([nnls(matrix, target)[0] for target in targets])
+    fractions = np.maximum(fractions, 0.02)
+    return fractions / fractions.sum(1, keepdims=True)
+
+
+def _in_components(weights: dict[str, np.ndarray], axes: np.ndarray, origin: np.ndarray) -> dict[str, np.ndarray]:
+    """Optics that take these components instead of what is absorbed in each channel."""
+    kernel, bias = weights["Dense_0.kernel"], weights["Dense_0.bias"]
+    first = len(kernel) - len(origin)
+    absorbed = kernel[first:]
+    return weights | {
+        "Dense_0.kernel": np.concatenate([kernel[:first], axes @ absorbed]).astype(np.float32),
+        "Dense_0.bias": (bias + origin @ absorbed).astype(np.float32),
+    }

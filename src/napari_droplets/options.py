@@ -34,6 +34,8 @@ SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
     ("--composition", "composition", str, "",
      "components independent in 0 to 1, or fractions that sum to one", ""),
     ("--background", "background", str, "", "a smooth surface for uneven light, or one color", ""),
+    ("--population", "population", str, "",
+     "whether droplets may join and leave a fit by what the pixels say, or are those that it starts from", ""),
     ("--renderer", "renderer", str, "",
      "how droplets share a pixel: only the nearest counts, the nearest few are mixed, or one lies over the other", ""),
     ("--noise", "noise", float, "SD", "standard deviation of the noise, intensities 0 to 1", "learned"),

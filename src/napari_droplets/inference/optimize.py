@@ -12,25 +12,31 @@ import numpy as np
 from ..droplets import Droplets, Optics
 from ..errors import InputError
 from ..images import Image
-from ..model.assignment import Tiles, cut
-from ..model.generative import Form, Prior
-from ..model.optics import initial_weights
+from ..model.assignment import TILE, Tiles, cut
+from ..model.generative import FAR, Form, Prior
 from . import posterior, svi
 from .clock import Clock
 from .fit import Progress
-from .gauge import expected, outline, regauge
-from .population import duplicates
-from .propose import contrast
+from .gauge import common_factor, regauge
+from .laplace import Belief, Evidence, polish, prior_belief
+from .population import LIKELY, POSSIBLE, pinned_rows, presence, reconsidered
+from .propose import contrast, pixel_noise
 from .settings import Settings
 from .start import Start, starting_point
 
+EMPTY_IMPORTANCE = 8
+"""Of the tiles that see no droplet only one in so many is looked at, with that weight."""
+SHARED_SD, PLACE_SD, COMPOSITION_SD = 3e-4, 0.01, 0.1
+"""Standard deviations to start from: of what droplets share, of places and log radii, of unconstrained compositions."""
 REFRESH = 2
 """Chunks between two searches for candidates: droplets move by small parts of a radius in a hundred steps."""
 LEARNING_RATE = 0.02
-WARM_UP = 100
-"""Steps for which droplets stay where they are: they would only flee from optics that are still wrong."""
-TIDY = (250, 400, 550, 700, 900, 1100, 1400)
-"""Steps after which droplets are tied to their outlines and duplicates go, and once more when half cooled."""
+"""Of compositions and background …"""
+PLACE_RATE, OPTICS_RATE = 0.0, 0.1
+"""… and parts of it for places and radii, and for the optics, which start near where they belong: the noise of faster
+steps would move droplets along with their optics, and make them shrink."""
+FIRST_POLISH, LAST_POLISH = 3, 3
+"""Gauss-Newton steps before and after the stochastic ones."""
 FINAL_RATE = 0.05
 """Fraction of the learning rate at the end of the cooling."""
 COOLING = 0.3
@@ -58,7 +64,10 @@ class Setup(NamedTuple):
     anchor: np.ndarray
     tiles: Tiles
     state: svi.State
-    rates: svi.Guide
+    free: svi.Guide
+    """1 for what may change, 0 for what is held; broadcasts against the guide's means."""
+    probability: np.ndarray | None = None
+    """(N,) that a candidate is a droplet, before the fit; None where all of them are taken for granted."""
 
 
 class Outcome(NamedTuple):
@@ -70,6 +79,11 @@ class Outcome(NamedTuple):
     stopped: str
     values: float
     """Intensities that the loss counts; after a local refit not those of the whole image."""
+    belief: Belief | None = None
+    """What is believed of each droplet in the end; None where the run was stopped before."""
+    evidence: Evidence | None = None
+    probability: np.ndarray | None = None
+    """(N,) that a candidate is a droplet."""
 
 
 def form_of(channels: int, settings: Settings) -> Form:
@@ -98,22 +112,45 @@ def prepare(work: Image, start: Droplets, optics: Optics | None, settings: Setti
         check_optics(optics, form, work)
     tiles = cut(work.pixels)
     n = len(start)
-    padded, total = svi.bucket(n, 256), posterior.padded_tiles(len(tiles.corner))
+    padded, total = svi.bucket(n + 1, 256), posterior.padded_tiles(len(tiles.corner))
     noise = settings.noise or float(np.clip(contrast(work.pixels)[1], *NOISE_RANGE))
     length = optics.length * settings.scale if optics else float(np.median(start.radius))
-    prior = _prior(start, padded, work, length, noise)
-    anchor = svi.pad(np.stack([start.x, start.y, start.radius], -1), padded, 1).astype(np.float32)
-    point = starting_point(work, start, optics, form, length)
-    if optics:
-        weights: dict[str, Any] = optics.weights
-    else:
-        weights = initial_weights(settings.seed, form.channels, form.types)
-    state = _initial_state(point, padded, weights, settings)
-    filled = Tiles(*(svi.pad(a, total) for a in tiles))
+    point = starting_point(work, start, optics, form, length, settings.seed)
+    prior = _prior(start, padded, work, length, noise)._replace(optics=point.weights)
+    probability = None if start.p_present is None else svi.pad(start.p_present, padded)
+    if probability is not None:
+        prior = prior._replace(present=probability >= LIKELY)
+    anchor = svi.pad(np.stack([start.x, start.y, start.radius], -1), padded, FAR).astype(np.float32)
+    anchor[n:, 2] = 1
+    state = _initial_state(point, padded, settings)
     located = posterior.mean_latents(jax.device_get(state.parameters), anchor, form)
-    assigned = posterior.assign(located, prior.present, tiles, form, total)
-    problem = svi.Problem(*filled, assigned, np.int32(len(tiles.corner)), prior, anchor)
-    return Setup(form, jax.device_put(problem), prior, anchor, tiles, state, svi.unit_rates(padded, form))
+    view = look(located, prior.present, tiles, form, total, settings.seed)
+    problem = svi.Problem(*(svi.pad(a, total) for a in tiles), view, prior, anchor)
+    free = svi.all_free(padded, form)
+    free.droplets[np.flatnonzero(pinned_rows(start)), :3] = 0
+    return Setup(form, jax.device_put(problem), prior, anchor, tiles, state, free, probability)
+
+
+def look(
+    located: dict[str, np.ndarray], present: np.ndarray, tiles: Tiles, form: Form, total: int, number: int
+) -> svi.View:
+    """Decide what each tile may see, and which tiles to look at: all with droplets, few of the empty ones.
+
+    `number` seeds the draw of the empty ones.
+    """
+    n = len(tiles.corner)
+    found = posterior.assign(located, present, tiles, form, total)
+    dummy = len(present) - 1  # padded: far outside of the image
+    seen = found < len(present)
+    degree = np.bincount(found[seen], minlength=len(present))
+    share = np.where(seen, 1 / np.maximum(degree, 1)[np.minimum(found, dummy)], 0).astype(np.float32)
+    empty = np.flatnonzero(~seen[:n].any(1))
+    sample = np.random.default_rng(number).permutation(empty)[: -(-len(empty) // EMPTY_IMPORTANCE)]
+    visited = np.concatenate([np.flatnonzero(seen[:n].any(1)), sample])
+    importance = np.ones(total, np.float32)
+    importance[sample] = len(empty) / max(1, len(sample))
+    filled = svi.pad(visited.astype(np.int32), total)
+    return svi.View(np.minimum(found, dummy), share, filled, importance, np.int32(len(visited)))
 
 
 def _prior(start: Droplets, padded: int, work: Image, length: float, noise: float) -> Prior:
@@ -123,18 +160,15 @@ def _prior(start: Droplets, padded: int, work: Image, length: float, noise: floa
     def full(values: Any, value: float) -> np.ndarray:
         return svi.pad(np.broadcast_to(values, n), padded, value).astype(np.float32)
 
-    position_sd: Any = None
-    log_radius: Any = np.log(np.median(start.radius))
-    log_radius_sd: Any = RADIUS_SPREAD
-    if start.x_sd is not None and start.radius_sd is not None:
-        known = np.isfinite(start.x_sd) & np.isfinite(start.radius_sd)
-        position_sd = full(np.where(known, start.x_sd, max(h, w)), 1)
-        log_radius = np.where(known, np.log(start.radius), log_radius)
-        log_radius_sd = np.where(known, start.radius_sd / start.radius, RADIUS_SPREAD)
+    unknown = np.full(n, np.nan)
+    x_sd, radius_sd = (unknown if sd is None else sd for sd in (start.x_sd, start.radius_sd))
+    known = np.isfinite(x_sd) & np.isfinite(radius_sd)
+    log_radius = np.where(known, np.log(start.radius), np.log(np.median(start.radius)))
+    log_radius_sd = np.where(known, radius_sd / start.radius, RADIUS_SPREAD)
     return Prior(
         x=full(start.x, 0),
         y=full(start.y, 0),
-        position_sd=position_sd,
+        position_sd=full(np.where(known, x_sd, max(h, w)), 1),
         log_radius=full(log_radius, 0),
         log_radius_sd=full(log_radius_sd, 1),
         present=np.arange(padded) < n,
@@ -144,13 +178,13 @@ def _prior(start: Droplets, padded: int, work: Image, length: float, noise: floa
     )
 
 
-def _initial_state(point: Start, padded: int, weights: dict[str, Any], settings: Settings) -> svi.State:
+def _initial_state(point: Start, padded: int, settings: Settings) -> svi.State:
     n, d = point.composition.shape
     droplets = svi.pad(np.concatenate([np.zeros((n, 3)), point.composition], -1), padded)
-    droplets_sd = np.concatenate([np.full((padded, 3), 0.1), np.full((padded, d), 0.2)], -1)
+    droplets_sd = np.concatenate([np.full((padded, 3), PLACE_SD), np.full((padded, d), COMPOSITION_SD)], -1)
     log_noise = np.log(settings.noise or point.noise)
-    shared = svi.pack(svi.Shared(point.background, log_noise, weights))
-    return svi.init(svi.Guide(droplets, shared), svi.Guide(droplets_sd, np.full(shared.shape, 0.01)))
+    shared = svi.pack(svi.Shared(point.background, log_noise, point.weights))
+    return svi.init(svi.Guide(droplets, shared), svi.Guide(droplets_sd, np.full(shared.shape, SHARED_SD)))
 
 
 class Schedule:
@@ -186,22 +220,6 @@ class Schedule:
             self.end = min(self.end, int(step / (1 - COOLING)))
 
 
-def _tidied(parameters: svi.Variational, prior: Prior, anchor: np.ndarray, form: Form) -> tuple[svi.Variational, Prior]:
-    """Tie droplets to their outlines, or to what proposals say of them, and take duplicates out."""
-    if prior.position_sd is not None:
-        parameters = regauge(parameters, expected(parameters, anchor, prior, form), form)
-    else:
-        circle = outline(parameters, anchor, prior, form)
-        parameters = regauge(parameters, circle, form)
-        prior = prior._replace(log_radius=prior.log_radius + np.float32(np.log(circle.radius)))
-    located = posterior.mean_latents(parameters, anchor, form)
-    here = np.flatnonzero(prior.present)
-    gone = here[duplicates(*(located[name][here] for name in ("x", "y", "radius")))]
-    present = prior.present.copy()
-    present[gone] = False
-    return parameters, prior._replace(present=present)
-
-
 def _settled(losses: Losses, values: float) -> bool:
     if len(losses) < 2 * SETTLED_CHUNKS:
         return False
@@ -223,40 +241,82 @@ def iterate_chunks(
     InputError
         The loss is not finite in the first chunk.
     """
-    form, problem, prior, anchor, tiles, state, rates = setup
+    form, problem, prior, anchor, tiles, state, free, probability = setup
     schedule = Schedule(settings.steps, clock)
     values = float(np.sum(tiles.weight)) * form.channels
     losses: Losses = []
     chunks: list[float] = []
     parameters = jax.device_get(state.parameters)
-    learn_optics, tidied = bool(np.any(rates.shared)), False
-    still = rates._replace(droplets=np.where(np.arange(rates.droplets.shape[1]) < 3, 0, rates.droplets))
+    noise = float(np.clip(pixel_noise(tiles.values.reshape(-1, TILE, form.channels)), *NOISE_RANGE))
+    learning = bool(np.any(free.shared))
+    pace = np.where(np.arange(free.droplets.shape[1]) < 3, PLACE_RATE, 1).astype(np.float32)
+    rates = svi.Guide(free.droplets * pace, free.shared * np.float32(OPTICS_RATE))
     step, nan = 0, float("nan")
     count = int(np.sum(prior.present))
+
+    def viewed(droplets: np.ndarray, present: np.ndarray) -> svi.Problem:
+        there = parameters._replace(mean=parameters.mean._replace(droplets=droplets))
+        located = posterior.mean_latents(there, anchor, form)
+        view = look(located, present, tiles, form, len(problem.corner), settings.seed + step)
+        return problem._replace(view=jax.device_put(view))
+
+    def polish_of(droplets: np.ndarray, problem: svi.Problem, steps: int) -> tuple[Belief, Evidence]:
+        return polish(droplets, parameters.mean.shared, problem, noise, form, free.droplets, steps)
+
+    def polished(steps: int) -> tuple[svi.Variational, Belief, Evidence]:
+        belief, seen = polish_of(parameters.mean.droplets, problem, steps)
+        return _with_belief(parameters, belief, free.droplets), belief, seen
+
+    def tied(parameters: svi.Variational) -> svi.Variational:
+        return regauge(parameters, common_factor(parameters, anchor, prior), form) if learning else parameters
+
+    def outcome(stopped: str, steps: int) -> Outcome:
+        nonlocal parameters, problem, prior
+        parameters = tied(parameters)
+        p = probability
+        if p is not None and steps > 1:
+            waiting = ~prior.present & (p >= POSSIBLE)
+            told = partial(prior_belief, form=form)
+            census = reconsidered(
+                parameters.mean.droplets,
+                prior.present,
+                p,
+                waiting,
+                viewed,
+                polish_of,
+                lambda z, problem: told(problem, z),
+            )
+            prior = prior._replace(present=census.present)
+            mean = parameters.mean._replace(droplets=census.droplets.astype(np.float32))
+            parameters = parameters._replace(mean=mean)
+            p = np.where(p > 0, presence(p, census.worth), 0)
+        problem = viewed(parameters.mean.droplets, prior.present)
+        final, belief, seen = polished(steps)
+        return Outcome(final, prior.present, losses, stopped, values, belief, seen, p)
+
     reply = yield Progress("compile", 0, schedule.end, nan, nan, count, partial(snapshot, parameters, prior.present))
+    if reply is not False and learning:
+        parameters = tied(polished(FIRST_POLISH)[0])
+        state = state._replace(parameters=jax.device_put(parameters))
+        clock.lap("fit")
     while step < schedule.end:
         if reply is False:
-            return Outcome(parameters, prior.present, losses, "cancelled", values)
-        if step and step % (REFRESH * svi.STEPS_PER_CHUNK) == 0:
-            located = posterior.mean_latents(parameters, anchor, form)
-            assigned = posterior.assign(located, prior.present, tiles, form, len(problem.corner))
-            problem = problem._replace(candidates=jax.device_put(assigned))
+            return outcome("cancelled", 1)
+        if step % (REFRESH * svi.STEPS_PER_CHUNK) == 0:
+            if step and learning:
+                parameters = tied(polished(1)[0])
+                state = state._replace(parameters=jax.device_put(parameters))
+            problem = viewed(parameters.mean.droplets, prior.present)
         rate = np.float32(schedule.rate(step))
-        moving = still if learn_optics and step < WARM_UP else rates
-        state, chunk_losses = svi.chunk(state, problem, moving, rate, np.uint32(settings.seed), np.uint32(step), form)
+        state, chunk_losses = svi.chunk(state, problem, rates, rate, np.uint32(settings.seed), np.uint32(step), form)
         loss = float(np.mean(chunk_losses))
         chunks.append(clock.lap("fit"))
         if not np.isfinite(loss):
             if not losses:
                 raise InputError(f"{name}: the loss is not finite; are these intensities of an image?")
-            return Outcome(parameters, prior.present, losses, "loss not finite", values)
+            return outcome("loss not finite", 1)
         parameters = jax.device_get(state.parameters)
         step += svi.STEPS_PER_CHUNK
-        if learn_optics and (step in TIDY or (step > schedule.halfway and not tidied)):
-            tidied = step > schedule.halfway
-            parameters, prior = _tidied(parameters, prior, anchor, form)
-            problem = problem._replace(prior=jax.device_put(prior))
-            state = state._replace(parameters=jax.device_put(parameters))
         losses.append((step, loss, clock.total))
         if len(chunks) == 2:  # the first chunk was compiled as well
             clock.move(max(chunks[0] - chunks[1], 0), "fit", "compile")
@@ -264,8 +324,17 @@ def iterate_chunks(
         if len(chunks) > 1:
             schedule.observe(step, losses, per_chunk, values)
         left = max(0, schedule.end - step) / svi.STEPS_PER_CHUNK * per_chunk if len(chunks) > 1 else nan
-        count = int(np.sum(prior.present))
         reply = yield Progress(
             "fit", step, max(schedule.end, step), loss, left, count, partial(snapshot, parameters, prior.present)
         )
-    return Outcome(parameters, prior.present, losses, schedule.stopped, values)
+    return outcome(schedule.stopped, LAST_POLISH)
+
+
+def _with_belief(parameters: svi.Variational, belief: Belief, free: np.ndarray) -> svi.Variational:
+    """Parameters with means and deviations of what is believed, where droplets may move."""
+    mean, log_sd = parameters
+    sd = 0.5 * np.log(np.einsum("nii->ni", belief.covariance))
+    return svi.Variational(
+        mean._replace(droplets=np.where(free > 0, belief.mean, mean.droplets).astype(np.float32)),
+        log_sd._replace(droplets=np.where(free > 0, sd, log_sd.droplets).astype(np.float32)),
+    )

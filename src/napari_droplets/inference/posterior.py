@@ -26,7 +26,7 @@ NODES = 20
 """Gauss-Hermite nodes: moments of a logit-normal to float32 precision at the widths met here."""
 DRAWS = 400
 """Samples for the moments of a simplex, which have no such rule: a standard error of 1/20 of the deviation."""
-SAMPLED_PIXELS = 3e6
+SAMPLED_PIXELS = 1e6
 """Pixels rendered for a mean reconstruction; the number of samples follows, 2 to 16."""
 
 Latents = dict[str, Array]
@@ -84,7 +84,8 @@ def sample_droplets(guide: dict[str, np.ndarray], composition: str, n: int, seed
     """Draw n joint samples of all droplets from the guide: x, y, radius (n, N), composition (n, N, K)."""
     x0, y0, r0 = guide["anchor"].T
     shape = (n, *guide["droplets"].shape)
-    draw = guide["droplets"] + np.exp(guide["droplets_log_sd"]) * np.random.default_rng(seed).standard_normal(shape)
+    normal = np.random.default_rng(seed).standard_normal(shape)
+    draw = guide["droplets"] + np.einsum("nij,snj->sni", guide["droplets_tril"], normal)
     return {
         "x": x0 + r0 * draw[..., 0],
         "y": y0 + r0 * draw[..., 1],

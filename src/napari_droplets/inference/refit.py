@@ -15,6 +15,7 @@ from ..model.assignment import Tiles
 from ..model.rendering import REACH
 from .clock import Clock
 from .fit import Progress, Region, Steps, usable
+from .population import pinned_rows
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     after = usable(edited_table, image)
     edits = find_edits(fit.droplets, after)
     changed = edits.same < 0
-    pinned = changed | _flags(after)
+    pinned = changed | pinned_rows(after)
     active = _active(after, edits, fit.droplets, region)
     if not active.any():
         raise InputError("refit: nothing to refit there; give a region that holds droplets, or edit some")
@@ -77,7 +78,7 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     start = Droplets(after.x, after.y, after.radius, composition=after.composition)
     setup = prepare(image.rescaled(chosen.scale), start.scaled(chosen.scale), fit.optics, chosen)
     setup = _localized(setup, fit, edits.same, active, pinned, chosen.scale)
-    frame = Frame(setup, image, chosen.scale, prune=False)
+    frame = Frame(setup, image, chosen)
     clock.lap("fit")
     outcome = yield from iterate_chunks(setup, chosen, clock, image.name, frame.snapshot)
     done = outcome.losses[-1][:2] if outcome.losses else (0, float("nan"))
@@ -87,13 +88,6 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     counts = {"edited": int(changed.sum()), "removed": len(edits.gone), "refitted": int(active.sum())}
     droplets = _merged(result.droplets, after, fit.droplets, edits.same, active, pinned)
     return replace(result, droplets=droplets, summary=result.summary | {"refit": counts})
-
-
-def _flags(droplets: Droplets) -> np.ndarray:
-    """The column `pinned`, missing values false."""
-    if "pinned" not in droplets.labels:
-        return np.zeros(len(droplets), bool)
-    return np.array([str(v).lower() in ("true", "1", "1.0") for v in droplets.labels["pinned"]])
 
 
 def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | None) -> np.ndarray:
@@ -119,6 +113,7 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
     import jax
 
     from . import posterior, svi
+    from .optimize import look
 
     form, n = setup.form, len(active)
     old = np.flatnonzero(same >= 0)
@@ -134,9 +129,9 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
     deviations = {name: np.log(sd) for name, sd in fit.optics.weights_sd.items()}
     shared = svi.pack(svi.Shared(fit.guide["background"], fit.guide["log_noise"], fit.optics.weights))
     shared_log_sd = svi.pack(svi.Shared(fit.guide["background_log_sd"], fit.guide["log_noise_log_sd"], deviations))
-    rates = np.zeros(mean.shape, np.float32)
-    rates[:n] = active[:, None]
-    rates[np.flatnonzero(pinned), :3] = 0
+    free = np.zeros(mean.shape, np.float32)
+    free[:n] = active[:, None]
+    free[np.flatnonzero(pinned), :3] = 0
     state = svi.init(svi.Guide(mean, shared), svi.Guide(np.exp(log_sd), np.exp(shared_log_sd)))
 
     located = posterior.mean_latents(jax.device_get(state.parameters), anchor, form)
@@ -144,15 +139,10 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
     assigned = posterior.assign(located, setup.prior.present, setup.tiles, form, total)[: len(setup.tiles.corner)]
     seen = np.append(np.pad(active, (0, len(mean) - n)), False)[assigned].any(1)
     tiles = Tiles(*(a[seen] for a in setup.tiles))
-    problem = svi.Problem(
-        *(svi.pad(a, total) for a in tiles),
-        svi.pad(assigned[seen], total, len(mean)),
-        np.int32(seen.sum()),
-        setup.prior,
-        anchor,
-    )
-    local = svi.Guide(rates, np.zeros(1, np.float32))
-    return setup._replace(problem=jax.device_put(problem), anchor=anchor, tiles=tiles, state=state, rates=local)
+    view = look(located, setup.prior.present, tiles, form, total, 0)
+    problem = svi.Problem(*(svi.pad(a, total) for a in tiles), view, setup.prior, anchor)
+    local = svi.Guide(free, np.zeros(1, np.float32))
+    return setup._replace(problem=jax.device_put(problem), anchor=anchor, tiles=tiles, state=state, free=local)
 
 
 def _merged(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,9 @@ from ..model.generative import Prior
 from . import posterior, svi
 from .clock import Clock
 from .fit import Progress, Steps
+from .laplace import Belief
 from .optimize import Outcome, Setup, iterate_chunks, prepare
+from .population import pinned_rows
 from .settings import Settings
 
 
@@ -24,7 +26,7 @@ def run(image: Image, start: Droplets, optics: Optics | None, settings: Settings
     """Fit the model to an image from starting droplets, both in pixels of the image given."""
     setup = prepare(image.rescaled(settings.scale), start.scaled(settings.scale), optics, settings)
     clock.lap("fit")
-    frame = Frame(setup, image, settings.scale, prune=True)
+    frame = Frame(setup, image, settings, start)
     outcome = yield from iterate_chunks(setup, settings, clock, image.name, frame.snapshot)
     loss = outcome.losses[-1][1] if outcome.losses else float("nan")
     step = int(outcome.losses[-1][0]) if outcome.losses else 0
@@ -36,8 +38,10 @@ def run(image: Image, start: Droplets, optics: Optics | None, settings: Settings
 class Frame:
     """A fit seen in pixels of the image given: the anchors, prior and tiles for rendering there."""
 
-    def __init__(self, setup: Setup, image: Image, scale: float, *, prune: bool) -> None:
-        self.form, self.image, self.prune = setup.form, image, prune
+    def __init__(self, setup: Setup, image: Image, settings: Settings, start: Droplets | None = None) -> None:
+        """`start` is what the fit starts from, where droplets may be left out of its result; it gives their labels."""
+        scale = settings.scale
+        self.form, self.image, self.start, self.least = setup.form, image, start, settings.min_probability
         h, w, _ = image.shape
         anchor = setup.anchor.copy()
         anchor[:, :2] = (anchor[:, :2] + 0.5) / scale - 0.5
@@ -47,25 +51,32 @@ class Frame:
         self.prior: Prior = setup.prior._replace(size=size, length=length)
         self.tiles: Tiles = cut(image.pixels)
 
-    def kept(self, parameters: svi.Variational, present: np.ndarray) -> np.ndarray:
-        """Present droplets that pixels hold in place: known to better than their radius, with a pixel in their disc."""
-        if not self.prune:
+    def kept(self, parameters: svi.Variational, present: np.ndarray, p: np.ndarray | None = None) -> np.ndarray:
+        """Probable droplets that pixels hold in place: known to better than their radius, with a pixel in their disc."""
+        if self.start is None:
             return present
         loc, log_sd = parameters.mean.droplets, parameters.log_sd.droplets
         center = self.anchor[:, :2] + self.anchor[:, 2:] * loc[:, :2]
         radius = self.anchor[:, 2] * np.exp(loc[:, 2])
         nearest = np.clip(center, 0, self.prior.size - 1)
         held = self.anchor[:, 2] * np.exp(log_sd[:, :2].max(1)) < radius
-        return present & held & (np.hypot(*(center - nearest).T) < radius)
+        held &= np.hypot(*(center - nearest).T) < radius
+        pinned = svi.pad(pinned_rows(self.start), len(present))
+        return present & (pinned | (held & (p is None or p >= self.least)))
 
-    def guide(self, parameters: svi.Variational, kept: np.ndarray) -> dict[str, np.ndarray]:
+    def guide(
+        self, parameters: svi.Variational, kept: np.ndarray, belief: Belief | None = None
+    ) -> dict[str, np.ndarray]:
         """The posterior's parameters as `Fit.guide` holds them."""
         mean, log_sd = parameters
+        sd = np.exp(log_sd.droplets[kept])
+        tril = sd[:, None] * np.eye(sd.shape[1]) if belief is None else np.linalg.cholesky(belief.covariance[kept])
         shared, shared_log_sd = svi.unpack(mean.shared, self.form), svi.unpack(log_sd.shared, self.form)
         return {
             "anchor": self.anchor[kept],
             "droplets": mean.droplets[kept],
             "droplets_log_sd": log_sd.droplets[kept],
+            "droplets_tril": tril.astype(np.float32),
             "background": shared.background,
             "background_log_sd": shared_log_sd.background,
             "log_noise": shared.log_noise,
@@ -99,13 +110,17 @@ class Frame:
 
     def result(self, outcome: Outcome, settings: Settings, clock: Clock) -> Fit:
         """The Fit, its reconstruction averaged over the posterior."""
-        parameters = outcome.parameters
-        kept = self.kept(parameters, outcome.present)
+        parameters, p = outcome.parameters, outcome.probability
+        kept = self.kept(parameters, outcome.present, p)
         reconstruction = posterior.mean_reconstruction(
             settings.seed, parameters, self.anchor, self.tiles, self.prior._replace(present=kept), self.form
         )
-        guide = self.guide(parameters, kept)
+        guide = self.guide(parameters, kept, outcome.belief)
         droplets, optics = self.droplets(guide), self.optics(parameters, settings)
+        labels = {} if self.start is None else {k: np.asarray(v)[kept[: len(v)]] for k, v in self.start.labels.items()}
+        if outcome.evidence is not None:
+            labels["misfit"] = outcome.evidence.misfit[kept]
+        droplets = replace(droplets, labels=labels, p_present=None if p is None else p[kept])
         clock.lap("posterior")
         summary = _summary(self.image, droplets, optics, reconstruction, outcome, settings, clock)
         losses = np.asarray(outcome.losses, float).reshape(-1, 3)
@@ -121,14 +136,15 @@ def _summary(
     settings: Settings,
     clock: Clock,
 ) -> dict[str, Any]:
-    """What summary.json holds; a count has no error bar before presence is inferred, so that it is null."""
+    """What summary.json holds; a count has no error bar where presence is not inferred, so that it is null."""
+    p = outcome.probability
     loss = outcome.losses[-1][1] if outcome.losses else None
     names = ("import", "compile", "detect", "fit", "posterior")
     parts = {name: round(clock.seconds.get(name, 0.0), 3) for name in names}
     return {
         "n_droplets": len(droplets),
-        "count_mean": None,
-        "count_sd": None,
+        "count_mean": None if p is None else float(p.sum()),
+        "count_sd": None if p is None else float(np.sqrt(np.sum(p * (1 - p)))),
         "loss": loss,
         "loss_per_value": None if loss is None else loss / outcome.values,
         "rmse": float(np.sqrt(np.mean((image.pixels - reconstruction) ** 2))),

@@ -18,6 +18,7 @@ CHOICES = {
     "detector": ("network", "blobs"),
     "composition": ("free", "simplex"),
     "background": ("smooth", "uniform"),
+    "population": ("inferred", "given"),
     "renderer": ("nearest", "blended", "layered"),
 }
 """The settings that are one of a few words."""
@@ -45,6 +46,8 @@ class Settings:
         Components independent in 0..1, or fractions of K species that sum to one (K >= 2).
     background : {'smooth', 'uniform'}
         A low-order surface, or one color.
+    population : {'inferred', 'given'}
+        Whether droplets may join and leave a fit by what the pixels say, or are those that it starts from.
     renderer : {'nearest', 'blended', 'layered'}
         Which droplets a pixel sees.
     noise : float, optional
@@ -70,9 +73,10 @@ class Settings:
     seed: int = 0
     composition: str = "free"
     background: str = "smooth"
+    population: str = "inferred"
     renderer: str = "nearest"
     noise: float | None = None
-    steps: int = 2400
+    steps: int = 600
     max_seconds: float | None = None
     scale: float = 1.0
     pixel_size_um: float | None = None

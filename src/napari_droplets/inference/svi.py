@@ -1,9 +1,9 @@
 """Stochastic variational inference of the droplet model: a mean-field guide, driven in compiled chunks of steps.
 
 Every shape is padded to a bucket and nothing image-dependent is a constant of the program, so one compiled chunk
-serves all images of a bucket. A step sees `TILES_PER_STEP` tiles drawn without replacement, each with its few
-candidate droplets: the cost of a step does not depend on the size of the image, and on the number of droplets only by
-their random numbers and Adam updates (on two cores 8.8 ms with 3,072 droplets, 11 ms with 6,144).
+serves all images of a bucket. A step sees `TILES_PER_STEP` tiles drawn without replacement and draws random numbers for
+their few candidate droplets only: its cost does not depend on the size of the image, and on the number of droplets only by
+the Adam update of their parameters (benchmarks/fit.py --only step).
 """
 
 from __future__ import annotations
@@ -68,14 +68,28 @@ class State(NamedTuple):
     adam: optax.OptState
 
 
+class View(NamedTuple):
+    """Which tiles are looked at and what they may see; changes as droplets move.
+
+    `candidates` (T, M) are indices of droplets, `share` (T, M) one over the number of tiles that a candidate is one of,
+    0 where there is none. The first `n_tiles` of `visited` (T,) are the tiles to draw from, each standing for
+    `importance` (T,) tiles.
+    """
+
+    candidates: Array
+    share: Array
+    visited: Array
+    importance: Array
+    n_tiles: Array
+
+
 class Problem(NamedTuple):
-    """One padded image to be explained: tiles and candidates, the prior, and the anchors (N, 3) x, y, radius."""
+    """One padded image to be explained: its tiles, what they see, the prior, and the anchors (N, 3) x, y, radius."""
 
     corner: Array
     values: Array
     weight: Array
-    candidates: Array
-    n_tiles: Array
+    view: View
     prior: Prior
     anchor: Array
 
@@ -115,19 +129,23 @@ class Given(dist.Delta):
         return jnp.broadcast_to(self.log_density, self.batch_shape)
 
 
-def guide(parameters: Variational, anchor: Array, form: Form, present: Array) -> None:
-    """NumPyro guide with the latent sites of the model, all computed from two Gaussian draws."""
+def guide(parameters: Variational, anchor: Array, form: Form, present: Array, weight: Array | float = 1.0) -> None:
+    """NumPyro guide with the latent sites of the model, all computed from two Gaussian draws.
+
+    Means and log standard deviations of droplets are of any shape (..., D), as `anchor` (..., 3), `present` and `weight`
+    (...): all droplets, or those of the tiles of a batch.
+    """
     mean, log_sd = parameters
-    x0, y0, r0 = anchor.T
-    with numpyro.handlers.mask(mask=present), numpyro.plate("droplets", anchor.shape[0]):
+    x0, y0, r0 = jnp.moveaxis(anchor, -1, 0)
+    with numpyro.handlers.scale(scale=weight), numpyro.handlers.mask(mask=present):
         each = dist.Normal(mean.droplets, jnp.exp(log_sd.droplets)).to_event(1)
         raw = numpyro.sample("each", each, infer={"is_auxiliary": True})
-        numpyro.sample("x", Given(x0 + r0 * raw[:, 0], -jnp.log(r0)))
-        numpyro.sample("y", Given(y0 + r0 * raw[:, 1], -jnp.log(r0)))
-        numpyro.sample("radius", Given(r0 * jnp.exp(raw[:, 2]), -jnp.log(r0) - raw[:, 2]))
+        numpyro.sample("x", Given(x0 + r0 * raw[..., 0], -jnp.log(r0)))
+        numpyro.sample("y", Given(y0 + r0 * raw[..., 1], -jnp.log(r0)))
+        numpyro.sample("radius", Given(r0 * jnp.exp(raw[..., 2]), -jnp.log(r0) - raw[..., 2]))
         transform = StickBreakingTransform() if form.composition == "simplex" else SigmoidTransform()
-        composition = transform(raw[:, 3:])
-        stretch = transform.log_abs_det_jacobian(raw[:, 3:], composition)
+        composition = transform(raw[..., 3:])
+        stretch = transform.log_abs_det_jacobian(raw[..., 3:], composition)
         if form.composition != "simplex":
             stretch = stretch.sum(-1)
         numpyro.sample("composition", Given(composition, -stretch, event_dim=1))
@@ -139,8 +157,8 @@ def guide(parameters: Variational, anchor: Array, form: Form, present: Array) ->
         numpyro.sample("background_shape", Given(background[1:], event_dim=2))
     if form.learn_noise:
         numpyro.sample("noise", Given(jnp.exp(log_noise), -log_noise))
-    for name, weight in optics.items():
-        numpyro.sample(f"optics/{name}", Given(weight, event_dim=weight.ndim))
+    for name, weights in optics.items():
+        numpyro.sample(f"optics/{name}", Given(weights, event_dim=weights.ndim))
 
 
 AUXILIARY = ("each", "shared")
@@ -155,18 +173,44 @@ def network_template(form: Form) -> dict[str, dict[str, Any]]:
     return unflatten(zeros)
 
 
-def negative_elbo(key: Array, parameters: Variational, batch: Batch, problem: Problem, form: Form) -> Array:
-    """Single-sample estimate of the negative ELBO of the whole image from a batch of its tiles.
+def negative_elbo(
+    key: Array, parameters: Variational, tiles: Array, scale: Array | float, problem: Problem, form: Form
+) -> Array:
+    """Single-sample estimate of the negative ELBO of the whole image from some of its tiles.
 
     Not NumPyro's `Trace_ELBO`: that adds up the sites in the order of a set, which differs from process to process, so
     that compiled programs could not be kept on disk.
     """
+    view = problem.view
+    index, share = view.candidates[tiles], view.share[tiles]
+    batch = Batch(
+        problem.corner[tiles],
+        None,
+        problem.values[tiles],
+        problem.weight[tiles],
+        scale * view.importance[tiles],
+        share,
+    )
+    local = _of_droplets(parameters, index)
+    prior = problem.prior
+    here = {name: getattr(prior, name)[index] for name in PER_DROPLET if getattr(prior, name) is not None}
+    here["present"] = share > 0
+    weight = share * batch.scale[:, None]
     log_guide, draws = log_density(
-        numpyro.handlers.seed(guide, key), (parameters, problem.anchor, form, problem.prior.present), {}, {}
+        numpyro.handlers.seed(guide, key), (local, problem.anchor[index], form, here["present"], weight), {}, {}
     )
     fixed = {"optics$params": network_template(form)}
-    log_model, _ = log_density(numpyro.handlers.replay(model, draws), (batch, problem.prior, form), {}, fixed)
+    log_model, _ = log_density(numpyro.handlers.replay(model, draws), (batch, prior._replace(**here), form), {}, fixed)
     return log_guide - log_model
+
+
+PER_DROPLET = ("x", "y", "position_sd", "log_radius", "log_radius_sd", "present")
+"""Fields of the prior with one value per droplet."""
+
+
+def _of_droplets(parameters: Variational, index: Array) -> Variational:
+    mean, log_sd = parameters
+    return Variational(mean._replace(droplets=mean.droplets[index]), log_sd._replace(droplets=log_sd.droplets[index]))
 
 
 def init(mean: Guide, sd: Guide) -> State:
@@ -190,16 +234,16 @@ def chunk(
     """
     # hardware-friendly generator: fewer instructions to compile and to run than the default one
     key_order, key_steps = jax.random.split(jax.random.fold_in(jax.random.key(seed, impl="rbg"), first))
-    # tiles of the image in random order, padded ones last, so that the first n_tiles are a permutation
-    random = jax.random.uniform(key_order, problem.corner.shape[:1])
-    order = jnp.argsort(jnp.where(jnp.arange(len(random)) < problem.n_tiles, random, 2.0))
-    scale = problem.n_tiles / TILES_PER_STEP
+    n_tiles, visited = problem.view.n_tiles, problem.view.visited
+    # tiles to visit in random order, the others last, so that the first n_tiles are a permutation
+    random = jax.random.uniform(key_order, visited.shape)
+    order = visited[jnp.argsort(jnp.where(jnp.arange(len(random)) < n_tiles, random, 2.0))]
+    scale = n_tiles / TILES_PER_STEP
 
     def step(state: State, i: Array) -> tuple[State, Array]:
-        index = order[(i * TILES_PER_STEP + jnp.arange(TILES_PER_STEP)) % problem.n_tiles]
-        batch = Batch(*(a[index] for a in (problem.corner, problem.candidates, problem.values, problem.weight)), scale)
+        tiles = order[(i * TILES_PER_STEP + jnp.arange(TILES_PER_STEP)) % n_tiles]
         loss, gradient = jax.value_and_grad(negative_elbo, argnums=1)(
-            jax.random.fold_in(key_steps, i), state.parameters, batch, problem, form
+            jax.random.fold_in(key_steps, i), state.parameters, tiles, scale, problem, form
         )
         updates, adam = ADAM.update(gradient, state.adam)
         moved = jax.tree.map(lambda p, u, r: p - rate * r * u, state.parameters, updates, Variational(rates, rates))
@@ -208,8 +252,8 @@ def chunk(
     return jax.lax.scan(step, state, jnp.arange(STEPS_PER_CHUNK))
 
 
-def unit_rates(n: int, form: Form) -> Guide:
-    """Rates of one for every parameter."""
+def all_free(n: int, form: Form) -> Guide:
+    """One for every parameter."""
     return Guide(np.ones((n, 3 + composition_size(form)), np.float32), np.ones(1, np.float32))
 
 

@@ -1,0 +1,236 @@
+"""Gauss-Newton steps for all droplets at once, and the Gaussian approximation of each one's posterior (Laplace).
+
+Given optics and background a pixel depends on its own droplet only, or nearly so: one pass over the image gives the
+gradient and the information matrix (Fisher, D x D) of every droplet. A pass costs some 1 + D evaluations of the network
+per pixel, whatever the number of droplets.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpyro.distributions.transforms import SigmoidTransform, StickBreakingTransform
+from scipy.special import expit
+
+from ..model.assignment import TILE
+from ..model.generative import Form, pixel_positions, surface_basis
+from ..model.optics import OpticsNetwork, unflatten
+from ..model.rendering import REACH, Local, render
+from .propose import pixel_noise
+from .svi import Problem, unpack
+
+BLOCK = 64
+"""Tiles at a time, which bounds the memory of a pass."""
+BODY = 1.1
+"""Radii around a center that tell how well the model explains a droplet."""
+FARTHEST = 1e6
+"""Squared radii, or pixels, that stand for nowhere."""
+TEMPER = 4.0
+"""What a misfit costs in information: variances are larger by 1 + TEMPER (misfit^2 - 1), see `Evidence.variance`."""
+DAMPING = 0.1
+"""Part of the information that is added on its diagonal in a step (Levenberg, Marquardt)."""
+LONGEST = (0.2, 0.2, 0.15, 1.0)
+"""Longest step in x and y (radii of the anchor), log radius, and each unconstrained component."""
+LEAST_NOISE = 0.002
+"""Of the intensities; images that were smoothed or stored in few levels may have less."""
+LEAST_CURVATURE = 0.02
+"""Of the log prior in a logit: far out it is flat."""
+NOISE_TILES = 8000
+"""Tiles from which the noise is read, at most."""
+SETTLED_PIXELS = 12.0
+"""Pixels' worth of the image's own misfit that a droplet's misfit is drawn to; small ones have few pixels."""
+
+
+class Evidence(NamedTuple):
+    """What the pixels say of each droplet, before any prior; arrays of N, in units of the noise's variance.
+
+    `information` (N, D, D) and `gradient` (N, D) of the log likelihood, `squares` the sum over the body's pixels of
+    the mean square residual of a pixel, `pixels` their number, `gain` the log likelihood that its pixels lose without it.
+    """
+
+    information: np.ndarray
+    gradient: np.ndarray
+    squares: np.ndarray
+    pixels: np.ndarray
+    gain: np.ndarray
+    tiles: np.ndarray
+    """(T,) sum of the squared residuals of each tile."""
+    unit: float
+    """Standard deviation of the noise that residuals are measured in."""
+    noise: float
+    """… and of what changes from pixel to pixel in the residual."""
+
+    @property
+    def misfit(self) -> np.ndarray:
+        """(N,) root mean square residual of a droplet's body over the noise, about 1 where the model is right."""
+        return np.sqrt(self.squares / np.maximum(self.pixels, 1e-6))
+
+    @property
+    def variance(self) -> np.ndarray:
+        """(N,) by what the noise's variance counts as larger, since residuals of a wrong model agree among neighbors."""
+        total = self.squares.sum() / max(self.pixels.sum(), 1e-6)
+        own = (self.squares + SETTLED_PIXELS * total) / (self.pixels + SETTLED_PIXELS)
+        return 1 + TEMPER * np.maximum(own - 1, 0)
+
+    def lost_with(self, other: Evidence, problem: Problem, droplets: np.ndarray) -> np.ndarray:
+        """Nats that the tiles around each of some droplets (n,) have lost in other evidence, as the misfit weighs them."""
+        candidates, share = np.asarray(problem.view.candidates), np.asarray(problem.view.share)
+        worse = 0.5 * (other.tiles * (other.unit / self.unit) ** 2 - self.tiles)
+        around = [((candidates == i) & (share > 0)).any(1) for i in droplets]
+        return np.array([worse[tiles].sum() / self.variance[i] for tiles, i in zip(around, droplets, strict=True)])
+
+
+@partial(jax.jit, static_argnames="form")
+def _pass(
+    droplets: Float[Array, "N D"], shared: Array, problem: Problem, noise: Array, form: Form
+) -> tuple[tuple[Array, ...], Array]:
+    background, _, weights = unpack(shared, form)
+    n, d = droplets.shape
+    transform = StickBreakingTransform() if form.composition == "simplex" else SigmoidTransform()
+
+    def network(inputs: Array) -> Array:
+        return OpticsNetwork(form.channels).apply({"params": unflatten(weights)}, inputs)
+
+    def placed(z: Array, anchor: Array) -> tuple[Array, Array, Array]:
+        x = anchor[..., 0] + anchor[..., 2] * z[..., 0]
+        y = anchor[..., 1] + anchor[..., 2] * z[..., 1]
+        return x, y, anchor[..., 2] * jnp.exp(z[..., 2])
+
+    def block(sums: tuple[Array, ...], part: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array]:
+        corner, candidates, share, values, weight = part
+        position = pixel_positions(corner)
+        base = surface_basis(position, problem.prior.size, form) @ background
+        z, anchor = droplets[candidates], problem.anchor[candidates]
+        x, y, radius = placed(z, anchor)
+        square = (position[:, :, None, 0] - x[:, None]) ** 2 + (position[:, :, None, 1] - y[:, None]) ** 2
+        square = jnp.where(share[:, None] > 0, square / radius[:, None] ** 2, FARTHEST)
+        slot = jnp.arange(square.shape[-1])
+        own = jnp.argmin(square, -1)  # (T, P)
+        others = jnp.where(slot == own[..., None], FARTHEST, square)
+        second = jnp.argmin(others, -1)
+
+        def of(slots: Array) -> tuple[Array, Array]:
+            """Parameters and anchors (T, P, n, ...) of these candidates."""
+            return tuple(jnp.take_along_axis(a[:, None], slots[..., None], 2) for a in (z, anchor))
+
+        def drawn(parts: list[tuple[Array, Array, Array]]) -> Array:
+            """Colors (T, P, C) that droplets (parameters, anchors, and whether they are there) make."""
+            raw, anchors, there = (jnp.concatenate(a, 2).reshape(-1, *a[0].shape[2:]) for a in zip(*parts, strict=True))
+            u, v, r = placed(raw, anchors)
+            local = Local(jnp.where(there, u, FARTHEST), v, r, transform(raw[..., 3:]))
+            at, ground = position.reshape(-1, 1, 2), base.reshape(-1, 1, form.channels)
+            return render(form.renderer, network, local, at, ground, problem.prior.length).reshape(values.shape)
+
+        alone = form.renderer == "nearest"
+        around = jnp.broadcast_to(slot, square.shape)
+        rest = [] if alone else [(*of(around), others < FARTHEST)]
+        first, first_anchor = of(own[..., None])
+        seen = jnp.min(square, -1, keepdims=True) < FARTHEST
+
+        def with_own(first: Array) -> Array:
+            return drawn([(first, first_anchor, seen), *rest])
+
+        # a pixel has fewer channels than a droplet parameters: derivatives backwards are the cheaper ones
+        rendering, pull = jax.vjp(with_own, first)
+        unit = jnp.eye(form.channels)
+        slopes = jax.vmap(lambda k: pull(jnp.broadcast_to(unit[k], values.shape))[0])(jnp.arange(form.channels))
+        slopes = slopes[:, :, :, 0]  # (C, T, P, D)
+        # without its own droplet a pixel sees the next one, or the empty slide
+        next_ = [(*of(second[..., None]), jnp.min(others, -1, keepdims=True) < FARTHEST)]
+        without = drawn(next_ if alone else rest)
+
+        residual = (values - rendering) / noise
+        weighted = weight[..., None] * residual
+        gain = 0.5 * jnp.sum(weight[..., None] * (((values - without) / noise) ** 2 - residual**2), -1)
+        nearest_square = jnp.min(square, -1)
+        mine = (slot == own[..., None]) * (nearest_square < REACH**2)[..., None]
+        body = mine * (weight * (nearest_square < BODY**2))[..., None]
+        found = (
+            jnp.einsum("ctpa,ctpb,tp,tpm->tmab", slopes, slopes, weight, mine) / noise**2,
+            jnp.einsum("ctpa,tpc,tpm->tma", slopes, weighted, mine) / noise,
+            jnp.einsum("tp,tpm->tm", jnp.mean(residual**2, -1), body),
+            jnp.sum(body, 1),
+            jnp.einsum("tp,tpm->tm", gain, mine),
+        )
+        return tuple(s.at[candidates].add(f) for s, f in zip(sums, found, strict=True)), rendering
+
+    start = tuple(jnp.zeros((n, *shape)) for shape in ((d, d), (d,), (), (), ()))
+    view = problem.view
+    parts = (problem.corner, view.candidates, view.share, problem.values, problem.weight)
+    blocks = jax.tree.map(lambda a: a.reshape(-1, BLOCK, *a.shape[1:]), parts)
+    sums, rendering = jax.lax.scan(block, start, blocks)
+    return sums, rendering.reshape(problem.values.shape)
+
+
+@jax.jit
+def _squares(values: Array, rendering: Array, weight: Array) -> Array:
+    return jnp.einsum("tpc,tp->t", (values - rendering) ** 2, weight)
+
+
+def evidence(droplets: np.ndarray, shared: np.ndarray, problem: Problem, noise: float, form: Form) -> Evidence:
+    """What the pixels say at these parameters of droplets (N, D) and optics, with white noise of this deviation."""
+    sums, rendering = _pass(np.float32(droplets), np.float32(shared), problem, np.float32(noise), form)
+    squares = np.asarray(_squares(problem.values, rendering, problem.weight), float) / noise**2
+    whole = np.flatnonzero(np.asarray(problem.weight).all(1))
+    some = whole[:: -(-len(whole) // NOISE_TILES)]
+    residual = (np.asarray(problem.values[some]) - np.asarray(rendering[some])).reshape(-1, TILE, form.channels)
+    return Evidence(*(np.asarray(a, float) for a in sums), squares, noise, pixel_noise(residual))
+
+
+class Belief(NamedTuple):
+    """A Gaussian per droplet: mean (N, D) and precision (N, D, D), unconstrained."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(N, D, D)."""
+        return np.linalg.inv(self.precision)
+
+
+def prior_belief(problem: Problem, droplets: np.ndarray, form: Form) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (N, D) and precision (N, D, D) of the prior as a Gaussian at `droplets`, in the guide's unconstrained space."""
+    x0, y0, r0 = np.asarray(problem.anchor, float).T
+    prior = problem.prior
+    n, d = droplets.shape
+    sd = np.full(n, 1e3) if prior.position_sd is None else np.asarray(prior.position_sd, float) / r0
+    wanted = np.stack(
+        [(np.asarray(prior.x) - x0) / r0, (np.asarray(prior.y) - y0) / r0, np.asarray(prior.log_radius) - np.log(r0)],
+        -1,
+    )
+    precision = np.stack([sd**-2, sd**-2, np.asarray(prior.log_radius_sd, float) ** -2], -1)
+    mean, curvature = droplets.astype(float), np.zeros((n, d))
+    mean[:, :3], curvature[:, :3] = wanted, precision
+    # the uniform density of a composition, seen in logits: that of a Beta for each (broken) fraction
+    left = np.arange(d - 3, 0, -1.0) if form.composition == "simplex" else np.ones(d - 3)
+    share = expit(droplets[:, 3:] - np.log(left))
+    curvature[:, 3:] = np.maximum((1 + left) * share * (1 - share), LEAST_CURVATURE)
+    mean[:, 3:] += (1 - (1 + left) * share) / curvature[:, 3:]
+    return mean, curvature[:, :, None] * np.eye(d)
+
+
+def polish(
+    droplets: np.ndarray, shared: np.ndarray, problem: Problem, noise: float, form: Form, free: np.ndarray, steps: int
+) -> tuple[Belief, Evidence]:
+    """Take Gauss-Newton steps towards the mode of each droplet's posterior.
+
+    `free` (N, D) is 1 for parameters that may move. Returns what is believed of droplets, and the evidence of the
+    last pass, before its step; each pass takes the noise from the residual of the one before.
+    """
+    longest = np.array([*LONGEST[:3], *[LONGEST[3]] * (droplets.shape[1] - 3)])
+    for _ in range(steps):
+        seen = evidence(droplets, shared, problem, noise, form)
+        noise = max(seen.noise, LEAST_NOISE)
+        mean, prior = prior_belief(problem, droplets, form)
+        precision = seen.information / seen.variance[:, None, None] + prior
+        slope = np.einsum("nij,nj->ni", prior, mean - droplets) + seen.gradient / seen.variance[:, None]
+        damped = precision * (1 + DAMPING * np.eye(droplets.shape[1]))
+        step = np.linalg.solve(damped, slope[..., None])[..., 0]
+        droplets = droplets + free * np.clip(step, -longest, longest)
+    return Belief(droplets, precision), seen

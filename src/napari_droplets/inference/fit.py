@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,21 +186,37 @@ def _iterate(
     from .clock import Clock
 
     clock = Clock(settings.max_seconds)
-    if droplets is not None:
-        start = usable(droplets, image)
-    else:
+    given = None if droplets is None else usable(droplets, image)
+    if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
-        start = propose(image, settings)
-        if len(start) == 0:
-            raise InputError(
-                f"{image.name}: no droplets found; give their typical diameter in pixels (diameter=...), a smaller "
-                f"min_probability, or droplets to start from"
-            )
+    start = _start(image, given, settings)
     clock.lap("detect")
     from .run import run
 
     clock.lap("import")
     return (yield from run(image, start, optics, settings, clock))
+
+
+def _start(image: Image, given: Droplets | None, settings: Settings) -> Droplets:
+    """Candidates of a fit, with p_present where presence is to be inferred."""
+    from .population import LIKELY, gathered
+
+    if settings.population == "given":
+        start = propose(image, settings) if given is None else given
+        start = replace(start, p_present=None)
+        found = len(start) > 0
+    else:
+        asserted = given is not None
+        if given is None and settings.detector == "blobs":
+            given = find_candidates(image, settings)
+        start = gathered(given, find_candidates(image, replace(settings, detector="network")), asserted=asserted)
+        found = bool(np.any(np.asarray(start.p_present) >= LIKELY))
+    if not found:
+        raise InputError(
+            f"{image.name}: no droplets found; give their typical diameter in pixels (diameter=...), or droplets to "
+            f"start from"
+        )
+    return start
 
 
 def waiting(stage: str, settings: Settings, n_droplets: int = 0) -> Progress:

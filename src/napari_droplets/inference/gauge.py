@@ -1,21 +1,29 @@
-"""Tie radii to the outlines that the recognition network sees.
+"""Tie places and radii to what is known of them on the average of an image.
 
-The likelihood leaves a gauge free: droplets of half the radius give the same image under optics drawn twice as wide. The
-shipped optics draw a droplet's edge at its radius, but the more they change to explain a photograph, the less that binds
-them; the radii that the recognition network proposes are right on the average of an image (within 1 % on checked ones).
-So now and then in a fit all droplets and the first layer of the network are brought to them by one common factor,
-which leaves the rendering as it was (but for the fading far out). Common shifts are left to the optics: of places the
-network is less sure, as it takes part of a bright crescent for the droplet.
+The likelihood leaves a gauge free: droplets of half the radius, or all shifted to one side, give the same image under
+optics drawn twice as wide, or shifted back; so while optics are learned, all droplets drift. Two things tell where they
+belong. The optics that a fit starts from draw a droplet's edge at its radius and its center at its place; that can be
+believed as far as they explain the image before anything is learned. And the radii that the recognition network proposes
+are right on the average of an image, within some 3 %. (Of common shifts it is less sure than the optics, since it takes
+part of a bright crescent for the droplet.) Both are weighed by their variances. Now and then in a fit all droplets and
+the first layer of the network are moved there together, which leaves the rendering as it was (but for the fading far out).
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..model.generative import Form, Prior
+from .laplace import Evidence
 from .propose import weighted_median
 from .svi import Guide, Variational, pack, unpack
 
+PROPOSED_SD = 0.03
+"""Standard deviation of the common error of proposed log radii, from image to image."""
+OPTICS_SD = 0.3
+"""That of optics which explain nothing of what droplets change in the image; it is proportional to what they leave."""
 BOUNDS = (0.5, 2.0)
 """Largest change of the radius at a time: beyond, optics or proposals have failed."""
 ENOUGH = 5
@@ -24,29 +32,65 @@ CERTAIN = 0.25
 """Largest standard deviation of the log radius of such a proposal."""
 
 
-def common_factor(parameters: Variational, anchor: np.ndarray, prior: Prior) -> float:
-    """Factor that brings radii to those proposed, a median over droplets; 1 where too few were proposed."""
-    sd = np.asarray(prior.log_radius_sd)
-    told = np.flatnonzero(np.asarray(prior.present) & (sd < CERTAIN))
-    if len(told) < ENOUGH:
-        return 1.0
-    log_radius = np.log(anchor[told, 2]) + parameters.mean.droplets[told, 2]
-    larger = weighted_median(np.asarray(prior.log_radius)[told] - log_radius, sd[told] ** -2.0)
-    return float(np.clip(np.exp(larger), *BOUNDS))
+class Tie(NamedTuple):
+    """What holds the gauge: droplets (N, D) where the first optics see them, and how far these are trusted, 0 to 1."""
+
+    droplets: np.ndarray
+    trust: float
 
 
-def regauge(parameters: Variational, factor: float, form: Form) -> Variational:
-    """Make every droplet larger by a factor, and let the network read the new units as it read the old ones."""
+class Move(NamedTuple):
+    """A common move of all droplets: of the center in their radii, and the factor of the radius."""
+
+    x: float
+    y: float
+    radius: float
+
+
+def trust(seen: Evidence, values: float) -> float:
+    """How far the optics of this evidence are to be trusted with places and radii, against the network; 0 to 1.
+
+    `values` is the number of intensities. Optics are judged by the part of what droplets change that they leave
+    unexplained, above the noise.
+    """
+    unexplained = max(0.0, float(seen.tiles.sum()) - values * (seen.noise / seen.unit) ** 2)
+    part = unexplained / max(2 * float(seen.gain.sum()) + unexplained, 1e-9)
+    return PROPOSED_SD**2 / (PROPOSED_SD**2 + (OPTICS_SD * part) ** 2)
+
+
+def wanted(parameters: Variational, anchor: np.ndarray, prior: Prior, tie: Tie) -> Move:
+    """The move that brings all droplets to where the first optics and the proposals want them."""
+    here = np.flatnonzero(prior.present)
+    if len(here) < ENOUGH:
+        return Move(0, 0, 1)
+    now, first = parameters.mean.droplets[here].astype(float), tie.droplets[here]
+    relative = np.exp(now[:, 2])
+    x, y, larger = (np.median((first[:, k] - now[:, k]) / (relative if k < 2 else 1)) for k in range(3))
+    sd = np.asarray(prior.log_radius_sd)[here]
+    told = sd < CERTAIN
+    proposed = larger
+    if told.sum() >= ENOUGH:
+        off = np.asarray(prior.log_radius)[here] - np.log(anchor[here, 2]) - now[:, 2]
+        proposed = weighted_median(off[told], sd[told] ** -2.0)
+    larger = tie.trust * larger + (1 - tie.trust) * proposed
+    return Move(float(tie.trust * x), float(tie.trust * y), float(np.clip(np.exp(larger), *BOUNDS)))
+
+
+def regauge(parameters: Variational, move: Move, form: Form) -> Variational:
+    """Move every droplet, and let the network read the new places as it read the old ones."""
     first = form.channels  # rows of the first kernel: background, dx/r, dy/r, r, composition
     rows = np.ones(form.channels + 3 + form.types, np.float32)
-    rows[first : first + 2] = factor  # dx/r and dy/r have become smaller …
-    rows[first + 2] = 1 / factor  # … and r larger
+    rows[first : first + 2] = move.radius  # dx/r and dy/r have become smaller …
+    rows[first + 2] = 1 / move.radius  # … and r larger
     mean, log_sd = (unpack(part.shared, form) for part in parameters)
-    moved = {"Dense_0.kernel": mean.optics["Dense_0.kernel"] * rows[:, None]}
+    kernel, bias = mean.optics["Dense_0.kernel"], mean.optics["Dense_0.bias"]
+    bias = bias + np.float32(move.x) * kernel[first] + np.float32(move.y) * kernel[first + 1]
+    moved = {"Dense_0.kernel": kernel * rows[:, None], "Dense_0.bias": bias}
     spread = {"Dense_0.kernel": log_sd.optics["Dense_0.kernel"] + np.log(rows)[:, None]}
-    droplets = parameters.mean.droplets + np.float32(np.log(factor)) * (
-        np.arange(parameters.mean.droplets.shape[1]) == 2
-    )
+    droplets = parameters.mean.droplets.copy()
+    relative = np.exp(droplets[:, 2:3])  # radius over the anchor's, the unit of the offsets
+    droplets[:, :2] += relative * np.array([move.x, move.y], np.float32)
+    droplets[:, 2] += np.float32(np.log(move.radius))
     return Variational(
         Guide(droplets, pack(mean._replace(optics=mean.optics | moved))),
         Guide(parameters.log_sd.droplets, pack(log_sd._replace(optics=log_sd.optics | spread))),

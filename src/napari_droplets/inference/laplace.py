@@ -87,7 +87,7 @@ class Evidence(NamedTuple):
 
 @partial(jax.jit, static_argnames="form")
 def _pass(
-    droplets: Float[Array, "N D"], shared: Array, problem: Problem, noise: Array, form: Form
+    droplets: Float[Array, "N D"], shared: Array, problem: Problem, noise: Array, blocks: Array, form: Form
 ) -> tuple[tuple[Array, ...], Array]:
     background, _, weights = unpack(shared, form)
     n, d = droplets.shape
@@ -159,12 +159,17 @@ def _pass(
         )
         return tuple(s.at[candidates].add(f) for s, f in zip(sums, found, strict=True)), rendering
 
-    start = tuple(jnp.zeros((n, *shape)) for shape in ((d, d), (d,), (), (), ()))
     view = problem.view
     parts = (problem.corner, view.candidates, view.share, problem.values, problem.weight)
-    blocks = jax.tree.map(lambda a: a.reshape(-1, BLOCK, *a.shape[1:]), parts)
-    sums, rendering = jax.lax.scan(block, start, blocks)
-    return sums, rendering.reshape(problem.values.shape)
+
+    def next_block(i: Array, carry: tuple[tuple[Array, ...], Array]) -> tuple[tuple[Array, ...], Array]:
+        sums, rendering = carry
+        part = tuple(jax.lax.dynamic_slice_in_dim(a, i * BLOCK, BLOCK) for a in parts)
+        sums, colors = block(sums, part)
+        return sums, jax.lax.dynamic_update_slice_in_dim(rendering, colors, i * BLOCK, 0)
+
+    start = tuple(jnp.zeros((n, *shape)) for shape in ((d, d), (d,), (), (), ()))
+    return jax.lax.fori_loop(0, blocks, next_block, (start, jnp.zeros_like(problem.values)))
 
 
 @jax.jit
@@ -174,7 +179,9 @@ def _squares(values: Array, rendering: Array, weight: Array) -> Array:
 
 def evidence(droplets: np.ndarray, shared: np.ndarray, problem: Problem, noise: float, form: Form) -> Evidence:
     """What the pixels say at these parameters of droplets (N, D) and optics, with white noise of this deviation."""
-    sums, rendering = _pass(np.float32(droplets), np.float32(shared), problem, np.float32(noise), form)
+    used = np.flatnonzero(np.asarray(problem.weight).any(1))
+    blocks = np.int32(used.max(initial=0) // BLOCK + 1)
+    sums, rendering = _pass(np.float32(droplets), np.float32(shared), problem, np.float32(noise), blocks, form)
     squares = np.asarray(_squares(problem.values, rendering, problem.weight), float) / noise**2
     whole = np.flatnonzero(np.asarray(problem.weight).all(1))
     some = whole[:: -(-len(whole) // NOISE_TILES)]

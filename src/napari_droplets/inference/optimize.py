@@ -17,7 +17,7 @@ from ..model.generative import FAR, Form, Prior
 from . import posterior, svi
 from .clock import Clock
 from .fit import Progress
-from .gauge import common_factor, regauge
+from .gauge import Tie, regauge, trust, wanted
 from .laplace import Belief, Evidence, polish, prior_belief
 from .population import LIKELY, POSSIBLE, pinned_rows, presence, reconsidered
 from .propose import contrast, pixel_noise
@@ -47,6 +47,8 @@ SETTLED_GAIN = 1e-3
 """… by this many nats per value of the image."""
 RESERVE = 4.0
 """Seconds of a time limit kept for the posterior at the end; compiling it takes most of them."""
+LEAST_DROPLETS, LEAST_TILES = 512, 4096
+"""Sizes of arrays at least, so that most images are fitted by the same compiled program."""
 RADIUS_SPREAD = 0.5
 """Prior standard deviation of the log radius, as published, where proposals bring no uncertainty of their own."""
 NOISE_RANGE = (0.002, 0.2)
@@ -112,7 +114,7 @@ def prepare(work: Image, start: Droplets, optics: Optics | None, settings: Setti
         check_optics(optics, form, work)
     tiles = cut(work.pixels)
     n = len(start)
-    padded, total = svi.bucket(n + 1, 256), posterior.padded_tiles(len(tiles.corner))
+    padded, total = svi.bucket(n + 1, LEAST_DROPLETS), svi.bucket(len(tiles.corner), LEAST_TILES)
     noise = settings.noise or float(np.clip(contrast(work.pixels)[1], *NOISE_RANGE))
     length = optics.length * settings.scale if optics else float(np.median(start.radius))
     point = starting_point(work, start, optics, form, length, settings.seed)
@@ -251,6 +253,7 @@ def iterate_chunks(
     learning = bool(np.any(free.shared))
     pace = np.where(np.arange(free.droplets.shape[1]) < 3, PLACE_RATE, 1).astype(np.float32)
     rates = svi.Guide(free.droplets * pace, free.shared * np.float32(OPTICS_RATE))
+    tie: Tie | None = None
     step, nan = 0, float("nan")
     count = int(np.sum(prior.present))
 
@@ -268,7 +271,7 @@ def iterate_chunks(
         return _with_belief(parameters, belief, free.droplets), belief, seen
 
     def tied(parameters: svi.Variational) -> svi.Variational:
-        return regauge(parameters, common_factor(parameters, anchor, prior), form) if learning else parameters
+        return parameters if tie is None else regauge(parameters, wanted(parameters, anchor, prior, tie), form)
 
     def outcome(stopped: str, steps: int) -> Outcome:
         nonlocal parameters, problem, prior
@@ -296,7 +299,9 @@ def iterate_chunks(
 
     reply = yield Progress("compile", 0, schedule.end, nan, nan, count, partial(snapshot, parameters, prior.present))
     if reply is not False and learning:
-        parameters = tied(polished(FIRST_POLISH)[0])
+        parameters, belief, seen = polished(FIRST_POLISH)
+        tie = Tie(belief.mean, trust(seen, values))
+        parameters = tied(parameters)
         state = state._replace(parameters=jax.device_put(parameters))
         clock.lap("fit")
     while step < schedule.end:

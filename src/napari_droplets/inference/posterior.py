@@ -16,11 +16,11 @@ from ..droplets import Droplets
 from ..model.assignment import Tiles, candidates, join
 from ..model.generative import Batch, Form, Prior, model
 from ..model.rendering import REACH
-from .svi import AUXILIARY, Variational, bucket, guide, network_template, pad, unpack
+from .svi import AUXILIARY, Variational, guide, network_template, pad, unpack
 
 CANDIDATES = {"nearest": 8, "blended": 8, "layered": 6}
 """Droplets that a tile's pixels choose from."""
-BLOCK = 128
+BLOCK = 512
 """Tiles rendered at a time, which bounds the memory of a rendering."""
 NODES = 20
 """Gauss-Hermite nodes: moments of a logit-normal to float32 precision at the widths met here."""
@@ -131,15 +131,10 @@ def sample_prior(number: int, prior: Prior, form: Form) -> Latents:
 
 @partial(jax.jit, static_argnames="form")
 def render_latents(latents: Latents, corner: Array, candidates: Array, prior: Prior, form: Form) -> Array:
-    """Noise-free colors (T, P, C) of all tiles, a block of tiles at a time; T a multiple of BLOCK."""
+    """Noise-free colors (T, P, C) of tiles with their candidates."""
     fixed = substitute(model, data={**latents, "optics$params": network_template(form)})
-
-    def block(part: tuple[Array, Array]) -> Array:
-        batch = Batch(*part, None, jnp.ones((1, 1)), jnp.ones(()))
-        return trace(seed(fixed, 0)).get_trace(batch, prior, form)["rendering"]["value"]
-
-    parts = jax.tree.map(lambda a: a.reshape(-1, BLOCK, *a.shape[1:]), (corner, candidates))
-    return jax.lax.map(block, parts).reshape(len(corner), -1, form.channels)
+    batch = Batch(corner, candidates, None, jnp.ones((1, 1)), jnp.ones(()))
+    return trace(seed(fixed, 0)).get_trace(batch, prior, form)["rendering"]["value"]
 
 
 def assign(latents: dict[str, Any], present: Any, tiles: Tiles, form: Form, total: int) -> np.ndarray:
@@ -173,11 +168,13 @@ def generate(
 
 def render_image(latents: Latents, tiles: Tiles, prior: Prior, form: Form) -> np.ndarray:
     """Noise-free image (H, W, C) float32 of the given latents."""
-    total = padded_tiles(len(tiles.corner))
+    total = -(-len(tiles.corner) // BLOCK) * BLOCK
     assigned = assign(latents, prior.present, tiles, form, total)
-    values = render_latents(latents, pad(tiles.corner, total), assigned, prior, form)
+    corner = pad(tiles.corner, total)
+    parts = [slice(i, i + BLOCK) for i in range(0, total, BLOCK)]  # bounds the memory, and serves images of all sizes
+    values = [np.asarray(render_latents(latents, corner[p], assigned[p], prior, form)) for p in parts]
     width, height = (int(s) for s in prior.size)
-    return join(np.asarray(values), (height, width))
+    return join(np.concatenate(values), (height, width))
 
 
 def mean_reconstruction(
@@ -189,8 +186,3 @@ def mean_reconstruction(
     for i in range(n):
         total = total + generate(number + i, tiles, prior, form, (parameters, anchor), noise=False)[0]
     return (total / n).astype(np.float32)
-
-
-def padded_tiles(n: int) -> int:
-    """Tiles after padding: a few sizes serve all images, each a multiple of BLOCK."""
-    return bucket(n, 4 * BLOCK)

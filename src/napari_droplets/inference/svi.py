@@ -258,11 +258,8 @@ def all_free(n: int, form: Form) -> Guide:
 
 
 def bucket(n: int, smallest: int) -> int:
-    """The next larger size in steps of a quarter of a power of two, for padding; at most a quarter is wasted."""
-    if n <= smallest:
-        return smallest
-    quarter = 2 ** ((n - 1).bit_length() - 3)
-    return -(-n // quarter) * quarter
+    """The next larger size in steps of a factor of two, for padding: costs memory, but little time."""
+    return max(smallest, 2 ** (n - 1).bit_length())
 
 
 def pad(array: np.ndarray, n: int, value: float = 0) -> np.ndarray:

@@ -59,6 +59,18 @@ def test_programs_are_kept_in_the_cache_folder_of_the_user(config, monkeypatch, 
     assert os.path.isdir(folder)
 
 
+def test_programs_longest_unused_make_room(config, monkeypatch, tmp_path):
+    folder = tmp_path / "cache" / f"compiled-{compiled._machine()}"
+    folder.mkdir(parents=True)
+    for age, name in enumerate(("new", "old", "oldest")):
+        (folder / name).write_bytes(bytes(100))
+        os.utime(folder / name, (1e9 - 100 * age,) * 2)
+    monkeypatch.setattr(compiled, "MOST", 200)
+    monkeypatch.setattr(compiled, "user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
+    compiled.keep_compiled()
+    assert {path.name for path in folder.iterdir()} == {"new", "old", "writable"}
+
+
 def test_nothing_is_kept_where_nothing_can_be_written(config, monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     monkeypatch.setattr(compiled, "user_cache_path", lambda *args, **kwargs: tmp_path / "cache")

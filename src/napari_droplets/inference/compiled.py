@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 import jax
 from platformdirs import user_cache_path
 
-MOST = 2**28  # bytes; the programs longest unused make room
+MOST = 2**28  # bytes; beyond, a process that begins deletes the programs longest unused
 
 
 def keep_compiled() -> None:
@@ -26,11 +27,27 @@ def keep_compiled() -> None:
         (folder / "writable").touch()
     except OSError:
         return
+    with suppress(OSError):  # another process trims at the same time
+        _trim(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", MOST)
     # small programs too: an image needs a dozen of them
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _trim(folder: Path) -> None:
+    """Delete what was unused for longest until the rest fits.
+
+    JAX can bound the folder itself, but then takes a lock for each program that it reads or writes, and looks at all
+    of them: with several processes at work each waited for the others, up to ten seconds at a time.
+    """
+    files = sorted((max(s.st_atime, s.st_mtime), s.st_size, path) for path in folder.iterdir() for s in [path.stat()])
+    excess = sum(size for _, size, _ in files) - MOST
+    for _, size, path in files:
+        if excess <= 0:
+            return
+        path.unlink(missing_ok=True)
+        excess -= size
 
 
 def _folder_of_jax() -> str | None:

@@ -47,13 +47,12 @@ class Move(NamedTuple):
     radius: float
 
 
-def trust(seen: Evidence, values: float) -> float:
+def trust(seen: Evidence) -> float:
     """How far the optics of this evidence are to be trusted with places and radii, against the network; 0 to 1.
 
-    `values` is the number of intensities. Optics are judged by the part of what droplets change that they leave
-    unexplained, above the noise.
+    They are judged by the part of what droplets change that they leave unexplained, above the noise.
     """
-    unexplained = max(0.0, float(seen.tiles.sum()) - values * (seen.noise / seen.unit) ** 2)
+    unexplained = max(0.0, seen.shared)
     part = unexplained / max(2 * float(seen.gain.sum()) + unexplained, 1e-9)
     return PROPOSED_SD**2 / (PROPOSED_SD**2 + (OPTICS_SD * part) ** 2)
 

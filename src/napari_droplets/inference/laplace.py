@@ -60,6 +60,8 @@ class Evidence(NamedTuple):
     gain: np.ndarray
     tiles: np.ndarray
     """(T,) sum of the squared residuals of each tile."""
+    shared: float
+    """What of these sums neighboring pixels have in common: misfit, not noise."""
     unit: float
     """Standard deviation of the noise that residuals are measured in."""
     noise: float
@@ -173,20 +175,25 @@ def _pass(
 
 
 @jax.jit
-def _squares(values: Array, rendering: Array, weight: Array) -> Array:
-    return jnp.einsum("tpc,tp->t", (values - rendering) ** 2, weight)
+def _residuals(values: Array, rendering: Array, weight: Array) -> tuple[Array, Array]:
+    """Sum of squares of each tile (T,), and for the whole image what of it neighbors share, as white noise does not."""
+    residual = ((values - rendering) * weight[..., None]).reshape(-1, TILE, TILE, values.shape[-1])
+    right = jnp.sum(residual[:, :, 1:] * residual[:, :, :-1])
+    down = jnp.sum(residual[:, 1:] * residual[:, :-1])
+    shared = 0.5 * (right + down) * TILE / (TILE - 1)
+    return jnp.sum(residual**2, (1, 2, 3)), shared
 
 
-def evidence(droplets: np.ndarray, shared: np.ndarray, problem: Problem, noise: float, form: Form) -> Evidence:
+def evidence(droplets: np.ndarray, optics: np.ndarray, problem: Problem, noise: float, form: Form) -> Evidence:
     """What the pixels say at these parameters of droplets (N, D) and optics, with white noise of this deviation."""
     used = np.flatnonzero(np.asarray(problem.weight).any(1))
     blocks = np.int32(used.max(initial=0) // BLOCK + 1)
-    sums, rendering = _pass(np.float32(droplets), np.float32(shared), problem, np.float32(noise), blocks, form)
-    squares = np.asarray(_squares(problem.values, rendering, problem.weight), float) / noise**2
+    sums, rendering = _pass(np.float32(droplets), np.float32(optics), problem, np.float32(noise), blocks, form)
+    squares, shared = (np.asarray(a, float) / noise**2 for a in _residuals(problem.values, rendering, problem.weight))
     whole = np.flatnonzero(np.asarray(problem.weight).all(1))
     some = whole[:: -(-len(whole) // NOISE_TILES)]
     residual = (np.asarray(problem.values[some]) - np.asarray(rendering[some])).reshape(-1, TILE, form.channels)
-    return Evidence(*(np.asarray(a, float) for a in sums), squares, noise, pixel_noise(residual))
+    return Evidence(*(np.asarray(a, float) for a in sums), squares, float(shared), noise, pixel_noise(residual))
 
 
 class Belief(NamedTuple):

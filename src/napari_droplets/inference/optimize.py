@@ -15,11 +15,12 @@ from ..images import Image
 from ..model.assignment import TILE, Tiles, cut
 from ..model.generative import FAR, Form, Prior
 from . import posterior, svi
+from .calibration import Trial, image_misfit, presence
 from .clock import Clock
 from .fit import Progress
 from .gauge import Tie, regauge, trust, wanted
 from .laplace import Belief, Evidence, polish, prior_belief
-from .population import LIKELY, POSSIBLE, pinned_rows, presence, reconsidered
+from .population import LIKELY, POSSIBLE, pinned_rows, reconsidered
 from .propose import contrast, pixel_noise
 from .settings import Settings
 from .start import Start, starting_point
@@ -49,6 +50,8 @@ RESERVE = 4.0
 """Seconds of a time limit kept for the posterior at the end; compiling it takes most of them."""
 LEAST_DROPLETS, LEAST_TILES = 512, 4096
 """Sizes of arrays at least, so that most images are fitted by the same compiled program."""
+FAITHFUL = 0.8
+"""Trust in the first optics from which on it pays to try other blurs."""
 RADIUS_SPREAD = 0.5
 """Prior standard deviation of the log radius, as published, where proposals bring no uncertainty of their own."""
 NOISE_RANGE = (0.002, 0.2)
@@ -70,6 +73,8 @@ class Setup(NamedTuple):
     """1 for what may change, 0 for what is held; broadcasts against the guide's means."""
     probability: np.ndarray | None = None
     """(N,) that a candidate is a droplet, before the fit; None where all of them are taken for granted."""
+    blurs: tuple[list[dict[str, np.ndarray]], ...] = ()
+    """Optics for sharper images than those that the fit starts from, and for softer ones, nearest first."""
 
 
 class Outcome(NamedTuple):
@@ -86,6 +91,10 @@ class Outcome(NamedTuple):
     evidence: Evidence | None = None
     probability: np.ndarray | None = None
     """(N,) that a candidate is a droplet."""
+    trial: Trial | None = None
+    """What was seen of each candidate."""
+    proposed: np.ndarray | None = None
+    """(N,) that a candidate is a droplet, before the fit."""
 
 
 def form_of(channels: int, settings: Settings) -> Form:
@@ -130,7 +139,9 @@ def prepare(work: Image, start: Droplets, optics: Optics | None, settings: Setti
     problem = svi.Problem(*(svi.pad(a, total) for a in tiles), view, prior, anchor)
     free = svi.all_free(padded, form)
     free.droplets[np.flatnonzero(pinned_rows(start)), :3] = 0
-    return Setup(form, jax.device_put(problem), prior, anchor, tiles, state, free, probability)
+    return Setup(
+        form, jax.device_put(problem), prior, anchor, tiles, state, free, probability, (point.sharper, point.softer)
+    )
 
 
 def look(
@@ -243,7 +254,7 @@ def iterate_chunks(
     InputError
         The loss is not finite in the first chunk.
     """
-    form, problem, prior, anchor, tiles, state, free, probability = setup
+    form, problem, prior, anchor, tiles, state, free, probability, blurs = setup
     schedule = Schedule(settings.steps, clock)
     values = float(np.sum(tiles.weight)) * form.channels
     losses: Losses = []
@@ -273,10 +284,24 @@ def iterate_chunks(
     def tied(parameters: svi.Variational) -> svi.Variational:
         return parameters if tie is None else regauge(parameters, wanted(parameters, anchor, prior, tie), form)
 
+    def focused(parameters: svi.Variational, belief: Belief, seen: Evidence) -> tuple[svi.Variational, Belief]:
+        """Optics of another blur where they explain the image better: proposals off center look like blur."""
+        shared = svi.unpack(parameters.mean.shared, form)
+        for looks in blurs:
+            for weights in looks:
+                other = svi.pack(shared._replace(optics=weights))
+                tried, fit = polish(belief.mean, other, problem, noise, form, free.droplets, 2)
+                if fit.tiles.sum() / seen.tiles.sum() * (fit.unit / seen.unit) ** 2 >= 1:
+                    break
+                parameters = _with_belief(parameters, tried, free.droplets)
+                parameters = parameters._replace(mean=parameters.mean._replace(shared=other))
+                belief, seen = tried, fit
+        return parameters, belief
+
     def outcome(stopped: str, steps: int) -> Outcome:
         nonlocal parameters, problem, prior
         parameters = tied(parameters)
-        p = probability
+        p, trial = probability, None
         if p is not None and steps > 1:
             waiting = ~prior.present & (p >= POSSIBLE)
             told = partial(prior_belief, form=form)
@@ -292,15 +317,20 @@ def iterate_chunks(
             prior = prior._replace(present=census.present)
             mean = parameters.mean._replace(droplets=census.droplets.astype(np.float32))
             parameters = parameters._replace(mean=mean)
-            p = np.where(p > 0, presence(p, census.worth), 0)
+            trial = census.trial
         problem = viewed(parameters.mean.droplets, prior.present)
         final, belief, seen = polished(steps)
-        return Outcome(final, prior.present, losses, stopped, values, belief, seen, p)
+        if trial is not None:
+            p = presence(probability, trial, image_misfit(seen, prior.present))
+        return Outcome(final, prior.present, losses, stopped, values, belief, seen, p, trial, probability)
 
     reply = yield Progress("compile", 0, schedule.end, nan, nan, count, partial(snapshot, parameters, prior.present))
     if reply is not False and learning:
         parameters, belief, seen = polished(FIRST_POLISH)
-        tie = Tie(belief.mean, trust(seen, values))
+        tie = Tie(belief.mean, trust(seen))
+        if tie.trust > FAITHFUL:
+            parameters, belief = focused(parameters, belief, seen)
+            tie = tie._replace(droplets=belief.mean)
         parameters = tied(parameters)
         state = state._replace(parameters=jax.device_put(parameters))
         clock.lap("fit")

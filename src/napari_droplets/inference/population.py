@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from ..compare import match
 from ..droplets import Droplets
+from .calibration import Trial
 from .laplace import Belief, Evidence
 from .svi import Problem
 
@@ -138,11 +139,11 @@ def worth(seen: Evidence, belief: Belief, prior_mean: np.ndarray, prior_precisio
 
 
 class Census(NamedTuple):
-    """Who is there: `present` (N,) bool, droplets (N, D), and the `worth` (N,) of each in nats, 0 for those not tried."""
+    """Who is there: `present` (N,) bool, droplets (N, D), and what was seen of each."""
 
     present: np.ndarray
     droplets: np.ndarray
-    worth: np.ndarray
+    trial: Trial
 
 
 Polish = Callable[[np.ndarray, Problem, int], tuple[Belief, Evidence]]
@@ -172,7 +173,8 @@ def reconsidered(
     certain = probability >= 1
     problem = viewed(droplets, present)
     belief, before = polish(droplets, problem, 1)
-    value = np.where(present, worth(before, belief, *prior(droplets, problem)), 0)
+    first = _tried(before, belief, *prior(droplets, problem))
+    value = np.where(present, first.worth, 0)
     twin = np.zeros(len(present), bool)
     here = np.flatnonzero(present)
     anchor = np.asarray(problem.anchor)[here]
@@ -181,8 +183,8 @@ def reconsidered(
     leaving = present & ~certain & (value + odds < 0)
     trial = (present & ~leaving & ~twin) | waiting
     belief2, after = polish(droplets, viewed(droplets, trial), 2)
-    gained = worth(after, belief2, *prior(belief2.mean, problem))
-    joining = waiting & (gained + odds > 0)
+    second = _tried(after, belief2, *prior(belief2.mean, problem))
+    joining = waiting & (second.worth + odds > 0)
     # where the pixels around a twin fare worse without it by more than its parameters cost, it was a droplet
     lost = before.lost_with(after, problem, np.flatnonzero(twin))
     cost = (before.gain / before.variance - value)[twin]
@@ -191,10 +193,13 @@ def reconsidered(
     present[stays] = True
     back = np.zeros(len(present), bool)
     back[stays] = True
-    value = np.where(waiting, gained, value)
-    return Census(present, np.where((trial & ~back)[:, None], belief2.mean, droplets), value)
+    trial_of = Trial(
+        *(np.where(waiting, b, np.where(present | leaving | twin, a, 0)) for a, b in zip(first, second, strict=True))
+    )
+    return Census(present, np.where((trial & ~back)[:, None], belief2.mean, droplets), trial_of)
 
 
-def presence(probability: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """(N,) probability that a candidate is a droplet, from that before the fit and the worth in nats."""
-    return expit(logit(np.clip(probability, 1 - FURTHEST, FURTHEST)) + value)
+def _tried(seen: Evidence, belief: Belief, prior_mean: np.ndarray, prior_precision: np.ndarray) -> Trial:
+    per_pixel = np.maximum(seen.gain, 0) / np.maximum(seen.pixels, 1) / seen.variance
+    moved = np.hypot(*(belief.mean - prior_mean)[:, :2].T)
+    return Trial(worth(seen, belief, prior_mean, prior_precision), np.log1p(per_pixel), moved)

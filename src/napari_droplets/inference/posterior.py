@@ -35,7 +35,8 @@ Latents = dict[str, Array]
 def droplets(guide: dict[str, np.ndarray], composition: str, pixel_size_um: float | None = None) -> Droplets:
     """Posterior means and standard deviations from the guide's arrays (see `Fit.guide`)."""
     x0, y0, r0 = guide["anchor"].T
-    mean, sd = guide["droplets"].astype(float), np.exp(guide["droplets_log_sd"].astype(float))
+    mean = guide["droplets_told"].astype(float)
+    sd = np.sqrt(np.sum(guide["droplets_tril"].astype(float) ** 2, -1))
     radius = r0 * np.exp(mean[:, 2] + sd[:, 2] ** 2 / 2)
     fractions, fractions_sd = _composition_moments(mean[:, 3:], sd[:, 3:], composition)
     return Droplets(
@@ -85,7 +86,7 @@ def sample_droplets(guide: dict[str, np.ndarray], composition: str, n: int, seed
     x0, y0, r0 = guide["anchor"].T
     shape = (n, *guide["droplets"].shape)
     normal = np.random.default_rng(seed).standard_normal(shape)
-    draw = guide["droplets"] + np.einsum("nij,snj->sni", guide["droplets_tril"], normal)
+    draw = guide["droplets_told"] + np.einsum("nij,snj->sni", guide["droplets_tril"], normal)
     return {
         "x": x0 + r0 * draw[..., 0],
         "y": y0 + r0 * draw[..., 1],

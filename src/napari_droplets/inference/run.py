@@ -14,9 +14,9 @@ from ..images import Image
 from ..model.assignment import Tiles, cut
 from ..model.generative import Prior
 from . import posterior, svi
+from .calibration import Reported, count, reported
 from .clock import Clock
 from .fit import Progress, Steps
-from .laplace import Belief
 from .optimize import Outcome, Setup, iterate_chunks, prepare
 from .population import pinned_rows
 from .settings import Settings
@@ -43,6 +43,7 @@ class Frame:
         scale = settings.scale
         self.form, self.image, self.start, self.least = setup.form, image, start, settings.min_probability
         h, w, _ = image.shape
+        self.work_prior, self.work_anchor = setup.prior, setup.anchor
         anchor = setup.anchor.copy()
         anchor[:, :2] = (anchor[:, :2] + 0.5) / scale - 0.5
         anchor[:, 2] /= scale
@@ -65,17 +66,19 @@ class Frame:
         return present & (pinned | (held & (p is None or p >= self.least)))
 
     def guide(
-        self, parameters: svi.Variational, kept: np.ndarray, belief: Belief | None = None
+        self, parameters: svi.Variational, kept: np.ndarray, told: Reported | None = None
     ) -> dict[str, np.ndarray]:
         """The posterior's parameters as `Fit.guide` holds them."""
         mean, log_sd = parameters
         sd = np.exp(log_sd.droplets[kept])
-        tril = sd[:, None] * np.eye(sd.shape[1]) if belief is None else np.linalg.cholesky(belief.covariance[kept])
+        tril = sd[:, None] * np.eye(sd.shape[1]) if told is None else told.tril[kept]
+        means = mean.droplets if told is None else told.mean
         shared, shared_log_sd = svi.unpack(mean.shared, self.form), svi.unpack(log_sd.shared, self.form)
         return {
             "anchor": self.anchor[kept],
             "droplets": mean.droplets[kept],
             "droplets_log_sd": log_sd.droplets[kept],
+            "droplets_told": means[kept].astype(np.float32),
             "droplets_tril": tril.astype(np.float32),
             "background": shared.background,
             "background_log_sd": shared_log_sd.background,
@@ -115,7 +118,10 @@ class Frame:
         reconstruction = posterior.mean_reconstruction(
             settings.seed, parameters, self.anchor, self.tiles, self.prior._replace(present=kept), self.form
         )
-        guide = self.guide(parameters, kept, outcome.belief)
+        told = None
+        if outcome.belief is not None and outcome.evidence is not None:
+            told = reported(outcome.belief, outcome.evidence, self.work_prior, self.work_anchor, outcome.present)
+        guide = self.guide(parameters, kept, told)
         droplets, optics = self.droplets(guide), self.optics(parameters, settings)
         labels = {} if self.start is None else {k: np.asarray(v)[kept[: len(v)]] for k, v in self.start.labels.items()}
         if outcome.evidence is not None:
@@ -143,8 +149,8 @@ def _summary(
     parts = {name: round(clock.seconds.get(name, 0.0), 3) for name in names}
     return {
         "n_droplets": len(droplets),
-        "count_mean": None if p is None else float(p.sum()),
-        "count_sd": None if p is None else float(np.sqrt(np.sum(p * (1 - p)))),
+        "count_mean": None if p is None else count(p)[0],
+        "count_sd": None if p is None else count(p)[1],
         "loss": loss,
         "loss_per_value": None if loss is None else loss / outcome.values,
         "rmse": float(np.sqrt(np.mean((image.pixels - reconstruction) ** 2))),

@@ -26,6 +26,8 @@ LOOKS = Path(__file__).with_name("optics")
 """Shipped optics, see `training.prior_optics`: `dyed` lit from above, from sharp to blurred, and `plain` discs."""
 LIGHTS = 16
 """Directions of light that are tried."""
+REFINED = 3
+"""Times that the step between directions is halved."""
 JUDGED = 256
 """Droplets that looks and lights are judged by."""
 SURE = 0.5
@@ -44,12 +46,17 @@ FAINT_AXIS = 0.1  # weights of components beyond the channels, which start equal
 
 
 class Start(NamedTuple):
-    """Unconstrained compositions (N, D), background coefficients (B, C) in logit space, noise, and optics weights."""
+    """Unconstrained compositions (N, D), background coefficients (B, C) in logit space, noise, and optics weights.
+
+    `sharper` and `softer` are weights for images less and more blurred, nearest first, where there are any.
+    """
 
     composition: np.ndarray
     background: np.ndarray
     noise: float
     weights: dict[str, np.ndarray]
+    sharper: list[dict[str, np.ndarray]]
+    softer: list[dict[str, np.ndarray]]
 
 
 def starting_point(
@@ -60,18 +67,19 @@ def starting_point(
     size = droplets.radius / length
     ground = np.median(background_surface(image.pixels), (0, 1))
     if optics is not None:
+        looks = [[optics.weights], [], []]
         weights = optics.weights
         palette = _unconstrained_palette(form, seed)
         composition = palette[_nearest_look(weights, _constrained(palette, form), ground, colors, size)]
     else:
-        weights, absorbed = _shipped(image, droplets, colors, ground, size)
+        looks, absorbed = _shipped(image, droplets, colors, ground, size)
         composition, axes, origin = _components(absorbed, form, seed)
-        weights = _in_components(weights, axes, origin)
+        looks = [[_in_components(weights, axes, origin) for weights in some] for some in looks]
         composition = _unconstrained(composition, form)
     if droplets.composition is not None and droplets.types == form.types:
         known = np.isfinite(droplets.composition).all(1)
         composition[known] = _unconstrained(droplets.composition[known], form)
-    return Start(composition, background, optics.noise_sd if optics else INITIAL_NOISE, weights)
+    return Start(composition, background, optics.noise_sd if optics else INITIAL_NOISE, looks[0][0], *looks[1:])
 
 
 def _unconstrained(composition: np.ndarray, form: Form) -> np.ndarray:
@@ -119,8 +127,11 @@ def _look(name: str, channels: int) -> Optics:
 
 def _shipped(
     image: Image, droplets: Droplets, colors: np.ndarray, ground: np.ndarray, size: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Weights of the look and light that come nearest to the image, and each droplet's composition (N, C) in it."""
+) -> tuple[list[list[dict[str, np.ndarray]]], np.ndarray]:
+    """The look and light that come nearest to the image, and each droplet's composition (N, C) in it.
+
+    Returns lists of weights: of that look, of sharper and of softer ones under the same light.
+    """
     channels = len(ground)
     p = droplets.p_present
     sure = np.arange(len(droplets)) if p is None or p.max() < SURE else np.flatnonzero(p >= SURE)
@@ -135,17 +146,30 @@ def _shipped(
     )
     palette = np.random.default_rng(0).random((PALETTE, channels))
     best = np.inf
-    for name in sorted({path.stem.rsplit("_", 1)[0] for path in LOOKS.glob("*.safetensors")}):
-        lights = 1 if name == "plain" else LIGHTS
+    names = sorted({path.stem.rsplit("_", 1)[0] for path in LOOKS.glob("*.safetensors")})
+    for name in names:
         upright = _look(name, channels).weights
         composition = palette[_nearest_look(upright, palette, ground, colors, size)]
-        for k in range(lights):
-            weights = _turned(upright, 2 * np.pi * k / lights, channels)
-            rendered = _rendered(weights, ground, offset, size[judged], composition[judged])
-            error = float(np.median(np.mean((rendered - seen) ** 2, (1, 2))))
-            if error < best:
-                best, chosen = error, (weights, composition)
-    return chosen
+
+        def error(angle: float, weights: dict[str, np.ndarray] = upright, made_of: np.ndarray = composition) -> float:
+            turned = _turned(weights, angle, channels)
+            rendered = _rendered(turned, ground, offset, size[judged], made_of[judged])
+            return float(np.median(np.mean((rendered - seen) ** 2, (1, 2))))
+
+        turn = 2 * np.pi / LIGHTS
+        angles = [0.0] if name == "plain" else [k * turn for k in range(LIGHTS)]
+        errors = {angle: error(angle) for angle in angles}
+        if min(errors.values()) < best:
+            angle = min(errors, key=errors.__getitem__)
+            for _ in range(REFINED if len(angles) > 1 else 0):  # a light off by 10 degrees moves all centers
+                turn /= 2
+                errors |= {near: error(near) for near in (angle - turn, angle + turn)}
+                angle = min(errors, key=errors.__getitem__)
+            best, chosen, light, absorbed = errors[angle], name, angle, composition
+    dyed = [name for name in names if name != "plain"]  # from sharp to soft
+    at = dyed.index(chosen) if chosen in dyed else None
+    order = [[chosen], [], []] if at is None else [[chosen], dyed[:at][::-1], dyed[at + 1 :]]
+    return [[_turned(_look(name, channels).weights, light, channels) for name in some] for some in order], absorbed
 
 
 def _grid(reach: float, n: int) -> np.ndarray:

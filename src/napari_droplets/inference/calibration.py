@@ -1,0 +1,137 @@
+"""What a fit says made true: places, error bars, presence and counts as they hold on simulated images.
+
+Laplace's error bars know the noise and nothing else. What they miss is the error of a model that is nearly right: optics
+that all droplets share, outlines that are not quite circles. It grows with the misfit, and with how hard the droplet was
+to place for the recognition network, whose own error bars are calibrated. The numbers in `calibration.json` were fitted
+by `training.fit_calibration` to errors on simulated images.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import expit, logit
+
+from ..model.generative import Prior
+from .cells import count_sd
+from .laplace import Belief, Evidence
+
+FILE = Path(__file__).with_name("calibration.json")
+FURTHEST = 1e-3
+"""Probabilities are kept from 0 and 1 by as much."""
+SURE = 0.5
+"""Candidates at least as probable tell how much of an image is doubtful."""
+DISCREPANCY = 0.6
+"""Scatter between the circle that optics fill and a droplet's outline where the model is wrong, in units of the standard
+deviation of the network's proposal; it goes to zero where the misfit does."""
+
+
+class Reported(NamedTuple):
+    """What is told of droplets, unconstrained: means (N, D) and Cholesky factors of the covariances (N, D, D)."""
+
+    mean: np.ndarray
+    tril: np.ndarray
+
+
+@cache
+def numbers() -> dict[str, list[float]]:
+    """The calibration's numbers by name."""
+    table: dict[str, list[float]] = json.loads(FILE.read_text())
+    return table
+
+
+def image_misfit(seen: Evidence, present: np.ndarray) -> float:
+    """Root mean square residual over the noise in the bodies of droplets, at least 1."""
+    here = np.flatnonzero(present)
+    return max(1.0, float(np.sqrt(seen.squares[here].sum() / max(seen.pixels[here].sum(), 1e-6))))
+
+
+def reported(belief: Belief, seen: Evidence, prior: Prior, anchor: np.ndarray, present: np.ndarray) -> Reported:
+    """Means and covariances to tell: the fit's, drawn to the network's proposals where the model is wrong.
+
+    The circle that optics fill is the outline with a scatter b = DISCREPANCY * sd * (1 - 1/misfit); with a proposal of
+    standard deviation sd the outline's posterior mean lies at 1 / (1 + (b / sd)^2) of the way from it to the fit.
+    """
+    wrong = 1 - 1 / image_misfit(seen, present)
+    proposal, sd, told = _proposals(prior, anchor)
+    way = np.where(told, 1 / (1 + (DISCREPANCY * wrong) ** 2), 1)[:, None]
+    mean = belief.mean.copy()
+    mean[:, :3] = proposal + way * (mean[:, :3] - proposal)
+    covariance = belief.covariance
+    laplace = np.sqrt(np.einsum("nii->ni", covariance))
+    wanted = np.empty_like(laplace)
+    for columns, name in ((slice(0, 2), "place"), (slice(2, 3), "radius")):
+        wanted[:, columns] = deviations(laplace[:, columns], sd[:, columns], wrong, numbers()[name])
+    factor, floor, growth = numbers()["composition"]
+    wanted[:, 3:] = np.hypot(factor * laplace[:, 3:], floor + growth * wrong)
+    stretch = wanted / laplace
+    return Reported(mean, np.linalg.cholesky(covariance) * stretch[..., None])
+
+
+def deviations(laplace: np.ndarray, proposed: np.ndarray, wrong: float | np.ndarray, terms: list[float]) -> np.ndarray:
+    """Standard deviations that hold, from Laplace's and those of the proposals, all in units of the radius."""
+    factor, base, growth = terms
+    return np.hypot(factor * laplace, (base + growth * wrong) * proposed)
+
+
+UNTOLD_SD = 0.1
+"""Standard deviation, in radii, that stands for that of a proposal where there is none."""
+
+
+def _proposals(prior: Prior, anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and standard deviation (N, 3) of the network's proposals in units of the anchors, and whose are told."""
+    x0, y0, r0 = anchor.astype(float).T
+    place_sd = np.asarray(prior.position_sd, float) / r0
+    told = place_sd < 1
+    mean = np.stack([(prior.x - x0) / r0, (prior.y - y0) / r0, prior.log_radius - np.log(r0)], -1).astype(float)
+    sd = np.stack([place_sd, place_sd, np.asarray(prior.log_radius_sd, float)], -1)
+    return mean, np.where(told[:, None], sd, UNTOLD_SD), told
+
+
+class Trial(NamedTuple):
+    """What the fit saw of each candidate, present or tried: arrays of N.
+
+    `worth` nats that the ELBO gains by it, `brightness` log of 1 + the nats per pixel that its own pixels gain, `moved`
+    the distance in radii between proposal and fit.
+    """
+
+    worth: np.ndarray
+    brightness: np.ndarray
+    moved: np.ndarray
+
+
+def presence(probability: np.ndarray, trial: Trial, misfit: float) -> np.ndarray:
+    """(N,) calibrated probability that each candidate is a droplet.
+
+    Parameters
+    ----------
+    probability : ndarray
+        (N,) before the fit; 0 for none, and 1 for what stays whatever the pixels say.
+    trial : Trial
+        What the fit saw.
+    misfit : float
+        Of the image, see `image_misfit`.
+    """
+    told = expit(np.clip(presence_features(probability, trial, misfit) @ np.asarray(numbers()["presence"]), -9, 9))
+    return np.where(probability <= 0, 0, np.where(probability >= 1, 1, told))
+
+
+def presence_features(probability: np.ndarray, trial: Trial, misfit: float) -> np.ndarray:
+    """(N, F) what probabilities of presence are a logistic regression of; the first is constant."""
+    told = logit(np.clip(probability, FURTHEST, 1 - FURTHEST))
+    evidence = np.sign(trial.worth) * np.log1p(np.abs(trial.worth))
+    candidates = probability[(probability > 0) & (probability < 1)]
+    sure = float(np.mean(candidates >= SURE)) if len(candidates) else 1.0
+    ones, wrong = np.ones(len(probability)), float(np.log(misfit))
+    terms = [ones, told, evidence, wrong * ones, wrong * told]
+    terms += [trial.brightness, trial.brightness * told, trial.moved, sure * ones, sure * told]
+    return np.stack(terms, -1)
+
+
+def count(p: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of the number of droplets among candidates with these probabilities."""
+    return float(p.sum()), float(count_sd(float(np.sum(p * (1 - p))), np.asarray(numbers()["count"])))

@@ -57,7 +57,7 @@ def reported(belief: Belief, seen: Evidence, prior: Prior, anchor: np.ndarray, p
     standard deviation sd the outline's posterior mean lies at 1 / (1 + (b / sd)^2) of the way from it to the fit.
     """
     wrong = 1 - 1 / image_misfit(seen, present)
-    proposal, sd, told = _proposals(prior, anchor)
+    proposal, sd, told = proposals(prior, anchor)
     way = np.where(told, 1 / (1 + (DISCREPANCY * wrong) ** 2), 1)[:, None]
     mean = belief.mean.copy()
     mean[:, :3] = proposal + way * (mean[:, :3] - proposal)
@@ -82,7 +82,7 @@ UNTOLD_SD = 0.1
 """Standard deviation, in radii, that stands for that of a proposal where there is none."""
 
 
-def _proposals(prior: Prior, anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def proposals(prior: Prior, anchor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and standard deviation (N, 3) of the network's proposals in units of the anchors, and whose are told."""
     x0, y0, r0 = anchor.astype(float).T
     place_sd = np.asarray(prior.position_sd, float) / r0

@@ -189,7 +189,7 @@ def _iterate(
     given = None if droplets is None else usable(droplets, image)
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
-    start = _start(image, given, settings)
+    start = start_of(image, given, settings)
     clock.lap("detect")
     from .run import run
 
@@ -197,7 +197,7 @@ def _iterate(
     return (yield from run(image, start, optics, settings, clock))
 
 
-def _start(image: Image, given: Droplets | None, settings: Settings) -> Droplets:
+def start_of(image: Image, given: Droplets | None, settings: Settings) -> Droplets:
     """Candidates of a fit, with p_present where presence is to be inferred."""
     from .population import LIKELY, gathered
 

@@ -52,6 +52,15 @@ def droplets(guide: dict[str, np.ndarray], composition: str, pixel_size_um: floa
     )
 
 
+def droplets_at(unconstrained: np.ndarray, anchor: np.ndarray, composition: str) -> Droplets:
+    """Droplets of unconstrained parameters (N, D), without standard deviations."""
+    x0, y0, r0 = anchor.astype(float).T
+    raw = unconstrained.astype(float)
+    fractions = stick_breaking(raw[:, 3:]) if composition == "simplex" else expit(raw[:, 3:])
+    x, y = x0 + r0 * raw[:, 0], y0 + r0 * raw[:, 1]
+    return Droplets(x, y, r0 * np.exp(raw[:, 2]), composition=fractions)
+
+
 def _composition_moments(mean: np.ndarray, sd: np.ndarray, composition: str) -> tuple[np.ndarray, np.ndarray]:
     if composition == "simplex":
         draws = stick_breaking(mean + sd * np.random.default_rng(0).standard_normal((DRAWS, *mean.shape)))

@@ -1,0 +1,270 @@
+"""Calibrate what fits say on simulated images with known truth; writes `inference/calibration.json`.
+
+    python -m napari_droplets.training.fit_calibration gather simulated 0 60 dyed.npz
+    python -m napari_droplets.training.fit_calibration gather scenes 0 60 scenes.npz
+    python -m napari_droplets.training.fit_calibration learn dyed.npz scenes.npz
+
+The first two fit images of the simulator and scenes of all kinds (some 10 s each) and note errors beside what the fit
+knew; the last learns from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from ..compare import match
+from ..droplets import Droplets
+from ..errors import InputError
+from ..images import as_image
+from ..inference import calibration
+from ..inference.cells import count_sd
+from ..inference.clock import Clock
+from ..inference.fit import start_of
+from ..inference.optimize import Outcome, Setup, iterate_chunks, prepare
+from ..inference.posterior import droplets_at
+from ..inference.settings import Settings
+from ..simulate import simulate
+from .calibration import FREEDOM, LEAST, ONE, TWO
+from .scenes import scene
+
+SEED = 90_210_377  # of images that nothing else is developed or tested on
+SIDE = 256
+SURE = 0.5  # probability from which a droplet counts for error bars
+WILD = 0.5  # radii; what is further off is another droplet
+PENALTY = 1.0  # on squared coefficients of the logistic regression of presence
+
+
+def dyed_image(number: int) -> tuple[np.ndarray, Droplets]:
+    """An image of the simulator with radius, crowding, dyes, noise, light and blur drawn anew."""
+    rng = np.random.default_rng([SEED, number])
+    radius = float(np.exp(rng.uniform(*np.log([2.5, 12]))))
+    spread = float(rng.uniform(0.1, 0.4))
+    covered = rng.uniform(0.05, 0.4)
+    n = max(3, int(covered * SIDE**2 / (np.pi * radius**2 * np.exp(2 * spread**2))))
+    return simulate(
+        (SIDE, SIDE),
+        n,
+        types=int(rng.integers(2, 4)),
+        radius=radius,
+        radius_spread=spread,
+        noise=float(np.exp(rng.uniform(*np.log([0.004, 0.05])))),
+        unevenness=float(rng.uniform(0, 0.2)),
+        light_angle=float(rng.uniform(0, 360)),
+        overlap=float(rng.uniform(0, 0.6)),
+        blur=None if rng.random() < 0.6 else radius * rng.uniform(0.08, 0.35),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def scene_image(number: int) -> tuple[np.ndarray, Droplets]:
+    """A scene of any kind, as the recognition network is trained on."""
+    image, truth = scene(np.random.default_rng([SEED, 1, number]), SIDE)
+    return image, Droplets(*np.asarray(truth, float).reshape(-1, 3).T)
+
+
+def gathered(kind: str, number: int) -> dict[str, np.ndarray] | None:
+    """Fit one image and note of each candidate what the fit knew and how far off it was; None without candidates."""
+    pixels, truth = (dyed_image if kind == "simulated" else scene_image)(number)
+    image = as_image(pixels)
+    settings = Settings(types=truth.types or 3)
+    try:
+        start = start_of(image, None, settings)
+    except InputError:
+        return None
+    setup = prepare(image, start, None, settings)
+    steps = iterate_chunks(setup, settings, Clock(), "image", lambda parameters, present: (start, pixels))
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return _noted(setup, end.value, truth, len(start), number)
+
+
+def _noted(setup: Setup, outcome: Outcome, truth: Droplets, n: int, number: int) -> dict[str, np.ndarray]:
+    belief, seen, trial = outcome.belief, outcome.evidence, outcome.trial
+    assert belief is not None and seen is not None and trial is not None and outcome.proposed is not None
+    misfit = calibration.image_misfit(seen, outcome.present)
+    told = calibration.reported(belief, seen, setup.prior, setup.anchor, outcome.present)
+    found = droplets_at(told.mean, setup.anchor, setup.form.composition)[:n]
+    error, made_of = np.full((n, 3), np.nan), np.full((n, 4), np.nan)
+    sure = outcome.present[:n] & (outcome.proposed[:n] >= SURE)
+    for tier in (sure, ~sure):  # faint candidates may not take a droplet from sure ones
+        some = np.flatnonzero(tier)
+        i, j = match(truth, found[some])
+        j, r = some[j], setup.anchor[some[j], 2]
+        error[j] = np.stack(
+            [
+                (found.x[j] - truth.x[i]) / r,
+                (found.y[j] - truth.y[i]) / r,
+                np.log(found.radius[j] / truth.radius[i]),
+            ],
+            -1,
+        )
+        if truth.composition is not None:
+            made_of[j, : truth.types] = truth.composition[i]
+        truth = truth[np.setdiff1d(np.arange(len(truth)), i)]
+    proposed_sd = calibration.proposals(setup.prior, setup.anchor)[1][:n]
+    padded = np.full((n, 7, 7), np.nan)
+    d = belief.mean.shape[1]
+    padded[:, :d, :d] = belief.covariance[:n]
+    logits = np.full((n, 4), np.nan)
+    logits[:, : d - 3] = belief.mean[:n, 3:]
+    features = calibration.presence_features(outcome.proposed, trial, misfit)[:n]
+    return {
+        "image": np.full(n, number),
+        "features": features,
+        "sure": sure & outcome.present[:n],
+        "error": error,
+        "laplace": np.sqrt(np.einsum("nii->ni", belief.covariance[:n, :3, :3])),
+        "proposed": proposed_sd,
+        "misfit": np.full(n, misfit),
+        "covariance": padded[:, 3:, 3:],
+        "logits": logits,
+        "composition": made_of,
+        "left": np.full(n, len(truth)),
+    }
+
+
+def gather(kind: str, first: int, count: int, path: Path) -> None:
+    """Fit `count` images and write what was noted; written anew after each, so that nothing is lost."""
+    parts: list[dict[str, np.ndarray]] = []
+    for number in range(first, first + count):
+        part = gathered(kind, number)
+        if part is not None:
+            parts.append(part)
+            np.savez(path, **{name: np.concatenate([p[name] for p in parts]) for name in part})
+            print(f"{kind} {number}: {len(part['image'])} candidates, misfit {part['misfit'][0]:.2f}", flush=True)
+
+
+def learn(parts: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
+    """The calibration's numbers from what was noted on several kinds of images."""
+    offset = 10**6 * np.repeat(np.arange(len(parts)), [len(p["image"]) for p in parts])
+    table = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    table["image"] = table["image"] + offset
+    crowd = np.unique(table["image"], return_inverse=True)[1]
+    weight = np.bincount(crowd)[crowd] ** -0.5  # a few crowded images would outnumber all others
+    right = np.isfinite(table["error"][:, 0])
+    numbers = {"presence": _presence(table["features"], right, weight).tolist()}
+    good = right & table["sure"] & (np.abs(table["error"]) < WILD).all(1)
+    wrong = 1 - 1 / table["misfit"][good]
+    for name, columns in (("place", slice(0, 2)), ("radius", slice(2, 3))):
+        error, own, sd = (table[k][good][:, columns] for k in ("error", "laplace", "proposed"))
+        numbers[name] = _deviations(error, own, sd, wrong[:, None], weight[good]).tolist()
+    numbers["composition"] = _composition(table, good, weight).tolist()
+    p = expit(np.clip(table["features"] @ np.array(numbers["presence"]), -9, 9))
+    there = np.bincount(crowd, right) + np.bincount(crowd, table["left"]) / np.bincount(crowd)
+    numbers["count"] = _count(np.bincount(crowd, p), np.bincount(crowd, p * (1 - p)), there).tolist()
+    return {name: [round(float(v), 4) for v in values] for name, values in numbers.items()}
+
+
+def _presence(features: np.ndarray, right: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    def surprise(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
+        z = features @ coefficients
+        slope = features.T @ (weight * (expit(z) - right)) + PENALTY * coefficients
+        return float(
+            weight @ np.logaddexp(0, np.where(right, -z, z)) + PENALTY / 2 * coefficients @ coefficients
+        ), slope
+
+    return minimize(surprise, np.zeros(features.shape[1]), jac=True).x
+
+
+def _deviations(
+    error: np.ndarray, own: np.ndarray, sd: np.ndarray, wrong: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    def surprise(log_terms: np.ndarray) -> float:
+        return _surprise(error, calibration.deviations(own, sd, wrong, list(np.exp(log_terms))), weight[:, None])
+
+    terms = np.exp(minimize(surprise, np.log([2.0, 0.3, 0.3]), method="Nelder-Mead").x)
+    return terms * _factor(error / calibration.deviations(own, sd, wrong, list(terms)))
+
+
+def _surprise(error: np.ndarray, sd: np.ndarray, weight: np.ndarray) -> float:
+    """Mean negative log likelihood of a t distribution: a few errors are out of all proportion."""
+    return float(np.mean(weight * (np.log(sd) + (FREEDOM + 1) / 2 * np.log1p((error / sd) ** 2 / FREEDOM))))
+
+
+def _factor(z: np.ndarray) -> float:
+    """What makes the intervals of one and of two standard deviations both right as nearly as possible."""
+    z = np.abs(z[np.isfinite(z)])
+    return float(np.sqrt(np.quantile(z, ONE) * np.quantile(z, TWO) / 2))
+
+
+def _composition(table: dict[str, np.ndarray], good: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Terms for unconstrained components, from errors that are left after one affine map per image."""
+    images = []
+    for number in np.unique(table["image"][good]):
+        rows = np.flatnonzero(good & (table["image"] == number))
+        truth = table["composition"][rows]
+        truth = truth[:, np.isfinite(truth).all(0)]
+        logits = table["logits"][rows]
+        logits = logits[:, np.isfinite(logits).all(0)]
+        k = logits.shape[1]
+        if truth.shape[1] < 2 or len(rows) < 6 * (k + 1):
+            continue
+        fractions = expit(logits)
+        design = np.concatenate([fractions, np.ones((len(rows), 1))], 1)
+        axes = np.linalg.lstsq(design, truth, rcond=None)[0]
+        spread = np.sqrt(1 - len(axes) / len(rows))  # the map takes its part of the errors
+        slope = fractions * (1 - fractions)
+        covariance = table["covariance"][rows][:, :k, :k]
+        own = np.sqrt(np.einsum("nii->ni", covariance))
+        correlation = covariance / own[:, :, None] / own[:, None]
+        wrong = 1 - 1 / table["misfit"][rows][0]
+        images.append(((design @ axes - truth) / spread, axes[:k], slope, own, correlation, wrong, weight[rows]))
+
+    def deviations(terms: np.ndarray) -> list[np.ndarray]:
+        factor, floor, growth = terms
+        result = []
+        for _, axes, slope, own, correlation, wrong, _ in images:
+            sd = slope * np.hypot(factor * own, floor + growth * wrong)
+            result.append(np.sqrt(np.einsum("nk,nl,nkl,kt,lt->nt", sd, sd, correlation, axes, axes)))
+        return result
+
+    error = np.concatenate([e.ravel() for e, *_ in images])
+    shares = np.concatenate([np.repeat(w, e.shape[1]) for e, *_, w in images])
+
+    def surprise(log_terms: np.ndarray) -> float:
+        return _surprise(error, np.concatenate([sd.ravel() for sd in deviations(np.exp(log_terms))]), shares)
+
+    terms = np.exp(minimize(surprise, np.log([1.0, 0.1, 0.1]), method="Nelder-Mead").x)
+    return terms * _factor(error / np.concatenate([sd.ravel() for sd in deviations(terms)]))
+
+
+def _count(expected: np.ndarray, variance: np.ndarray, there: np.ndarray) -> np.ndarray:
+    error = np.abs(there - expected)
+
+    def surprise(log_count: np.ndarray) -> float:
+        sd = np.hypot(count_sd(variance, np.exp(log_count)), LEAST)
+        return float(np.mean(np.log(sd) + (FREEDOM + 1) / 2 * np.log1p((error / sd) ** 2 / FREEDOM)))
+
+    terms = np.exp(minimize(surprise, np.log([1.0, 0.3]), method="Nelder-Mead").x)
+    return terms * _factor(error / np.hypot(count_sd(variance, terms), LEAST))
+
+
+def main() -> None:
+    """Gather or learn, see above."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("gather")
+    command.add_argument("kind", choices=("simulated", "scenes"))
+    command.add_argument("first", type=int)
+    command.add_argument("count", type=int)
+    command.add_argument("file", type=Path)
+    commands.add_parser("learn").add_argument("files", type=Path, nargs="+")
+    args = parser.parse_args()
+    if args.command == "gather":
+        gather(args.kind, args.first, args.count, args.file)
+        return
+    numbers = learn([dict(np.load(path)) for path in args.files])
+    calibration.FILE.write_text(json.dumps(numbers, indent=1) + "\n")
+    print(json.dumps(numbers, indent=1))
+
+
+if __name__ == "__main__":
+    main()

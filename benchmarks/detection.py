@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pages
 from detection_data import (
     EMPTY_KINDS,
     N_EMPTY,
@@ -207,12 +208,8 @@ def merged(old: Figures, new: Figures) -> Figures:
 
 def write(figures: Figures, page: Path) -> None:
     """Write page and figures, those of earlier runs kept where there are no new ones."""
-    beside = page.with_suffix(".json")
-    old = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
-    figures = merged(_with_nan(old), figures)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    beside.write_text(json.dumps(_without_nan(figures), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    page.write_text(markdown(figures), encoding="utf-8")
+    figures = merged(pages.read(page), figures)
+    pages.write(page, figures, markdown(figures))
 
 
 def draw(bench: Bench, figures: Figures, detectors: list[Detector], folder: Path) -> None:
@@ -283,21 +280,6 @@ def _mean(values: list[float]) -> float:
     """Mean of those that are known."""
     known = [v for v in values if np.isfinite(v)]
     return float(np.mean(known)) if known else float("nan")
-
-
-def _mapped(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    if isinstance(value, dict):
-        return {k: _mapped(v, leaf) for k, v in value.items()}
-    return [_mapped(v, leaf) for v in value] if isinstance(value, list) else leaf(value)
-
-
-def _without_nan(value: Any) -> Any:
-    """For JSON, which knows no NaN."""
-    return _mapped(value, lambda v: None if isinstance(v, float) and not np.isfinite(v) else v)
-
-
-def _with_nan(value: Any) -> Any:
-    return _mapped(value, lambda v: float("nan") if v is None else v)
 
 
 if __name__ == "__main__":

@@ -404,6 +404,14 @@ def test_watch_notes_the_first_time(monkeypatch):
     assert watch.seconds == {-5.0: 1.0, -9.0: 2.0}
 
 
+def test_likelihood_of_a_reconstruction():
+    from scipy.stats import norm
+
+    residual = np.random.default_rng(0).normal(0, 0.1, (5, 6, 3)).astype(np.float32)
+    fit = SimpleNamespace(summary={"noise_sd": 0.05}, residual=residual)
+    assert timing.negative_log_likelihood(fit) == pytest.approx(-norm.logpdf(residual, 0, 0.05).sum())
+
+
 def test_one_fit_stops_at_the_loss(monkeypatch, capsys):
     seen = []
 
@@ -446,7 +454,7 @@ def score(**changed):
 def figures(tmp_path):
     """Small figures of every part."""
     fit = {"loss": -1.1e6, "steps": 900, "stopped": "settled", "droplets": 9, "parts": {"total": 9.0, "fit": 8.0}}
-    fit |= {"seconds": 9.0, "published": 1.5, "settled": 7.0}
+    fit |= {"seconds": 9.0, "unexplained": -1.15e6, "published": 1.5, "settled": 7.0}
     own = {"seconds": 30.0, "done": 29.0, "memory_mb": 1500.0, "droplets": 3500, "parts": {"fit": 20.0}}
     tiles = {
         image: {
@@ -494,7 +502,7 @@ def figures(tmp_path):
         "step": {
             "pixels": 8192,
             "steps": {"800": 0.008, "3000": 0.0084, "8000": 0.01, "network": 0.004, "network, weights alone": 0.0039},
-            "loop": {"800": 0.009},
+            "loop": {"800": 0.009, "3000": 0.01, "8000": 0.012},
         },
         "tiles": {"noise": 0.05} | tiles,
         "simulated": simulated.figures(),
@@ -516,6 +524,7 @@ def test_page_of_all_parts(figures, tmp_path):
     assert rows["with those of its left half"] == ["≤ 2.0 s", "not reached", "no"]
     assert rows["settled fit, loss"] == ["≤ -1,095,000", "-1,100,000", "yes"]
     assert rows["step over the bare network, 3,000 droplets"] == ["≤ 2.00", "2.10", "no"]
+    assert rows["the same with all between chunks of steps"] == ["–", "2.50", "–"]
     assert rows["step of 8,000 droplets over 800"] == ["≤ 1.20", "1.25", "no"]
     assert rows["tiles, full size, worst of the starts: F1"] == ["≥ 0.985", "0.975", "no"]
     assert rows["tiles, full size, worst of the starts: radius bias, absolute"] == ["≤ 2.0%", "50.0%", "no"]

@@ -122,7 +122,8 @@ def _pass(
 
         def drawn(parts: list[tuple[Array, Array, Array]]) -> Array:
             """Colors (T, P, C) that droplets (parameters, anchors, and whether they are there) make."""
-            raw, anchors, there = (jnp.concatenate(a, 2).reshape(-1, *a[0].shape[2:]) for a in zip(*parts, strict=True))
+            together = (jnp.concatenate(a, 2) for a in zip(*parts, strict=True))
+            raw, anchors, there = (a.reshape(-1, *a.shape[2:]) for a in together)
             u, v, r = placed(raw, anchors)
             local = Local(jnp.where(there, u, FARTHEST), v, r, transform(raw[..., 3:]))
             at, ground = position.reshape(-1, 1, 2), base.reshape(-1, 1, form.channels)
@@ -191,9 +192,10 @@ def evidence(droplets: np.ndarray, optics: np.ndarray, problem: Problem, noise: 
     sums, rendering = _pass(np.float32(droplets), np.float32(optics), problem, np.float32(noise), blocks, form)
     squares, shared = (np.asarray(a, float) / noise**2 for a in _residuals(problem.values, rendering, problem.weight))
     whole = np.flatnonzero(np.asarray(problem.weight).all(1))
-    some = whole[:: -(-len(whole) // NOISE_TILES)]
+    some = whole[:: -(-len(whole) // NOISE_TILES) or 1]  # none where few tiles are left, in the corner of an image
     residual = (np.asarray(problem.values[some]) - np.asarray(rendering[some])).reshape(-1, TILE, form.channels)
-    return Evidence(*(np.asarray(a, float) for a in sums), squares, float(shared), noise, pixel_noise(residual))
+    own = pixel_noise(residual) if len(residual) else noise
+    return Evidence(*(np.asarray(a, float) for a in sums), squares, float(shared), noise, own)
 
 
 class Belief(NamedTuple):

@@ -88,7 +88,12 @@ def _joined(first: Droplets, second: Droplets) -> Droplets:
     labels = {}
     for name, label in first.labels.items():
         label = np.asarray(label)
-        empty = np.zeros(n, bool) if name == "pinned" else np.full(n, None if label.dtype == object else np.nan)
+        if name == "pinned":
+            empty = np.zeros(n, bool)
+        elif label.dtype.kind in "iuf":
+            empty = np.full(n, np.nan)
+        else:
+            label, empty = label.astype(object), np.full(n, None)
         labels[name] = np.concatenate([label, empty])
     return replace(first, **values, labels=labels)
 

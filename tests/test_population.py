@@ -1,0 +1,195 @@
+"""Who enters a fit, who joins and leaves it, and how probable each droplet is."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from drawn import NOISE, placed, prepared, showing, truth, vacant
+
+import napari_droplets as nd
+from napari_droplets.inference import laplace, optimize, population, posterior
+
+SHAPE = (48, 64)
+
+
+def told(x, p, sd=0.1):
+    """Candidates of the network at these places."""
+    x = np.asarray(x, float)
+    some = np.full(len(x), sd)
+    return nd.Droplets(x, x + 1, np.full(len(x), 4.0), some, some, some, p_present=np.asarray(p, float))
+
+
+def test_the_networks_candidates_alone():
+    start = population.gathered(None, told([10, 20, 30], [0.9, 0.02, 0.1]), asserted=False)
+    assert start.x.tolist() == [10, 30]
+    assert start.p_present.tolist() == [0.9, 0.1]
+
+
+def test_points_give_way_to_what_the_network_sees_of_the_same_droplet():
+    points = nd.Droplets([10.5, 50, 70], [11, 30, 31], [3, 5, 6])
+    start = population.gathered(points, told([10, 30], [0.4, 0.2]), asserted=True)
+    assert start.x.tolist() == [10, 50, 70, 30]
+    assert start.radius.tolist() == [4, 5, 6, 4]
+    assert start.p_present.tolist() == [population.ASSERTED] * 3 + [0.2]
+    np.testing.assert_array_equal(start.x_sd, [0.1, np.nan, np.nan, 0.1])
+    sure = population.gathered(points, told([10], [0.97]), asserted=True)
+    assert sure.p_present[0] == 0.97
+
+
+def test_blobs_are_as_probable_as_the_network_says():
+    points = nd.Droplets([10.5, 50], [11, 30], [3, 5])
+    start = population.gathered(points, told([10, 30], [0.4, 0.2]), asserted=False)
+    assert start.p_present.tolist() == [0.4, population.BLOB, 0.2]
+
+
+def test_known_probabilities_and_deviations_of_points_stay():
+    points = nd.Droplets([50], [30], [3], x_sd=[0.5], y_sd=[0.6], radius_sd=[0.7], p_present=[0.8])
+    start = population.gathered(points, told([10], [0.4]), asserted=True)
+    assert start.p_present.tolist() == [0.8, 0.4]
+    assert start.radius_sd.tolist() == [0.7, 0.1]
+
+
+def test_pinned_points_stay_where_they_are():
+    labels = {"pinned": np.array([True, False])}
+    points = nd.Droplets([10.5, 20.5], [11, 21], [3, 3], labels=labels)
+    start = population.gathered(points, told([10, 20, 40], [0.4, 0.4, 0.4]), asserted=True)
+    assert start.x.tolist() == [10.5, 20, 40]
+    assert start.radius.tolist() == [3, 4, 4]
+    assert start.p_present.tolist() == [1, 0.5, 0.4]
+    assert population.pinned_rows(start).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("pinned", [[1.0, np.nan], ["True", None], [True, False], ["true", ""]])
+def test_pinned_is_read_from_any_table(pinned):
+    droplets = nd.Droplets([1, 2], [1, 2], [1, 1], labels={"pinned": np.array(pinned, object)})
+    assert population.pinned_rows(droplets).tolist() == [True, False]
+
+
+def test_labels_and_compositions_of_points_survive():
+    labels = {"track_id": np.array([7, 8]), "note": np.array(["acid", "base"]), "good": np.array([True, False])}
+    made_of = [[0.2, 0.8], [0.4, 0.6]]
+    points = nd.Droplets([10.5, 50], [11, 30], [3, 5], composition=made_of, labels=labels)
+    start = population.gathered(points, told([10, 30], [0.4, 0.2]), asserted=True)
+    np.testing.assert_array_equal(start.composition, [*made_of, [np.nan, np.nan]])
+    table = start.to_dataframe()
+    assert table["note"].tolist()[:2] == ["acid", "base"]
+    assert table["good"].tolist()[:2] == [True, False]
+    assert table["track_id"].tolist()[:2] == [7, 8]
+    assert table.loc[2, ["note", "good", "track_id"]].isna().all()
+
+
+def test_duplicates_lie_on_a_larger_droplet():
+    x = np.array([10.0, 12.0, 30.0, 34.0, 11.0])
+    y = np.array([10.0, 10.0, 30.0, 30.0, 11.0])
+    radius = np.array([5.0, 2.0, 3.0, 3.0, 1.0])
+    assert population.duplicates(x, y, radius).tolist() == [False, True, False, False, True]
+    assert population.duplicates(x[:1], y[:1], radius[:1]).tolist() == [False]
+
+
+def reconsidered(real, extra=None, **changed):
+    """A census of candidates on an image of the real ones: rows of `real` first, then those of `extra`.
+
+    `changed` may hold, for those rows, `present`, `probability` and `waiting`. Returns, for those rows, who is present,
+    their parameters, and what each is worth.
+    """
+    drawn, clean = prepared(real)
+    rows = real if extra is None else nd.Droplets(
+        *(np.concatenate([getattr(real, k), getattr(extra, k)]) for k in ("x", "y", "radius")),
+        composition=np.concatenate([real.composition, extra.composition]),
+    )  # fmt: skip
+    setup = showing(prepared(rows)[0], clean)
+    # as at the end of a fit: optics and background are those that the image was drawn with
+    z, shared = truth(setup)[0], truth(drawn)[1]
+    padded = len(z)
+    given = {"present": True, "probability": 0.6, "waiting": False} | changed
+    present, probability, waiting = (
+        np.pad(np.broadcast_to(given[k], len(rows)), (0, padded - len(rows)))
+        for k in ("present", "probability", "waiting")
+    )
+    total = len(setup.problem.corner)
+
+    def viewed(droplets, present):
+        parameters = drawn.state.parameters
+        mean = parameters.mean._replace(droplets=droplets.astype(np.float32), shared=shared)
+        located = posterior.mean_latents(parameters._replace(mean=mean), setup.anchor, setup.form)
+        view = optimize.look(located, present, setup.tiles, setup.form, total, 0)
+        return setup.problem._replace(view=view)
+
+    def polish(droplets, problem, steps):
+        return laplace.polish(droplets, shared, problem, NOISE, setup.form, np.ones_like(z), steps)
+
+    prior = partial(laplace.prior_belief, form=setup.form)
+    census = population.reconsidered(
+        z, present, probability, waiting, viewed, polish, lambda droplets, problem: prior(problem, droplets)
+    )
+    assert not census.present[len(rows) :].any()
+    return census.present[: len(rows)], census.droplets[: len(rows)], census.trial.worth[: len(rows)]
+
+
+@pytest.fixture(scope="module")
+def real():
+    return placed(0, SHAPE)
+
+
+def other(x, y, radius):
+    """One more droplet."""
+    return nd.Droplets([x], [y], [radius], composition=[[0.4, 0.3, 0.3]])
+
+
+def test_droplets_that_explain_their_pixels_stay(real):
+    present, droplets, worth = reconsidered(real, probability=0.1)
+    assert present.all()
+    assert (worth > 100).all()
+    assert np.abs(droplets[:, :3]).max() < 0.1
+
+
+def test_a_droplet_that_explains_nothing_goes(real):
+    present, _, worth = reconsidered(real, other(*vacant(real), 4.0))
+    assert present.tolist() == [True] * len(real) + [False]
+    assert worth[-1] < -3
+
+
+def test_a_droplet_that_is_certain_stays_whatever_it_explains(real):
+    certain = np.append(np.full(len(real), 0.6), 1.0)
+    assert reconsidered(real, other(*vacant(real), 4.0), probability=certain)[0].all()
+
+
+def test_two_on_one_droplet_become_one(real):
+    twin = other(real.x[1] + 0.35 * real.radius[1], real.y[1], 0.6 * real.radius[1])
+    present, droplets, _ = reconsidered(real, twin)
+    assert present.tolist() == [True] * len(real) + [False]
+    assert np.abs(droplets[:-1, :3]).max() < 0.1
+
+
+@pytest.fixture(scope="module")
+def close_pair(real):
+    """A small droplet that lies on another, with pixels of its own."""
+    x, y, r = real.x[1], real.y[1], real.radius[1]
+    composition = np.concatenate([real.composition, 1 - real.composition[1:2]])
+    return nd.Droplets(
+        np.append(real.x, x + 0.6 * r),
+        np.append(real.y, y),
+        np.append(real.radius, 0.7 * r),
+        composition=composition / composition.sum(1, keepdims=True),
+    )
+
+
+def test_a_close_pair_stays_two(close_pair):
+    twins = population.duplicates(close_pair.x, close_pair.y, close_pair.radius)
+    assert twins.sum() == 1
+    assert reconsidered(close_pair)[0].all()
+
+
+def test_a_missing_droplet_that_waits_joins(real):
+    waiting = np.arange(len(real)) == 2
+    present, _, worth = reconsidered(real, present=~waiting, waiting=waiting, probability=0.1)
+    assert present.all()
+    assert worth[2] > 100
+
+
+def test_what_waits_on_the_empty_slide_does_not_join(real):
+    waiting = np.arange(len(real) + 1) == len(real)
+    extra = other(*vacant(real), 4.0)
+    present, _, worth = reconsidered(real, extra, present=~waiting, waiting=waiting, probability=0.2)
+    assert present.tolist() == (~waiting).tolist()
+    assert worth[-1] < 0

@@ -36,9 +36,10 @@ def droplets(guide: dict[str, np.ndarray], composition: str, pixel_size_um: floa
     """Posterior means and standard deviations from the guide's arrays (see `Fit.guide`)."""
     x0, y0, r0 = guide["anchor"].T
     mean = guide["droplets_told"].astype(float)
-    sd = np.sqrt(np.sum(guide["droplets_tril"].astype(float) ** 2, -1))
+    tril = guide["droplets_tril"].astype(float)
+    sd = np.sqrt(np.sum(tril**2, -1))
     radius = r0 * np.exp(mean[:, 2] + sd[:, 2] ** 2 / 2)
-    fractions, fractions_sd = _composition_moments(mean[:, 3:], sd[:, 3:], composition)
+    fractions, fractions_sd = _composition_moments(mean[:, 3:], tril[:, 3:], composition)
     return Droplets(
         x=x0 + r0 * mean[:, 0],
         y=y0 + r0 * mean[:, 1],
@@ -61,10 +62,13 @@ def droplets_at(unconstrained: np.ndarray, anchor: np.ndarray, composition: str)
     return Droplets(x, y, r0 * np.exp(raw[:, 2]), composition=fractions)
 
 
-def _composition_moments(mean: np.ndarray, sd: np.ndarray, composition: str) -> tuple[np.ndarray, np.ndarray]:
+def _composition_moments(mean: np.ndarray, tril: np.ndarray, composition: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations from logits (N, d) and their rows (N, d, D) of Cholesky factors."""
     if composition == "simplex":
-        draws = stick_breaking(mean + sd * np.random.default_rng(0).standard_normal((DRAWS, *mean.shape)))
+        normal = np.random.default_rng(0).standard_normal((DRAWS, len(mean), tril.shape[-1]))
+        draws = stick_breaking(mean + np.einsum("nij,snj->sni", tril, normal))
         return draws.mean(0), draws.std(0)
+    sd = np.sqrt(np.sum(tril**2, -1))
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     values = expit(mean[..., None] + sd[..., None] * nodes)
     weights = weights / weights.sum()

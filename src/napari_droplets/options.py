@@ -38,6 +38,8 @@ SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
      "whether droplets may join and leave a fit by what the pixels say, or are those that it starts from", ""),
     ("--renderer", "renderer", str, "",
      "how droplets share a pixel: only the nearest counts, the nearest few are mixed, or one lies over the other", ""),
+    ("--classes", "classes", int, "G", "number of classes that droplets are sorted into by composition",
+     "as many as can be told apart"),
     ("--noise", "noise", float, "SD", "standard deviation of the noise, intensities 0 to 1", "learned"),
     ("--steps", "steps", int, "N", "most optimization steps; a fit that has settled stops sooner", ""),
     ("--max-seconds", "max_seconds", float, "T",

@@ -1,9 +1,9 @@
 """What a fit says made true: places, error bars, presence and counts as they hold on simulated images.
 
-Laplace's error bars know the noise and nothing else. What they miss is the error of a model that is nearly right: optics
-that all droplets share, outlines that are not quite circles. It grows with the misfit, and with how hard the droplet was
-to place for the recognition network, whose own error bars are calibrated. The numbers in `calibration.json` were fitted
-by `training.fit_calibration` to errors on simulated images.
+Laplace's error bars know the noise and nothing else. What they miss is the error of a model that is nearly right:
+optics that all droplets share, outlines that are not quite circles. It grows with the misfit, and with how hard the
+droplet was to place for the recognition network, whose own error bars are calibrated. The numbers in
+`calibration.json` were fitted by `training.fit_calibration` to errors on simulated images.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ FURTHEST = 1e-3
 SURE = 0.5
 """Candidates at least as probable tell how much of an image is doubtful."""
 DISCREPANCY = 0.6
-"""Scatter between the circle that optics fill and a droplet's outline where the model is wrong, in units of the standard
-deviation of the network's proposal; it goes to zero where the misfit does."""
+"""Scatter between the circle that optics fill and a droplet's outline where the model is wrong, in units of the
+standard deviation of the network's proposal; it goes to zero where the misfit does."""
 
 
 class Reported(NamedTuple):

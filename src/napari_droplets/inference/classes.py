@@ -3,11 +3,12 @@
 Compositions scatter for two reasons: droplets of a class differ, and pixels leave compositions uncertain. The mixture
 is of the first kind alone ("extreme deconvolution": Bovy, Hogg and Roweis 2011, Annals of Applied Statistics 5, 1657):
 class g has mean m_g and covariance C_g, and the posterior mean of droplet n was drawn from N(m_g, C_g + S_n), S_n being
-the covariance of its posterior. So a droplet that is badly known counts less and belongs less surely to a class.
+the covariance of its posterior less what the prior knew. So a droplet that is badly known counts less and belongs less
+surely to a class.
 
 Compositions are taken as they are, without the last component where they sum to one, and not as log-ratios: optics
-determine them up to an affine map, which changes nothing here; their prior is flat there, so that the posterior is the
-likelihood; and log-ratios make much of what no pixel shows, as the difference of 0.001 and 0.0001.
+determine them up to an affine map, which changes nothing where they are well known; their prior is flat there; and
+log-ratios make much of what no pixel shows, as the difference of 0.001 and 0.0001.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ RESOLUTION = 1e-3
 """Differences of composition that mean nothing: a scale where all droplets are alike."""
 FLOOR = 0.05
 """Variance, relative to that of all droplets, of the one pretended droplet that keeps a class from becoming a point."""
+MOST_KNOWN_BEFORE = 0.97
+"""Variance of a posterior relative to the prior's, at most: beyond, pixels have said nothing."""
 TINY = 1e-9
 """Droplets in an empty class, against division by zero."""
 HALF = 0.5
@@ -66,7 +69,7 @@ def classify(
     Parameters
     ----------
     draws : ndarray
-        (S, N, K) joint posterior samples of composition, as `Fit.sample(S)["composition"]`; 50 are plenty.
+        (S, N, K) joint posterior samples of composition, as `Fit.sample(S)["composition"]`; S of 200 is plenty.
     p_present : ndarray, optional
         (N,) probability that there is a droplet: how much each counts. NaN counts as 1.
     classes : int, optional
@@ -146,7 +149,7 @@ def same_classes(
 
 class _Data(NamedTuple):
     y: np.ndarray  # (D, N) posterior means of the compositions
-    s: np.ndarray  # (D, D, N) and their posterior covariances
+    s: np.ndarray  # (D, D, N) and the covariances of their errors
     weight: np.ndarray  # (N,) p_present
 
 
@@ -303,7 +306,24 @@ def _measured(draws: np.ndarray, p_present: np.ndarray | None) -> _Measured:
         draws = draws[..., :-1]
     y = draws.mean(0)
     s = np.einsum("sni,snj->ijn", draws - y, draws - y) / max(len(draws) - 1, 1)
-    return _Measured(_Data(y.T, s, weight[known]), known, simplex)
+    return _Measured(_Data(y.T, _without_prior(s, k), weight[known]), known, simplex)
+
+
+def _without_prior(s: np.ndarray, k: int) -> np.ndarray:
+    """Covariances (D, D, N) of what pixels say, of posterior ones: precisions less that of the prior, flat on 0..1.
+
+    A component of which the pixels say nothing has the prior's mean, about 1/2, and standard deviation, 0.29, and would
+    else speak for the classes in the middle. Means stay: moving them in proportion made class probabilities of badly
+    known droplets too large in simulations, since posteriors at the border of 0..1 are not Gaussian.
+    """
+    d = len(s)
+    prior = np.eye(d) / 12 if d == k else (np.eye(d) / k - 1 / k**2) / (k + 1)  # uniform, or Dirichlet less one
+    unit = np.linalg.cholesky(prior)
+    to_unit = np.linalg.inv(unit)
+    ratio, axes = np.linalg.eigh(np.einsum("ij,jkn,lk->nil", to_unit, s, to_unit, optimize=True))
+    ratio = np.clip(ratio, 0, MOST_KNOWN_BEFORE)
+    axes = unit @ axes
+    return np.einsum("nij,nj,nkj->ikn", axes, ratio / (1 - ratio), axes, optimize=True)
 
 
 def _result(measured: _Measured, mixture: _Mixture, responsibility: np.ndarray, sd: np.ndarray) -> Classes:

@@ -311,4 +311,5 @@ def run(steps: Steps, callback: Callback | None) -> Fit:
             progress = steps.send(reply)
         except StopIteration as end:
             return end.value
-        reply = callback(progress) if callback else None
+        said = callback(progress) if callback else None
+        reply = False if reply is False else said  # some stages wait for no answer

@@ -3,10 +3,11 @@
 The likelihood leaves a gauge free: droplets of half the radius, or all shifted to one side, give the same image under
 optics drawn twice as wide, or shifted back; so while optics are learned, all droplets drift. Two things tell where they
 belong. The optics that a fit starts from draw a droplet's edge at its radius and its center at its place; that can be
-believed as far as they explain the image before anything is learned. And the radii that the recognition network proposes
-are right on the average of an image, within some 3 %. (Of common shifts it is less sure than the optics, since it takes
-part of a bright crescent for the droplet.) Both are weighed by their variances. Now and then in a fit all droplets and
-the first layer of the network are moved there together, which leaves the rendering as it was (but for the fading far out).
+believed as far as they explain the image before anything is learned. And the radii that the recognition network
+proposes are right on the average of an image, within some 3 %. (Of common shifts it is less sure than the optics,
+since it takes part of a bright crescent for the droplet.) Both are weighed by their variances. Now and then in a fit
+all droplets and the first layer of the network are moved there together, which leaves the rendering as it was (but
+for the fading far out).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .svi import Guide, Variational, pack, unpack
 
 PROPOSED_SD = 0.03
 """Standard deviation of the common error of proposed log radii, from image to image."""
-OPTICS_SD = 0.3
+OPTICS_SD = 0.2
 """That of optics which explain nothing of what droplets change in the image; it is proportional to what they leave."""
 BOUNDS = (0.5, 2.0)
 """Largest change of the radius at a time: beyond, optics or proposals have failed."""
@@ -50,11 +51,13 @@ class Move(NamedTuple):
 def trust(seen: Evidence) -> float:
     """How far the optics of this evidence are to be trusted with places and radii, against the network; 0 to 1.
 
-    They are judged by the part of what droplets change that they leave unexplained, above the noise.
+    They are judged by the part of what droplets change that they leave unexplained, above the noise. Those that would
+    count for less than the network count for nothing: an edge where there is none would pull at every turn.
     """
     unexplained = max(0.0, seen.shared)
     part = unexplained / max(2 * float(seen.gain.sum()) + unexplained, 1e-9)
-    return PROPOSED_SD**2 / (PROPOSED_SD**2 + (OPTICS_SD * part) ** 2)
+    weight = PROPOSED_SD**2 / (PROPOSED_SD**2 + (OPTICS_SD * part) ** 2)
+    return max(0.0, 2 * weight - 1)
 
 
 def wanted(parameters: Variational, anchor: np.ndarray, prior: Prior, tie: Tie) -> Move:
@@ -64,7 +67,7 @@ def wanted(parameters: Variational, anchor: np.ndarray, prior: Prior, tie: Tie) 
         return Move(0, 0, 1)
     now, first = parameters.mean.droplets[here].astype(float), tie.droplets[here]
     relative = np.exp(now[:, 2])
-    x, y, larger = (np.median((first[:, k] - now[:, k]) / (relative if k < 2 else 1)) for k in range(3))
+    x, y, larger = (float(np.median((first[:, k] - now[:, k]) / (relative if k < 2 else 1))) for k in range(3))
     sd = np.asarray(prior.log_radius_sd)[here]
     told = sd < CERTAIN
     proposed = larger

@@ -40,6 +40,8 @@ LEAST_NOISE = 0.002
 """Of the intensities; images that were smoothed or stored in few levels may have less."""
 LEAST_CURVATURE = 0.02
 """Of the log prior in a logit: far out it is flat."""
+KNOWN = 1e8
+"""Precision of what is held."""
 NOISE_TILES = 8000
 """Tiles from which the noise is read, at most."""
 SETTLED_PIXELS = 12.0
@@ -50,7 +52,8 @@ class Evidence(NamedTuple):
     """What the pixels say of each droplet, before any prior; arrays of N, in units of the noise's variance.
 
     `information` (N, D, D) and `gradient` (N, D) of the log likelihood, `squares` the sum over the body's pixels of
-    the mean square residual of a pixel, `pixels` their number, `gain` the log likelihood that its pixels lose without it.
+    the mean square residual of a pixel, `pixels` their number, `gain` the log likelihood that its pixels lose without
+    it.
     """
 
     information: np.ndarray
@@ -74,13 +77,13 @@ class Evidence(NamedTuple):
 
     @property
     def variance(self) -> np.ndarray:
-        """(N,) by what the noise's variance counts as larger, since residuals of a wrong model agree among neighbors."""
+        """(N,) by what the noise's variance counts as larger: residuals of a wrong model agree among neighbors."""
         total = self.squares.sum() / max(self.pixels.sum(), 1e-6)
         own = (self.squares + SETTLED_PIXELS * total) / (self.pixels + SETTLED_PIXELS)
         return 1 + TEMPER * np.maximum(own - 1, 0)
 
     def lost_with(self, other: Evidence, problem: Problem, droplets: np.ndarray) -> np.ndarray:
-        """Nats that the tiles around each of some droplets (n,) have lost in other evidence, as the misfit weighs them."""
+        """Nats that the tiles around some droplets (n,) have lost in other evidence, weighed by the misfit."""
         candidates, share = np.asarray(problem.view.candidates), np.asarray(problem.view.share)
         worse = 0.5 * (other.tiles * (other.unit / self.unit) ** 2 - self.tiles)
         around = [((candidates == i) & (share > 0)).any(1) for i in droplets]
@@ -118,7 +121,8 @@ def _pass(
 
         def of(slots: Array) -> tuple[Array, Array]:
             """Parameters and anchors (T, P, n, ...) of these candidates."""
-            return tuple(jnp.take_along_axis(a[:, None], slots[..., None], 2) for a in (z, anchor))
+            parameters, anchors = (jnp.take_along_axis(a[:, None], slots[..., None], 2) for a in (z, anchor))
+            return parameters, anchors
 
         def drawn(parts: list[tuple[Array, Array, Array]]) -> Array:
             """Colors (T, P, C) that droplets (parameters, anchors, and whether they are there) make."""
@@ -210,8 +214,13 @@ class Belief(NamedTuple):
         return np.linalg.inv(self.precision)
 
 
-def prior_belief(problem: Problem, droplets: np.ndarray, form: Form) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (N, D) and precision (N, D, D) of the prior as a Gaussian at `droplets`, in the guide's unconstrained space."""
+def prior_belief(
+    problem: Problem, droplets: np.ndarray, form: Form, free: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (N, D) and precision (N, D, D) of the prior as a Gaussian at `droplets`, in the guide's unconstrained space.
+
+    What is held of a droplet of which other parameters are free (N, D) is known.
+    """
     x0, y0, r0 = np.asarray(problem.anchor, float).T
     prior = problem.prior
     n, d = droplets.shape
@@ -228,6 +237,9 @@ def prior_belief(problem: Problem, droplets: np.ndarray, form: Form) -> tuple[np
     share = expit(droplets[:, 3:] - np.log(left))
     curvature[:, 3:] = np.maximum((1 + left) * share * (1 - share), LEAST_CURVATURE)
     mean[:, 3:] += (1 - (1 + left) * share) / curvature[:, 3:]
+    if free is not None:
+        held = (free == 0) & (free > 0).any(1, keepdims=True)
+        mean, curvature = np.where(held, droplets, mean), np.where(held, KNOWN, curvature)
     return mean, curvature[:, :, None] * np.eye(d)
 
 
@@ -243,7 +255,7 @@ def polish(
     for _ in range(steps):
         seen = evidence(droplets, shared, problem, noise, form)
         noise = max(seen.noise, LEAST_NOISE)
-        mean, prior = prior_belief(problem, droplets, form)
+        mean, prior = prior_belief(problem, droplets, form, free)
         precision = seen.information / seen.variance[:, None, None] + prior
         slope = np.einsum("nij,nj->ni", prior, mean - droplets) + seen.gradient / seen.variance[:, None]
         damped = precision * (1 + DAMPING * np.eye(droplets.shape[1]))

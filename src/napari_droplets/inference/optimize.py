@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from scipy.special import expit
 
 from ..droplets import Droplets, Optics
 from ..errors import InputError
@@ -15,6 +17,7 @@ from ..images import Image
 from ..model.assignment import TILE, Tiles, cut
 from ..model.generative import FAR, Form, Prior
 from . import posterior, svi
+from .anchors import anchored
 from .calibration import Trial, image_misfit, presence
 from .clock import Clock
 from .fit import Progress
@@ -23,12 +26,14 @@ from .laplace import Belief, Evidence, polish, prior_belief
 from .population import LIKELY, POSSIBLE, pinned_rows, reconsidered
 from .propose import contrast, pixel_noise
 from .settings import Settings
-from .start import Start, starting_point
+from .start import Seen, Start, first_sight, starting_point
 
 EMPTY_IMPORTANCE = 8
 """Of the tiles that see no droplet only one in so many is looked at, with that weight."""
 SHARED_SD, PLACE_SD, COMPOSITION_SD = 3e-4, 0.01, 0.1
-"""Standard deviations to start from: of what droplets share, of places and log radii, of unconstrained compositions."""
+"""Standard deviations to start from: of what droplets share, places and log radii, unconstrained compositions …"""
+HELD_SD = 1e-3
+"""… and of those that are held."""
 REFRESH = 2
 """Chunks between two searches for candidates: droplets move by small parts of a radius in a hundred steps."""
 LEARNING_RATE = 0.02
@@ -36,8 +41,8 @@ LEARNING_RATE = 0.02
 PLACE_RATE, OPTICS_RATE = 0.0, 0.1
 """… and parts of it for places and radii, and for the optics, which start near where they belong: the noise of faster
 steps would move droplets along with their optics, and make them shrink."""
-FIRST_POLISH, LAST_POLISH = 3, 3
-"""Gauss-Newton steps before and after the stochastic ones."""
+FIRST_POLISH, LAST_POLISH = 2, 3
+"""Gauss-Newton steps before the stochastic ones, after a first one that judges the optics, and after them."""
 FINAL_RATE = 0.05
 """Fraction of the learning rate at the end of the cooling."""
 COOLING = 0.3
@@ -50,8 +55,8 @@ RESERVE = 4.0
 """Seconds of a time limit kept for the posterior at the end; compiling it takes most of them."""
 LEAST_DROPLETS, LEAST_TILES = 512, 4096
 """Sizes of arrays at least, so that most images are fitted by the same compiled program."""
-FAITHFUL = 0.8
-"""Trust in the first optics from which on it pays to try other blurs."""
+FAITHFUL = 0.3
+"""Trust in the first optics from which on droplets move before anything is learned, and other blurs are tried."""
 RADIUS_SPREAD = 0.5
 """Prior standard deviation of the log radius, as published, where proposals bring no uncertainty of their own."""
 NOISE_RANGE = (0.002, 0.2)
@@ -100,7 +105,9 @@ class Outcome(NamedTuple):
 def form_of(channels: int, settings: Settings) -> Form:
     """The shape of the program for an image and settings."""
     learn_noise = settings.noise is None
-    return Form(channels, settings.types, settings.composition, settings.background, settings.renderer, learn_noise)
+    return Form(
+        channels, settings.components, settings.composition, settings.background, settings.renderer, learn_noise
+    )
 
 
 def check_optics(optics: Optics, form: Form, image: Image) -> None:
@@ -116,17 +123,31 @@ def check_optics(optics: Optics, form: Form, image: Image) -> None:
             raise InputError(f"optics: learned with {name}={have}, but {image.name} is fitted with {name}={want}")
 
 
-def prepare(work: Image, start: Droplets, optics: Optics | None, settings: Settings) -> Setup:
-    """Pad everything to buckets and set the guide's starting point; `work` and `start` at the working scale."""
+def prepare(
+    work: Image,
+    start: Droplets,
+    optics: Optics | None,
+    settings: Settings,
+    point: Start | None = None,
+    counted: np.ndarray | None = None,
+) -> Setup:
+    """Pad everything to buckets and set the guide's starting point; `work` and `start` at the working scale.
+
+    `point` is where to start, found from the image by default. `counted` (H, W) is 0 for pixels that do not count.
+    """
     form = form_of(work.shape[2], settings)
     if optics is not None:
         check_optics(optics, form, work)
     tiles = cut(work.pixels)
+    if counted is not None:
+        tiles = tiles._replace(weight=cut(counted[..., None].astype(np.float32)).values[..., 0])
     n = len(start)
     padded, total = svi.bucket(n + 1, LEAST_DROPLETS), svi.bucket(len(tiles.corner), LEAST_TILES)
     noise = settings.noise or float(np.clip(contrast(work.pixels)[1], *NOISE_RANGE))
     length = optics.length * settings.scale if optics else float(np.median(start.radius))
-    point = starting_point(work, start, optics, form, length, settings.seed)
+    if point is None:
+        seen = None if optics else sighted(work, start, settings, counted)
+        point = starting_point(work, start, optics, form, length, settings.seed, seen)
     prior = _prior(start, padded, work, length, noise)._replace(optics=point.weights)
     probability = None if start.p_present is None else svi.pad(start.p_present, padded)
     if probability is not None:
@@ -139,9 +160,37 @@ def prepare(work: Image, start: Droplets, optics: Optics | None, settings: Setti
     problem = svi.Problem(*(svi.pad(a, total) for a in tiles), view, prior, anchor)
     free = svi.all_free(padded, form)
     free.droplets[np.flatnonzero(pinned_rows(start)), :3] = 0
+    if point.held is not None:
+        free.droplets[:n, 3:][point.held] = 0
+    if not settings.learn_optics:
+        free.shared[svi.optics_part(form)] = 0
     return Setup(
         form, jax.device_put(problem), prior, anchor, tiles, state, free, probability, (point.sharper, point.softer)
     )
+
+
+def sighted(work: Image, start: Droplets, settings: Settings, counted: np.ndarray | None = None) -> Seen:
+    """What droplets absorb, by shipped optics with a component for each channel; measured where components need it.
+
+    Free components as many as channels need not be, for they can become any others while the fit runs.
+    """
+    channels = work.shape[2]
+    plain = replace(settings, types=channels, composition="free", renderer="nearest", learn_optics=True)
+    form = form_of(channels, plain)
+    known = anchored(start) is not None
+    rough = settings.types == channels and settings.composition == "free" and not known
+
+    def measure(point: Start) -> tuple[np.ndarray, np.ndarray]:
+        bare = replace(start, labels={}, composition=None)
+        setup = prepare(work, bare, None, plain, point, counted)
+        mean, n = jax.device_get(setup.state.parameters.mean), len(start)
+        noise = float(np.clip(pixel_noise(work.pixels), *NOISE_RANGE))
+        belief, _ = polish(mean.droplets, mean.shared, setup.problem, noise, form, setup.free.droplets, FIRST_POLISH)
+        absorbed = expit(belief.mean[:n, 3:])
+        variance = np.einsum("nii->ni", belief.covariance)[:n, 3:] * (absorbed * (1 - absorbed)) ** 2
+        return absorbed, np.sqrt(variance.mean(1))
+
+    return first_sight(work, start, form, float(np.median(start.radius)), None if rough else measure)
 
 
 def look(
@@ -195,6 +244,8 @@ def _initial_state(point: Start, padded: int, settings: Settings) -> svi.State:
     n, d = point.composition.shape
     droplets = svi.pad(np.concatenate([np.zeros((n, 3)), point.composition], -1), padded)
     droplets_sd = np.concatenate([np.full((padded, 3), PLACE_SD), np.full((padded, d), COMPOSITION_SD)], -1)
+    if point.held is not None:
+        droplets_sd[:n, 3:][point.held] = HELD_SD
     log_noise = np.log(settings.noise or point.noise)
     shared = svi.pack(svi.Shared(point.background, log_noise, point.weights))
     return svi.init(svi.Guide(droplets, shared), svi.Guide(droplets_sd, np.full(shared.shape, SHARED_SD)))
@@ -261,7 +312,8 @@ def iterate_chunks(
     chunks: list[float] = []
     parameters = jax.device_get(state.parameters)
     noise = float(np.clip(pixel_noise(tiles.values.reshape(-1, TILE, form.channels)), *NOISE_RANGE))
-    learning = bool(np.any(free.shared))
+    learning = bool(np.any(free.shared[svi.optics_part(form)]))
+    moving = learning or bool(np.any(free.shared))
     pace = np.where(np.arange(free.droplets.shape[1]) < 3, PLACE_RATE, 1).astype(np.float32)
     rates = svi.Guide(free.droplets * pace, free.shared * np.float32(OPTICS_RATE))
     tie: Tie | None = None
@@ -282,7 +334,11 @@ def iterate_chunks(
         return _with_belief(parameters, belief, free.droplets), belief, seen
 
     def tied(parameters: svi.Variational) -> svi.Variational:
-        return parameters if tie is None else regauge(parameters, wanted(parameters, anchor, prior, tie), form)
+        if tie is None:
+            return parameters
+        moved = regauge(parameters, wanted(parameters, anchor, prior, tie), form)
+        droplets = np.where(free.droplets > 0, moved.mean.droplets, parameters.mean.droplets)
+        return moved._replace(mean=moved.mean._replace(droplets=droplets))
 
     def focused(parameters: svi.Variational, belief: Belief, seen: Evidence) -> tuple[svi.Variational, Belief]:
         """Optics of another blur where they explain the image better: proposals off center look like blur."""
@@ -304,7 +360,7 @@ def iterate_chunks(
         p, trial = probability, None
         if p is not None and steps > 1:
             waiting = ~prior.present & (p >= POSSIBLE)
-            told = partial(prior_belief, form=form)
+            told = partial(prior_belief, form=form, free=free.droplets)
             census = reconsidered(
                 parameters.mean.droplets,
                 prior.present,
@@ -326,11 +382,12 @@ def iterate_chunks(
 
     reply = yield Progress("compile", 0, schedule.end, nan, nan, count, partial(snapshot, parameters, prior.present))
     if reply is not False and learning:
-        parameters, belief, seen = polished(FIRST_POLISH)
+        parameters, belief, seen = polished(1)
         tie = Tie(belief.mean, trust(seen))
-        if tie.trust > FAITHFUL:
+        if tie.trust > FAITHFUL:  # else the optics have to be learned first
+            parameters, belief, seen = polished(FIRST_POLISH)
             parameters, belief = focused(parameters, belief, seen)
-            tie = tie._replace(droplets=belief.mean)
+            tie = Tie(belief.mean, trust(seen))
         parameters = tied(parameters)
         state = state._replace(parameters=jax.device_put(parameters))
         clock.lap("fit")
@@ -338,7 +395,7 @@ def iterate_chunks(
         if reply is False:
             return outcome("cancelled", 1)
         if step % (REFRESH * svi.STEPS_PER_CHUNK) == 0:
-            if step and learning:
+            if step and moving:
                 parameters = tied(polished(1)[0])
                 state = state._replace(parameters=jax.device_put(parameters))
             problem = viewed(parameters.mean.droplets, prior.present)

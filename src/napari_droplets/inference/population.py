@@ -168,7 +168,8 @@ def reconsidered(
     Parameters
     ----------
     droplets, present, probability : ndarray
-        (N, D), (N,) bool, (N,): parameters, who takes part, and how probable each one was before; 1 stays whatever happens.
+        (N, D), (N,) bool, (N,): parameters, who takes part, and how probable each one was before; 1 stays whatever
+        happens.
     waiting : ndarray
         (N,) bool, candidates that may join.
     viewed, polish, prior : callable

@@ -33,20 +33,21 @@ Latents = dict[str, Array]
 
 
 def droplets(guide: dict[str, np.ndarray], composition: str, pixel_size_um: float | None = None) -> Droplets:
-    """Posterior means and standard deviations from the guide's arrays (see `Fit.guide`)."""
+    """Posterior means and standard deviations from the guide's arrays (see `Fit.guide`); NaN for what is pinned."""
     x0, y0, r0 = guide["anchor"].T
     mean = guide["droplets_told"].astype(float)
     tril = guide["droplets_tril"].astype(float)
     sd = np.sqrt(np.sum(tril**2, -1))
+    doubt = np.where(sd > 0, sd, np.nan)
     radius = r0 * np.exp(mean[:, 2] + sd[:, 2] ** 2 / 2)
     fractions, fractions_sd = _composition_moments(mean[:, 3:], tril[:, 3:], composition)
     return Droplets(
         x=x0 + r0 * mean[:, 0],
         y=y0 + r0 * mean[:, 1],
         radius=radius,
-        x_sd=r0 * sd[:, 0],
-        y_sd=r0 * sd[:, 1],
-        radius_sd=radius * np.sqrt(np.expm1(sd[:, 2] ** 2)),
+        x_sd=r0 * doubt[:, 0],
+        y_sd=r0 * doubt[:, 1],
+        radius_sd=radius * np.sqrt(np.expm1(doubt[:, 2] ** 2)),
         composition=fractions,
         composition_sd=fractions_sd,
         pixel_size_um=pixel_size_um,

@@ -87,7 +87,11 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     result = frame.result(outcome, chosen, clock)
     counts = {"edited": int(changed.sum()), "removed": len(edits.gone), "refitted": int(active.sum())}
     droplets = _merged(result.droplets, after, fit.droplets, edits.same, active, pinned)
-    return replace(result, droplets=droplets, summary=result.summary | {"refit": counts})
+    guide, left = dict(result.guide), ~active & (edits.same >= 0)
+    for name in ("droplets_told", "droplets_tril"):  # made from the pixels around what was refitted alone
+        guide[name] = np.array(guide[name])
+        guide[name][left] = fit.guide[name][edits.same[left]]
+    return replace(result, droplets=droplets, guide=guide, summary=result.summary | {"refit": counts})
 
 
 def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | None) -> np.ndarray:
@@ -141,7 +145,7 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
     tiles = Tiles(*(a[seen] for a in setup.tiles))
     view = look(located, setup.prior.present, tiles, form, total, 0)
     problem = svi.Problem(*(svi.pad(a, total) for a in tiles), view, setup.prior, anchor)
-    local = svi.Guide(free, np.zeros(1, np.float32))
+    local = svi.Guide(free, np.zeros_like(setup.free.shared))
     return setup._replace(problem=jax.device_put(problem), anchor=anchor, tiles=tiles, state=state, free=local)
 
 
@@ -163,4 +167,9 @@ def _merged(
 
     places = {name: column(name, placed=True) for name in ("x", "y", "radius", "x_sd", "y_sd", "radius_sd")}
     made_of = {name: column(name, placed=False) for name in ("composition", "composition_sd")}
-    return replace(new, **places, **made_of, labels=dict(after.labels) | {"pinned": pinned})
+    misfit = np.array(new.labels["misfit"])
+    if "misfit" in before.labels:
+        misfit[left] = np.asarray(before.labels["misfit"])[same[left]]
+    p = None if after.p_present is None else np.where(pinned, 1, after.p_present)
+    labels = dict(after.labels) | {"pinned": pinned, "misfit": misfit}
+    return replace(new, **places, **made_of, p_present=p, labels=labels)

@@ -15,11 +15,15 @@ from ..model.assignment import Tiles, cut
 from ..model.generative import Prior
 from . import posterior, svi
 from .calibration import Reported, count, reported
+from .classes import classify
 from .clock import Clock
 from .fit import Progress, Steps
 from .optimize import Outcome, Setup, iterate_chunks, prepare
 from .population import pinned_rows
 from .settings import Settings
+
+CLASS_DRAWS = 50
+"""Samples of the posterior that classes are found from."""
 
 
 def run(image: Image, start: Droplets, optics: Optics | None, settings: Settings, clock: Clock) -> Steps:
@@ -44,6 +48,8 @@ class Frame:
         self.form, self.image, self.start, self.least = setup.form, image, start, settings.min_probability
         h, w, _ = image.shape
         self.work_prior, self.work_anchor = setup.prior, setup.anchor
+        free = setup.free.droplets > 0
+        self.pinned = free.any(1) & ~free[:, :3].any(1)
         anchor = setup.anchor.copy()
         anchor[:, :2] = (anchor[:, :2] + 0.5) / scale - 0.5
         anchor[:, 2] /= scale
@@ -53,7 +59,7 @@ class Frame:
         self.tiles: Tiles = cut(image.pixels)
 
     def kept(self, parameters: svi.Variational, present: np.ndarray, p: np.ndarray | None = None) -> np.ndarray:
-        """Probable droplets that pixels hold in place: known to better than their radius, with a pixel in their disc."""
+        """Probable droplets that pixels hold: placed to better than their radius, with a pixel in their disc."""
         if self.start is None:
             return present
         loc, log_sd = parameters.mean.droplets, parameters.log_sd.droplets
@@ -72,6 +78,7 @@ class Frame:
         mean, log_sd = parameters
         sd = np.exp(log_sd.droplets[kept])
         tril = sd[:, None] * np.eye(sd.shape[1]) if told is None else told.tril[kept]
+        tril[self.pinned[kept], :3] = 0  # where the user put it
         means = mean.droplets if told is None else told.mean
         shared, shared_log_sd = svi.unpack(mean.shared, self.form), svi.unpack(log_sd.shared, self.form)
         return {
@@ -127,8 +134,16 @@ class Frame:
         if outcome.evidence is not None:
             labels["misfit"] = outcome.evidence.misfit[kept]
         droplets = replace(droplets, labels=labels, p_present=None if p is None else p[kept])
+        classes = None
+        if self.start is not None and len(droplets):
+            draws = posterior.sample_droplets(guide, self.form.composition, CLASS_DRAWS, settings.seed)["composition"]
+            classes = classify(draws, droplets.p_present, settings.classes)
+            labels |= {"class": classes.label, "class_p": classes.p}
+            droplets = replace(droplets, labels=labels)
         clock.lap("posterior")
         summary = _summary(self.image, droplets, optics, reconstruction, outcome, settings, clock)
+        if classes is not None:
+            summary |= {"classes": classes.proportions, "class_mixture": classes.parameters}
         losses = np.asarray(outcome.losses, float).reshape(-1, 3)
         return Fit(droplets, reconstruction, optics, losses, summary, guide, self.image)
 

@@ -11,6 +11,8 @@ import numpy as np
 from ..errors import InputError
 
 MAX_TYPES = 16
+MAX_CLASSES = 16
+AUTO = "auto"
 MIN_DIAMETER = 1.5  # pixels
 
 
@@ -30,8 +32,9 @@ class Settings:
 
     Attributes
     ----------
-    types : int
-        Number of composition components K, 1 to 16.
+    types : int or 'auto'
+        Number of composition components K, 1 to 16. 'auto': as many as held-out pixels want, up to 5, which takes some
+        short fits more; where optics or known compositions are given, as many as they have.
     diameter : float, optional
         Typical droplet diameter in pixels of the image given; estimated by default.
     detector : {'network', 'blobs'}
@@ -50,6 +53,11 @@ class Settings:
         Whether droplets may join and leave a fit by what the pixels say, or are those that it starts from.
     renderer : {'nearest', 'blended', 'layered'}
         Which droplets a pixel sees.
+    learn_optics : bool
+        Whether optics are learned on, or stay those that the fit is given, so that compositions mean the same as there.
+    classes : int, optional
+        Number of classes that droplets are sorted into by composition; by default as many, up to 6, as can be told
+        apart.
     noise : float, optional
         Standard deviation of the noise (intensities 0..1); learned by default.
     steps : int
@@ -65,7 +73,7 @@ class Settings:
         Which one or three channels of the image to use.
     """
 
-    types: int = 3
+    types: int | str = 3
     diameter: float | None = None
     detector: str = "network"
     weights: str | None = None
@@ -75,6 +83,8 @@ class Settings:
     background: str = "smooth"
     population: str = "inferred"
     renderer: str = "nearest"
+    learn_optics: bool = True
+    classes: int | None = None
     noise: float | None = None
     steps: int = 600
     max_seconds: float | None = None
@@ -98,7 +108,11 @@ class Settings:
             ok = isinstance(value, kind) and not isinstance(value, bool) and low <= value <= high
             return bool(ok and not (strict and value == low))
 
-        check(number(self.types, 1, MAX_TYPES, whole=True), "types", f"a whole number from 1 to {MAX_TYPES}")
+        check(
+            self.types == AUTO or number(self.types, 1, MAX_TYPES, whole=True),
+            "types",
+            f"a whole number from 1 to {MAX_TYPES}, or {AUTO!r}",
+        )
         check(
             self.diameter is None or number(self.diameter, MIN_DIAMETER, 1e5),
             "diameter",
@@ -113,7 +127,13 @@ class Settings:
         )
         for name, words in CHOICES.items():
             check(getattr(self, name) in words, name, " or ".join(map(repr, words)))
-        check(not (self.composition == "simplex" and self.types < 2), "types", "at least 2 for a simplex")
+        check(not (self.composition == "simplex" and self.types == 1), "types", "at least 2 for a simplex")
+        check(isinstance(self.learn_optics, bool), "learn_optics", "True or False")
+        check(
+            self.classes is None or number(self.classes, 1, MAX_CLASSES, whole=True),
+            "classes",
+            f"a whole number from 1 to {MAX_CLASSES}, or None for as many as can be told apart",
+        )
         check(self.noise is None or number(self.noise, 0, 1, strict=True), "noise", "between 0 and 1, or None")
         check(number(self.steps, 1, 10_000_000, whole=True), "steps", "a whole number, at least 1")
         check(
@@ -133,6 +153,19 @@ class Settings:
             object.__setattr__(self, "channels", list(chosen))
         whole = isinstance(chosen, (list, tuple)) and all(number(c, 0, 1e6, whole=True) for c in chosen)
         check(chosen is None or (whole and len(chosen) in (1, 3)), "channels", "one or three whole numbers, or None")
+
+    @property
+    def components(self) -> int:
+        """Number of components, once it is known.
+
+        Raises
+        ------
+        InputError
+            It is still to be found out.
+        """
+        if isinstance(self.types, str):
+            raise InputError(f"types={self.types!r}: the number of components is not known yet; give it")
+        return self.types
 
     @classmethod
     def of(cls, **values: Any) -> Settings:

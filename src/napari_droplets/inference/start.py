@@ -1,7 +1,8 @@
-"""Where a fit starts: optics that come nearest to the image, compositions from the colors of droplets, background, noise."""
+"""Where a fit starts: optics nearest to the image, compositions from the colors of droplets, background and noise."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,6 @@ import jax
 import numpy as np
 from jaxtyping import Array
 from scipy import ndimage
-from scipy.optimize import nnls
 from scipy.spatial import cKDTree
 from scipy.special import expit, logit
 
@@ -19,6 +19,8 @@ from ..files import read_optics
 from ..images import Image
 from ..model.generative import Form, surface_basis
 from ..model.optics import OpticsNetwork, unflatten
+from .anchors import known_compositions
+from .components import components, in_components
 from .posterior import stick_breaking, stick_breaking_logits
 from .propose import background_surface
 
@@ -28,27 +30,26 @@ LIGHTS = 16
 """Directions of light that are tried."""
 REFINED = 3
 """Times that the step between directions is halved."""
-JUDGED = 256
+JUDGED = 96
 """Droplets that looks and lights are judged by."""
 SURE = 0.5
 """… if they are as probable."""
-PALETTE = 768
+PALETTE = 512
 """Compositions tried, at each of SIZES radii."""
-SIZES = 6
+SIZES = 4
 BLOCK = 2**14
 """Places and droplets that the network is asked about at a time."""
 INITIAL_NOISE = 0.05  # as in the published form; a larger start than the truth is the safe side
 DISC = 0.6  # radii around the center whose mean color is taken
 VIEW = 1.4  # … and within which looks are judged
-TAILS = 0.02  # part of the droplets whose composition may lie outside of what the range of components is made for
-MARGIN = 0.1  # of the range of a component, left free at both ends
-FAINT_AXIS = 0.1  # weights of components beyond the channels, which start equal for all droplets
+KNOWN_EDGE = 1e-3  # known compositions are so far from 0 and 1, whose logits are infinite
 
 
 class Start(NamedTuple):
     """Unconstrained compositions (N, D), background coefficients (B, C) in logit space, noise, and optics weights.
 
-    `sharper` and `softer` are weights for images less and more blurred, nearest first, where there are any.
+    `sharper` and `softer` are weights for images less and more blurred, nearest first, where there are any. `held`
+    (N, D) bool tells what of the compositions must not change; nothing where it is None.
     """
 
     composition: np.ndarray
@@ -57,35 +58,72 @@ class Start(NamedTuple):
     weights: dict[str, np.ndarray]
     sharper: list[dict[str, np.ndarray]]
     softer: list[dict[str, np.ndarray]]
+    held: np.ndarray | None = None
+
+
+class Seen(NamedTuple):
+    """What is seen through shipped optics: what each droplet absorbs (N, C), as a typical radius of liquid does.
+
+    `looks` are lists of weights: those that come nearest to the image, sharper and softer ones under the same light.
+    `scatter` (N,) is the standard deviation of what is absorbed, None where it is not known.
+    """
+
+    looks: list[list[dict[str, np.ndarray]]]
+    absorbed: np.ndarray
+    scatter: np.ndarray | None = None
+
+
+Measure = Callable[[Start], tuple[np.ndarray, np.ndarray]]
+"""Measures what droplets absorb, and its standard deviation, from a rough start with a component for each channel."""
+
+
+def first_sight(image: Image, droplets: Droplets, form: Form, length: float, measure: Measure | None = None) -> Seen:
+    """What droplets absorb by the shipped optics that come nearest, read off their mean colors or measured."""
+    colors, size = _colors(image, droplets), droplets.radius / length
+    looks, absorbed = _shipped(image, droplets, colors, np.median(background_surface(image.pixels), (0, 1)), size)
+    if measure is None:
+        return Seen(looks, absorbed)
+    rough = Start(logit(np.clip(absorbed, 0.01, 0.99)), _background(image, form), INITIAL_NOISE, looks[0][0], [], [])
+    return Seen(looks, *measure(rough))
 
 
 def starting_point(
-    image: Image, droplets: Droplets, optics: Optics | None, form: Form, length: float, seed: int
+    image: Image,
+    droplets: Droplets,
+    optics: Optics | None,
+    form: Form,
+    length: float,
+    seed: int,
+    seen: Seen | None = None,
 ) -> Start:
     """Start from optics learned before, else from the shipped ones that come nearest, and from what droplets bring."""
-    colors, background = _colors(image, droplets), _background(image, form)
-    size = droplets.radius / length
-    ground = np.median(background_surface(image.pixels), (0, 1))
+    known = known_compositions(droplets, form.types, form.composition)
     if optics is not None:
         looks = [[optics.weights], [], []]
-        weights = optics.weights
+        ground = np.median(background_surface(image.pixels), (0, 1))
         palette = _unconstrained_palette(form, seed)
-        composition = palette[_nearest_look(weights, _constrained(palette, form), ground, colors, size)]
+        look = _constrained(palette, form)
+        size = droplets.radius / length
+        composition = palette[_nearest_look(optics.weights, look, ground, _colors(image, droplets), size)]
     else:
-        looks, absorbed = _shipped(image, droplets, colors, ground, size)
-        composition, axes, origin = _components(absorbed, form, seed)
-        looks = [[_in_components(weights, axes, origin) for weights in some] for some in looks]
-        composition = _unconstrained(composition, form)
+        seen = seen or first_sight(image, droplets, form, length)
+        found = components(seen.absorbed, form, seed, known, seen.scatter)
+        looks = [[in_components(weights, found) for weights in some] for some in seen.looks]
+        composition = _unconstrained(found.composition, form)
     if droplets.composition is not None and droplets.types == form.types:
-        known = np.isfinite(droplets.composition).all(1)
-        composition[known] = _unconstrained(droplets.composition[known], form)
-    return Start(composition, background, optics.noise_sd if optics else INITIAL_NOISE, looks[0][0], *looks[1:])
+        told = np.isfinite(droplets.composition).all(1)
+        composition[told] = _unconstrained(droplets.composition[told], form)
+    held = np.isfinite(known).all(1)
+    composition[held] = _unconstrained(known[held], form, KNOWN_EDGE)
+    noise = optics.noise_sd if optics else INITIAL_NOISE
+    fixed = np.repeat(held[:, None], composition.shape[1], 1)
+    return Start(composition, _background(image, form), noise, looks[0][0], *looks[1:], fixed)
 
 
-def _unconstrained(composition: np.ndarray, form: Form) -> np.ndarray:
+def _unconstrained(composition: np.ndarray, form: Form, edge: float = 0.01) -> np.ndarray:
     if form.composition == "simplex":
         return stick_breaking_logits(composition)
-    return logit(np.clip(composition, 0.01, 0.99))
+    return logit(np.clip(composition, edge, 1 - edge))
 
 
 def _constrained(logits: np.ndarray, form: Form) -> np.ndarray:
@@ -136,7 +174,7 @@ def _shipped(
     p = droplets.p_present
     sure = np.arange(len(droplets)) if p is None or p.max() < SURE else np.flatnonzero(p >= SURE)
     judged = sure[np.linspace(0, len(sure) - 1, min(JUDGED, len(sure))).astype(int)]
-    offset = _grid(VIEW, 9)
+    offset = _grid(VIEW, 7)
     at = [
         c[judged, None] + droplets.radius[judged, None] * d
         for c, d in zip((droplets.y, droplets.x), offset.T[::-1], strict=True)
@@ -167,8 +205,10 @@ def _shipped(
                 angle = min(errors, key=errors.__getitem__)
             best, chosen, light, absorbed = errors[angle], name, angle, composition
     dyed = [name for name in names if name != "plain"]  # from sharp to soft
-    at = dyed.index(chosen) if chosen in dyed else None
-    order = [[chosen], [], []] if at is None else [[chosen], dyed[:at][::-1], dyed[at + 1 :]]
+    order = [[chosen], [], []]
+    if chosen in dyed:
+        place = dyed.index(chosen)
+        order = [[chosen], dyed[:place][::-1], dyed[place + 1 :]]
     return [[_turned(_look(name, channels).weights, light, channels) for name in some] for some in order], absorbed
 
 
@@ -212,7 +252,7 @@ def _rendered(
 def _nearest_look(
     weights: dict[str, np.ndarray], palette: np.ndarray, ground: np.ndarray, colors: np.ndarray, size: np.ndarray
 ) -> np.ndarray:
-    """(N,) index of the composition in the palette (P, K) whose inner disc comes nearest in color at about that size."""
+    """(N,) index of the composition in the palette (P, K) whose disc comes nearest in color at about that size."""
     edges = np.quantile(size, np.linspace(0, 1, SIZES + 1))
     class_ = np.clip(np.searchsorted(edges, size, side="right") - 1, 0, SIZES - 1)
     nearest = np.zeros(len(size), int)
@@ -222,76 +262,3 @@ def _nearest_look(
         look = _rendered(weights, ground, _grid(DISC, 5), typical, palette).mean(1)
         nearest[here] = cKDTree(look).query(colors[here])[1]
     return nearest
-
-
-def _components(absorbed: np.ndarray, form: Form, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Components that the absorbed light (N, C) is made of.
-
-    Returns compositions (N, K), and the axes (K, C) and origin (C,) with which `composition @ axes + origin` is
-    about what is absorbed. Free components are the principal axes, scaled to their range; those of a simplex are its
-    vertices, spread so that they enclose nearly all droplets.
-    """
-    rng = np.random.default_rng(seed)
-    n, channels = absorbed.shape
-    center = np.median(absorbed, 0)
-    principal = np.linalg.svd(absorbed - center, full_matrices=False)[2]
-    principal = principal * np.sign(principal[np.arange(len(principal)), np.abs(principal).argmax(1)])[:, None]
-    scores = (absorbed - center) @ principal.T
-    if form.composition == "simplex":
-        vertices = _vertices(scores, form.types, rng)
-        composition = _fractions(scores, vertices)
-        return composition, vertices @ principal, center
-    dims = min(form.types, len(principal))
-    low, high = np.quantile(scores[:, :dims], [TAILS, 1 - TAILS], axis=0)
-    width = np.maximum(high - low, 0.05) / (1 - 2 * MARGIN)
-    middle = (low + high) / 2
-    composition = np.full((n, form.types), 0.5)
-    composition[:, :dims] = np.clip((scores[:, :dims] - middle) / width + 0.5, 0.02, 0.98)
-    axes = FAINT_AXIS * rng.standard_normal((form.types, channels))
-    axes[:dims] = width[:, None] * principal[:dims]
-    origin = center + middle @ principal[:dims] - 0.5 * axes.sum(0)
-    return composition, axes, origin
-
-
-def _vertices(scores: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """K points (K, D) that enclose nearly all (N, D): extreme ones, each the farthest from the hull of those before."""
-    dims = min(k - 1, scores.shape[1])
-    inner = scores[:, :dims]
-    far = np.abs(inner - np.median(inner, 0)) <= np.quantile(np.abs(inner - np.median(inner, 0)), 1 - TAILS / 2, axis=0)
-    cloud = inner[far.all(1)] if far.all(1).any() else inner
-    chosen = [cloud[np.argmax(np.linalg.norm(cloud - cloud.mean(0), axis=1))]]
-    while len(chosen) < k:
-        base = np.array(chosen)
-        if len(chosen) <= dims:
-            span = np.linalg.qr((base[1:] - base[0]).T)[0] if len(chosen) > 1 else np.zeros((dims, 0))
-            rest = (cloud - base[0]) - (cloud - base[0]) @ span @ span.T
-            chosen.append(cloud[np.argmax(np.linalg.norm(rest, axis=1))])
-        else:
-            chosen.append(cloud[np.argmax(cKDTree(base).query(cloud)[0])])
-    points = np.array(chosen)
-    points = points.mean(0) + (1 + 2 * MARGIN) * (points - points.mean(0))
-    spread = np.maximum(scores.std(0).max(), 0.05)
-    vertices = FAINT_AXIS * spread * rng.standard_normal((k, scores.shape[1])) * (np.ptp(points) == 0)
-    vertices[:, :dims] += points
-    return vertices
-
-
-def _fractions(scores: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """(N, K) fractions of the vertices nearest to each point, by least squares with fractions that sum to one."""
-    heavy = 1e2 * max(1.0, float(np.abs(vertices).max()))
-    matrix = np.concatenate([vertices.T, np.full((1, len(vertices)), heavy)])
-    targets = np.concatenate([scores, np.full((len(scores), 1), heavy)], 1)
-    fractions = np.array([nnls(matrix, target)[0] for target in targets])
-    fractions = np.maximum(fractions, 0.02)
-    return fractions / fractions.sum(1, keepdims=True)
-
-
-def _in_components(weights: dict[str, np.ndarray], axes: np.ndarray, origin: np.ndarray) -> dict[str, np.ndarray]:
-    """Optics that take these components instead of what is absorbed in each channel."""
-    kernel, bias = weights["Dense_0.kernel"], weights["Dense_0.bias"]
-    first = len(kernel) - len(origin)
-    absorbed = kernel[first:]
-    return weights | {
-        "Dense_0.kernel": np.concatenate([kernel[:first], axes @ absorbed]).astype(np.float32),
-        "Dense_0.bias": (bias + origin @ absorbed).astype(np.float32),
-    }

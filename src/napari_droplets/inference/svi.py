@@ -2,8 +2,8 @@
 
 Every shape is padded to a bucket and nothing image-dependent is a constant of the program, so one compiled chunk
 serves all images of a bucket. A step sees `TILES_PER_STEP` tiles drawn without replacement and draws random numbers for
-their few candidate droplets only: its cost does not depend on the size of the image, and on the number of droplets only by
-the Adam update of their parameters (benchmarks/fit.py --only step).
+their few candidate droplets only: its cost does not depend on the size of the image, and on the number of droplets
+only by the Adam update of their parameters (benchmarks/fit.py --only step).
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ class Given(dist.Delta):
 def guide(parameters: Variational, anchor: Array, form: Form, present: Array, weight: Array | float = 1.0) -> None:
     """NumPyro guide with the latent sites of the model, all computed from two Gaussian draws.
 
-    Means and log standard deviations of droplets are of any shape (..., D), as `anchor` (..., 3), `present` and `weight`
-    (...): all droplets, or those of the tiles of a batch.
+    Means and log standard deviations of droplets are of any shape (..., D), as `anchor` (..., 3), `present` and
+    `weight` (...): all droplets, or those of the tiles of a batch.
     """
     mean, log_sd = parameters
     x0, y0, r0 = jnp.moveaxis(anchor, -1, 0)
@@ -252,9 +252,16 @@ def chunk(
     return jax.lax.scan(step, state, jnp.arange(STEPS_PER_CHUNK))
 
 
+def optics_part(form: Form) -> slice:
+    """Where the weights of the optics are in the vector of what droplets share."""
+    return slice(form.background_terms * form.channels + 1, None)
+
+
 def all_free(n: int, form: Form) -> Guide:
     """One for every parameter."""
-    return Guide(np.ones((n, 3 + composition_size(form)), np.float32), np.ones(1, np.float32))
+    sizes = [np.prod(shape) for shape in weight_shapes(form.channels, form.types).values()]
+    shared = optics_part(form).start + int(sum(sizes))
+    return Guide(np.ones((n, 3 + composition_size(form)), np.float32), np.ones(shared, np.float32))
 
 
 def bucket(n: int, smallest: int) -> int:

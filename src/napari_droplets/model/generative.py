@@ -133,7 +133,7 @@ def model(batch: Batch, prior: Prior, form: Form) -> None:
     weights_prior = _optics_prior(prior)
     network = random_flax_module("optics", OpticsNetwork(form.channels), prior=weights_prior, input_shape=inputs)
     if batch.share is None:
-        # one dummy droplet, far outside, stands where a tile has fewer candidates; one gather fetches all of a candidate
+        # one dummy droplet, far outside, stands where a tile has fewer candidates; one gather fetches all of each
         table = jnp.concatenate([jnp.stack([x, y, radius], -1), composition], -1)
         table = jnp.concatenate([table, jnp.array([[FAR, FAR, 1.0] + [0.0] * form.types])])
         chosen = table.at[batch.candidates].get(mode="promise_in_bounds")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -88,7 +89,10 @@ def gathered(kind: str, number: int) -> dict[str, np.ndarray] | None:
 
 def _noted(setup: Setup, outcome: Outcome, truth: Droplets, n: int, number: int) -> dict[str, np.ndarray]:
     belief, seen, trial = outcome.belief, outcome.evidence, outcome.trial
-    assert belief is not None and seen is not None and trial is not None and outcome.proposed is not None
+    assert belief is not None
+    assert seen is not None
+    assert trial is not None
+    assert outcome.proposed is not None
     misfit = calibration.image_misfit(seen, outcome.present)
     told = calibration.reported(belief, seen, setup.prior, setup.anchor, outcome.present)
     found = droplets_at(told.mean, setup.anchor, setup.form.composition)[:n]
@@ -138,7 +142,8 @@ def gather(kind: str, first: int, count: int, path: Path) -> None:
         part = gathered(kind, number)
         if part is not None:
             parts.append(part)
-            np.savez(path, **{name: np.concatenate([p[name] for p in parts]) for name in part})
+            together: dict[str, Any] = {name: np.concatenate([p[name] for p in parts]) for name in part}
+            np.savez(path, **together)
             print(f"{kind} {number}: {len(part['image'])} candidates, misfit {part['misfit'][0]:.2f}", flush=True)
 
 

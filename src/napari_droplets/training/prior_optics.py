@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +108,8 @@ def learn(name: str, look: Callable[[int, int], Samples], channels: int, seed: i
     """Fit the network to the pixels of many images by least squares; some two minutes."""
     parts = [look(seed * SCENES + i, channels) for i in range(SCENES)]
     inputs, ground, values = (jnp.asarray(np.concatenate(p), jnp.float32) for p in zip(*parts, strict=True))
-    weights = unflatten(initial_weights(seed, channels, channels))
+    start: dict[str, Any] = initial_weights(seed, channels, channels)
+    weights = unflatten(start)
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, STEPS))
     network = OpticsNetwork(channels)
 

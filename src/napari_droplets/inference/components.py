@@ -1,0 +1,214 @@
+"""Components that the light absorbed by droplets is made of: where compositions start, and what ties them to known.
+
+Optics cannot tell one affine map of all compositions from another: the network's first layer reads either. A choice is
+made here. Without known compositions free components are principal axes, and species are the corners of the smallest
+simplex that holds all droplets; known compositions decide as much as they can.
+"""
+
+from __future__ import annotations
+
+from math import factorial
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment, minimize, nnls
+from scipy.spatial import cKDTree
+from scipy.special import log_ndtr
+
+from ..model.generative import Form
+
+TAILS = 0.02
+"""Part of the droplets whose composition may lie outside of what the range of components is made for."""
+MARGIN = 0.1
+"""Of the range of a component, left free at both ends."""
+FAINT_AXIS = 0.1
+"""Weights of components beyond the channels, which start equal for all droplets."""
+EDGE = 0.02
+"""Compositions start at least so far from 0 and 1."""
+LEAST_SCATTER = 0.02
+"""Standard deviation of absorbed light that is noise, at least."""
+MOST_SCATTER = 0.1
+"""… and droplets for which it is larger, if others are there, have no say in what the components are."""
+PASSES = ((2.0, 1e-20), (1.0, 1e-6), (0.5, 1e-3))
+"""How corners are sought: factors of the scatter, and parts of the droplets that may lie outside of the simplex. A wide
+scatter has fewer maxima; in the end what is no droplet must not move the corners."""
+CORNERED = 600
+"""Droplets by which the corners are found, at most."""
+LOOSE = 0.02
+"""Known droplets' worth that the unsupervised components count, so that they decide what known ones leave open."""
+
+
+class Components(NamedTuple):
+    """Compositions (N, K), axes (K, C) and origin (C,): `composition @ axes + origin` is about what is absorbed."""
+
+    composition: np.ndarray
+    axes: np.ndarray
+    origin: np.ndarray
+
+
+def components(
+    absorbed: np.ndarray, form: Form, seed: int, known: np.ndarray | None = None, scatter: np.ndarray | None = None
+) -> Components:
+    """Find the components of the absorbed light.
+
+    Parameters
+    ----------
+    absorbed : ndarray
+        (N, C).
+    form : Form
+        Number and kind of the components.
+    seed : int
+        For components that nothing tells apart.
+    known : ndarray, optional
+        (N, K) known compositions, NaN in rows where they are not known.
+    scatter : ndarray, optional
+        (N,) standard deviation of what is absorbed.
+    """
+    rng = np.random.default_rng(seed)
+    sure = np.arange(len(absorbed)) if scatter is None else np.flatnonzero(scatter <= MOST_SCATTER)
+    if len(sure) <= form.types:
+        sure = np.arange(len(absorbed))
+    if form.composition == "simplex":
+        axes, origin = _species(absorbed[sure], form.types, rng, None if scatter is None else scatter[sure])
+    else:
+        axes, origin = _principal_axes(absorbed[sure], form.types, rng)
+    composition = _composition(absorbed, axes, origin, form)
+    rows = np.zeros(len(absorbed), bool) if known is None else np.isfinite(known).all(1)
+    if known is not None and rows.any():
+        axes, origin = _tied(axes, origin, composition[rows], absorbed[rows], known[rows], form)
+        composition = np.where(rows[:, None], known, _composition(absorbed, axes, origin, form))
+    return Components(composition, axes, origin)
+
+
+def in_components(weights: dict[str, np.ndarray], found: Components) -> dict[str, np.ndarray]:
+    """Optics that take these components instead of what is absorbed in each channel."""
+    kernel, bias = weights["Dense_0.kernel"], weights["Dense_0.bias"]
+    first = len(kernel) - len(found.origin)
+    absorbed = kernel[first:]
+    return weights | {
+        "Dense_0.kernel": np.concatenate([kernel[:first], found.axes @ absorbed]).astype(np.float32),
+        "Dense_0.bias": (bias + found.origin @ absorbed).astype(np.float32),
+    }
+
+
+def _principal(absorbed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Center (C,), axes (D, C) and scores (N, D); the signs of axes are such that more is absorbed."""
+    center = np.median(absorbed, 0)
+    axes = np.linalg.svd(absorbed - center, full_matrices=False)[2]
+    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(1)])[:, None]
+    return center, axes, (absorbed - center) @ axes.T
+
+
+def _principal_axes(absorbed: np.ndarray, types: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Principal axes (K, C), scaled to their range, and origin (C,)."""
+    center, principal, scores = _principal(absorbed)
+    dims = min(types, len(principal))
+    low, high = np.quantile(scores[:, :dims], [TAILS, 1 - TAILS], axis=0)
+    width = np.maximum(high - low, 0.05) / (1 - 2 * MARGIN)
+    middle = (low + high) / 2
+    axes = FAINT_AXIS * rng.standard_normal((types, absorbed.shape[1]))
+    axes[:dims] = width[:, None] * principal[:dims]
+    return axes, center + middle @ principal[:dims] - 0.5 * axes.sum(0)
+
+
+def _species(
+    absorbed: np.ndarray, types: int, rng: np.random.Generator, scatter: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (K, C) of the smallest simplex around the droplets, from an origin (C,)."""
+    center, principal, scores = _principal(absorbed)
+    dims = min(types - 1, len(principal))
+    points = scores[:, :dims]
+    off = np.abs(points - np.median(points, 0))
+    usual = (off <= np.quantile(off, 1 - TAILS / 2, axis=0)).all(1)
+    cloud = points[usual] if usual.sum() >= types else points
+    corners = _extremes(cloud, types)
+    if np.ptp(corners, axis=0).min() < LEAST_SCATTER:  # droplets that are all alike have no corners
+        corners = corners.mean(0) + LEAST_SCATTER * rng.standard_normal(corners.shape)
+    if dims == types - 1:
+        beyond = scores[:, dims:]
+        common = float(np.median(np.abs(beyond)) / 0.6745) if beyond.size else 0.0
+        common = np.maximum(common if scatter is None else np.hypot(common, scatter), LEAST_SCATTER)
+        chosen = np.linspace(0, len(points) - 1, min(len(points), CORNERED)).astype(int)
+        corners = _smallest(points[chosen], corners, np.broadcast_to(common, len(points))[chosen])
+    vertices = np.zeros((types, len(principal)))
+    vertices[:, :dims] = corners
+    return vertices @ principal, center
+
+
+def _extremes(points: np.ndarray, k: int) -> np.ndarray:
+    """K of the points (N, D), each the farthest from what those before span, or from the nearest of them."""
+    dims = points.shape[1]
+    chosen = [points[np.argmax(np.linalg.norm(points - points.mean(0), axis=1))]]
+    while len(chosen) < k:
+        base = np.array(chosen)
+        if len(chosen) <= dims:
+            span = np.linalg.qr((base[1:] - base[0]).T)[0] if len(chosen) > 1 else np.zeros((dims, 0))
+            rest = (points - base[0]) - (points - base[0]) @ span @ span.T
+            chosen.append(points[np.argmax(np.linalg.norm(rest, axis=1))])
+        else:
+            chosen.append(points[np.argmax(cKDTree(base).query(points)[0])])
+    return np.array(chosen)
+
+
+def _smallest(points: np.ndarray, corners: np.ndarray, scatter: np.ndarray) -> np.ndarray:
+    """Corners (D + 1, D) of the simplex in which points (N, D), uniform in it but for scatter (N,), are most likely.
+
+    The likelihood of minimum-volume simplex fitting: a point has the density 1 / volume times the probability that none
+    of its fractions was below 0 before the scatter; or it is one of a few that lie anywhere. The volume is that with
+    the scatter around it, or the simplex would collapse.
+    """
+    k, d = corners.shape
+    homogeneous = np.concatenate([points, np.ones((len(points), 1))], 1)
+    box = np.log(np.ptp(points, axis=0) + scatter.max()).sum()
+    shape = 0.5 * (np.log(k) + d * np.log(k * (k + 1))) - np.log(float(factorial(d)))  # volume of unit covariance
+
+    def cost(flat: np.ndarray, scatter: np.ndarray, anywhere: float) -> float:
+        vertices = flat.reshape(k, d)
+        inverse = np.linalg.pinv(np.concatenate([vertices, np.ones((k, 1))], 1))
+        inside = log_ndtr(homogeneous @ inverse / (scatter[:, None] * np.linalg.norm(inverse[:-1], axis=0))).sum(1)
+        # beyond a sharp corner a point is near all sides, but farther from the center than any point of a simplex
+        spread = np.cov(vertices, rowvar=False, bias=True).reshape(d, d) / (k + 1) + np.median(scatter) ** 2 * np.eye(d)
+        off = points - vertices.mean(0)
+        beyond = np.maximum(np.einsum("ni,ij,nj->n", off, np.linalg.inv(spread), off) - d * (d + 2), 0)
+        volume = shape + 0.5 * np.linalg.slogdet(spread)[1]
+        return float(-np.logaddexp(inside - 0.5 * beyond - volume, np.log(anywhere) - box).sum())
+
+    for blur, anywhere in PASSES:
+        corners = minimize(
+            cost, corners.ravel(), (blur * scatter, anywhere), method="L-BFGS-B", options={"maxiter": 50}
+        ).x.reshape(k, d)
+    return corners
+
+
+def _fractions(points: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """(N, K) fractions of the vertices nearest to each point, by least squares with fractions that sum to one."""
+    heavy = 1e2 * max(1.0, float(np.abs(vertices).max()))
+    matrix = np.concatenate([vertices.T, np.full((1, len(vertices)), heavy)])
+    targets = np.concatenate([points, np.full((len(points), 1), heavy)], 1)
+    fractions = np.array([nnls(matrix, target)[0] for target in targets])
+    fractions = np.maximum(fractions, EDGE)
+    return fractions / fractions.sum(1, keepdims=True)
+
+
+def _composition(absorbed: np.ndarray, axes: np.ndarray, origin: np.ndarray, form: Form) -> np.ndarray:
+    """(N, K) compositions that come nearest to what is absorbed; where several do, the nearest to one half."""
+    if form.composition == "simplex":
+        return _fractions(absorbed - origin, axes)
+    return np.clip(0.5 + (absorbed - origin - 0.5 * axes.sum(0)) @ np.linalg.pinv(axes), EDGE, 1 - EDGE)
+
+
+def _tied(
+    axes: np.ndarray, origin: np.ndarray, found: np.ndarray, absorbed: np.ndarray, known: np.ndarray, form: Form
+) -> tuple[np.ndarray, np.ndarray]:
+    """Axes and origin that make what is absorbed of known compositions; what they leave open stays near those given."""
+    # which of the components found is which of the known ones
+    if form.composition == "simplex":
+        alike = known.T @ found
+    else:
+        alike = np.abs((known - known.mean(0)).T @ (found - found.mean(0)))
+    order = linear_sum_assignment(alike, maximize=True)[1]
+    first = np.vstack([axes[order], origin])
+    design = np.column_stack([known, np.ones(len(known))])
+    gain = design.T @ design + LOOSE * np.eye(len(first))
+    solved = first + np.linalg.solve(gain, design.T @ (absorbed - design @ first))
+    return solved[:-1], solved[-1]

@@ -137,7 +137,10 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
         "seed": 3,
         "composition": "simplex",
         "background": "uniform",
+        "population": "given",
         "renderer": "layered",
+        "learn_optics": False,
+        "classes": 2,
         "noise": 0.04,
         "steps": 400,
         "max_seconds": 60.0,
@@ -150,6 +153,8 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
     widget.run()
     finish(widget, qtbot)
     assert fake.calls[-1][3] == chosen
+    widget.form.set(types="auto")
+    assert widget.form.values() == chosen | {"types": "auto"}
 
 
 @pytest.mark.parametrize(

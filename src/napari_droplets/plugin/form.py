@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from magicgui.widgets import ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
+from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
 from qtpy.QtWidgets import QDoubleSpinBox
 
 from ..errors import InputError
-from ..inference.settings import CHOICES, MAX_TYPES, Settings
+from ..inference.settings import AUTO, CHOICES, MAX_CLASSES, MAX_TYPES, Settings
 
 DEFAULTS = {f.name: f.default for f in fields(Settings)}
 MAIN = ("diameter", "types", "steps", "max_seconds", "min_probability")
@@ -20,6 +20,8 @@ ADVANCED = (
     "background",
     "population",
     "renderer",
+    "learn_optics",
+    "classes",
     "noise",
     "scale",
     "pixel_size_um",
@@ -27,12 +29,14 @@ ADVANCED = (
     "seed",
 )
 
-# 0 stands for None and shows as these words
-WORDS_FOR_NONE = {
-    "diameter": "auto",
-    "max_seconds": "no limit",
-    "noise": "learned",
-    "pixel_size_um": "from layer",
+# what 0 stands for, and the words that it shows as
+ZERO = {
+    "diameter": (None, "auto"),
+    "types": (AUTO, "auto"),
+    "classes": (None, "auto"),
+    "max_seconds": (None, "no limit"),
+    "noise": (None, "learned"),
+    "pixel_size_um": (None, "from layer"),
 }
 
 
@@ -48,6 +52,8 @@ LABELS = {
     "background": "Background",
     "population": "Population",
     "renderer": "Renderer",
+    "learn_optics": "Learn optics",
+    "classes": "Classes",
     "noise": "Noise",
     "scale": "Scale",
     "pixel_size_um": "Pixel size",
@@ -56,7 +62,8 @@ LABELS = {
 }
 TIPS = {
     "diameter": "Typical diameter of the droplets in pixels of the image; 0: estimated from the image",
-    "types": "Number of numbers that describe what a droplet is made of",
+    "types": "Number of numbers that describe what a droplet is made of;\n"
+    "0: as many as pixels want that were held out from fits with few and with more, which takes longer",
     "steps": "Most optimization steps; the fit stops sooner when it has settled, a refit as well unless changed",
     "max_seconds": "The result is what was reached by then; 0: no limit",
     "min_probability": "Detected droplets that are less probable (p_present) are hidden; move it and see.\n"
@@ -70,6 +77,8 @@ TIPS = {
     "background": "smooth: follows uneven illumination; uniform: one color",
     "population": "inferred: droplets may join and leave by what the pixels say; given: exactly those it starts from",
     "renderer": "Which droplets a pixel sees: the nearest one, several blended, or layers one over the other",
+    "learn_optics": "How droplets look is learned from the image; else it stays as what comes with the package has it",
+    "classes": "Number of classes that droplets are sorted into by composition; 0: as many as can be told apart",
     "noise": "Standard deviation of the noise, intensities from 0 to 1; 0: learned from the image",
     "scale": "Work on the image resized by this factor: less is faster; results stay in pixels of the image",
     "pixel_size_um": "Side of a pixel in micrometres; 0: from the layer's scale where its units are lengths",
@@ -82,8 +91,6 @@ def _number(name: str, largest: float, step: float, decimals: int, unit: str = "
     widget = FloatSpinBox(value=DEFAULTS[name] or 0, min=0, max=largest, step=step)
     widget.native.setDecimals(decimals)
     widget.native.setSuffix(unit)
-    if name in WORDS_FOR_NONE:
-        widget.native.setSpecialValueText(WORDS_FOR_NONE[name])
     return widget
 
 
@@ -108,12 +115,14 @@ class SettingsForm:
     def __init__(self) -> None:
         self.inputs: dict[str, Widget] = {
             "diameter": _number("diameter", 1e5, 1, 1, " px"),
-            "types": SpinBox(value=DEFAULTS["types"], min=1, max=MAX_TYPES),
+            "types": SpinBox(value=DEFAULTS["types"], min=0, max=MAX_TYPES),
             "steps": SpinBox(value=DEFAULTS["steps"], min=1, max=10_000_000, step=500),
             "max_seconds": _number("max_seconds", 1e6, 10, 0, " s"),
             "min_probability": _probability("min_probability"),
             **{name: ComboBox(value=DEFAULTS[name], choices=words) for name, words in CHOICES.items()},
             "weights": FileEdit(value=DEFAULTS["weights"], filter="*.safetensors", nullable=True),
+            "learn_optics": CheckBox(value=DEFAULTS["learn_optics"], text=""),
+            "classes": SpinBox(value=DEFAULTS["classes"] or 0, min=0, max=MAX_CLASSES),
             "noise": _number("noise", 1, 0.01, 3),
             "scale": _number("scale", 8, 0.25, 2),
             "pixel_size_um": _number("pixel_size_um", 1e6, 0.1, 4, " µm"),
@@ -122,6 +131,8 @@ class SettingsForm:
         }
         for name, widget in self.inputs.items():
             widget.tooltip = TIPS[name]
+            if name in ZERO:
+                widget.native.setSpecialValueText(ZERO[name][1])
 
     def values(self) -> dict[str, Any]:
         """The settings as `napari_droplets.fit` takes them.
@@ -132,8 +143,8 @@ class SettingsForm:
             One of them cannot be used.
         """
         values = {name: widget.value for name, widget in self.inputs.items()}
-        for name in WORDS_FOR_NONE:
-            values[name] = values[name] or None
+        for name, (meaning, _) in ZERO.items():
+            values[name] = values[name] or meaning
         values["channels"] = _channels(values["channels"])
         values["weights"] = str(values["weights"]) if values["weights"] else None
         Settings(**values)
@@ -144,7 +155,7 @@ class SettingsForm:
         for name, value in values.items():
             if name == "channels":
                 value = "all" if value is None else ", ".join(map(str, value))
-            self.inputs[name].value = 0 if value is None and name in WORDS_FOR_NONE else value
+            self.inputs[name].value = 0 if name in ZERO and value == ZERO[name][0] else value
 
 
 def _channels(text: str) -> list[int] | None:

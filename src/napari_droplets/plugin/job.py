@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..droplets import Droplets
     from ..inference.fit import Progress
 
+WITH_PICTURE = ("fit", "posterior")
 PICTURE_SECONDS = 0.5  # least time between two pictures
 PICTURE_SHARE = 0.2  # most of the time that computing and drawing them may take
 
@@ -133,7 +134,7 @@ class Job:
     def _picture(self, progress: Progress) -> tuple[Droplets, np.ndarray] | None:
         now = time.monotonic()
         wanted = self._drawn.is_set() and now >= self._next_picture and not self.cancelled
-        if not (wanted and progress.step):  # before the first step there is no picture
+        if not (wanted and progress.step and progress.stage in WITH_PICTURE):  # before the first step there is none
             return None
         self._drawn.clear()
         self._picture_begun = now

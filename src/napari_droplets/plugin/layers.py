@@ -271,9 +271,15 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
         attributes["feature_defaults"] = {
             column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table
         } | ({"p_present": [1.0]} if "p_present" in table else {})
-        attributes["face_color"] = np.column_stack([colors, np.full(n, FACE_OPACITY)])
-        attributes["border_color"] = np.column_stack([_ring(colors), np.ones(n)])
+        attributes["face_color"], attributes["border_color"] = looks(colors)
     return data, attributes, "points"
+
+
+def looks(colors: np.ndarray, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Colors (N, 4) of faces and of borders; these are brighter than the given ones (N, 3), or exactly so."""
+    n = len(colors)
+    border = colors if exact else _ring(colors)
+    return np.column_stack([colors, np.full(n, FACE_OPACITY)]), np.column_stack([border, np.ones(n)])
 
 
 def _ring(colors: np.ndarray) -> np.ndarray:

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import (
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..inference.fit import Detection
 from . import layers, work
+from .coloring import n_poor
 from .correction import corrected
 from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
+from .parts import ColorBox, button, row, text_label
 from .place import Place, Plane, pixel_size_um, place_of
 from .presence import n_hidden, show_probable
-from .words import TIPS, count_text, line, progress_text
+from .warming import FORM_OF_FIT, Warmer
+from .words import TIPS, count_text, fit_text, line, progress_text
 
 if TYPE_CHECKING:
     import napari.viewer
+
+
+CALM_MS = 1000
+"""How long settings have to stay before a fit with them is prepared."""
 
 
 class DropletsWidget(QWidget):
@@ -46,8 +45,12 @@ class DropletsWidget(QWidget):
         Its value is the image layer to work on; it follows the active layer.
     form : SettingsForm
         The settings.
+    color : magicgui ComboBox
+        Its value says what points are colored by.
     busy : bool
         Whether work is going on.
+    preparing : bool
+        Whether what a fit needs is being compiled; it can be started all the same.
     result : Fit, Droplets or None
         Of the last work that ended well; of a detection, what `napari_droplets.detect` gives.
     message : str
@@ -61,6 +64,9 @@ class DropletsWidget(QWidget):
         self.result: Fit | Droplets | None = None
         self._job: Job | None = None
         self._keeps = False
+        self._detected: tuple[Place, Droplets] | None = None
+        self._warmer = Warmer()
+        self._soon = QTimer(self, singleShot=True, interval=CALM_MS)
         self.image = ComboBox(choices=self._image_choices, nullable=False)
         self._build()
         self._follow_active()
@@ -68,13 +74,23 @@ class DropletsWidget(QWidget):
         for event in (events.inserted, events.removed, events.renamed):
             event.connect(self.reset_choices)
         self.viewer.layers.selection.events.active.connect(self._follow_active)
+        self.image.changed.connect(self._colors.apply)
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
+        self._soon.timeout.connect(self._warm)
+        for name in FORM_OF_FIT:
+            self.form.inputs[name].changed.connect(self._form_changed)
+        self.destroyed.connect(self._warmer.stop)
         self._show_idle()
 
     @property
     def busy(self) -> bool:
         """Whether work is going on."""
         return self._job is not None
+
+    @property
+    def preparing(self) -> bool:
+        """Whether what a fit needs is being compiled; it can be started all the same."""
+        return self._warmer.busy
 
     @property
     def message(self) -> str:
@@ -121,6 +137,7 @@ class DropletsWidget(QWidget):
     def reset_choices(self, event: Any = None) -> None:
         """Read the layer list again (called by napari when it changes)."""
         self.image.reset_choices()
+        self._colors.apply()
 
     # what is started
 
@@ -188,7 +205,11 @@ class DropletsWidget(QWidget):
 
     def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, keeps: bool = False) -> None:
         """Start work; `keeps` if there is something to keep when it is cancelled, even before droplets are found."""
-        job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
+        job = Job(
+            lambda: work.alone(steps(), self._warmer.wait),
+            partial(self._on_update, output),
+            partial(self._on_end, output),
+        )
         self._job, self._keeps = job, keeps
         self.destroyed.connect(job.abandon)
         self._show_busy()
@@ -259,17 +280,15 @@ class DropletsWidget(QWidget):
         if isinstance(result, Fit):
             output.show(result.droplets, result.reconstruction, fit=result)
             found = len(result.droplets)
-            parts = [f"{'Stopped' if cancelled else 'Done'}: {found:,} droplets"]
-            if len(result.losses):
-                parts.append(f"loss {result.losses[-1][1]:,.0f}")
-            if "seconds" in result.summary:
-                parts.append(f"{result.summary['seconds']['total']:.0f} s")
+            text = fit_text(result, n_poor(result.table), cancelled=cancelled)
         else:
             output.show(result.candidates, detected=True)
             show_probable(output.points, self._least())
             found = len(output.points.data)
-            parts = [f"Done: {found:,} droplets", *count_text(result, found)]
-        text = line(parts)
+            text = line([f"Done: {found:,} droplets", *count_text(result, found)])
+            self._detected = (output.place, result.candidates)
+            self._warm()
+        self._colors.apply()
         if not found:
             text = f"{output.place.name}: no droplets found; set the diameter, or check the image"
             if hidden := n_hidden(output.points):
@@ -277,6 +296,22 @@ class DropletsWidget(QWidget):
         if output.kept:
             text += f"\n{output.kept} and is kept; the result is in {output.points.name!r}"
         self._say(text, "" if found else "warning" if isinstance(result, Fit) else "info")
+
+    def _form_changed(self, _: Any = None) -> None:
+        """What was prepared may not be what is needed."""
+        self._warmer.stop()
+        self._soon.start()
+
+    def _warm(self) -> None:
+        """While proposals are shown: compile what a fit of this image will need."""
+        if self._detected is None or self.busy:
+            return
+        place, candidates = self._detected
+        layer = self.image.value
+        if layer is None or str(layer.unique_id) != place.layer_id:
+            return
+        with suppress(InputError):
+            self._warmer.start(place, Plane.of(layer, place), candidates, self._settings(layer))
 
     def _least(self) -> float:
         return float(self.form.inputs["min_probability"].value)
@@ -301,6 +336,7 @@ class DropletsWidget(QWidget):
         if layers.is_image(active):
             self.image.reset_choices()
             self.image.value = active
+        self._colors.apply()
 
     def _build(self) -> None:
         main = QFormLayout()
@@ -308,8 +344,8 @@ class DropletsWidget(QWidget):
         for name in MAIN:
             widget = self.form.inputs[name].native
             if name == "diameter":
-                self._estimate_button = _button("Estimate", self.estimate, "Estimate the diameter from the image")
-                widget = _row(widget, self._estimate_button)
+                self._estimate_button = button("Estimate", self.estimate, "Estimate the diameter from the image")
+                widget = row(widget, self._estimate_button)
             main.addRow(LABELS[name], widget)
         advanced, inner = QWidget(), QFormLayout()
         for name in ADVANCED:
@@ -322,24 +358,23 @@ class DropletsWidget(QWidget):
             form.setContentsMargins(0, 0, 0, 0)
             form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
 
-        self._detect = _button("Detect", self.detect, TIPS["detect"])
-        self._run = _button("Run", self.run, TIPS["run"])
-        self._refit_button = _button("Refit", self.refit, TIPS["refit"])
-        self._cancel = _button("Cancel", self.cancel, TIPS["cancel"])
+        self._detect = button("Detect", self.detect, TIPS["detect"])
+        self._run = button("Run", self.run, TIPS["run"])
+        self._refit_button = button("Refit", self.refit, TIPS["refit"])
+        self._cancel = button("Cancel", self.cancel, TIPS["cancel"])
         self._bar = QProgressBar()
-        self._status = QLabel()
-        self._status.setWordWrap(True)
-        self._status.setMinimumHeight(3 * self._status.fontMetrics().lineSpacing())
-        self._status.setSizePolicy(QSizePolicy.Ignored, QSizePolicy.MinimumExpanding)  # long messages wrap
-        self._status.setAlignment(Qt.AlignLeft | Qt.AlignTop)
+        self._status = text_label(3)
+        self._colors = ColorBox(self._our_points)
+        self.color = self._colors.by
 
         layout = QVBoxLayout(self)
         layout.addLayout(main)
         layout.addWidget(fold)
-        layout.addWidget(_row(self._detect, self._run))
-        layout.addWidget(_row(self._refit_button, self._cancel))
+        layout.addWidget(row(self._detect, self._run))
+        layout.addWidget(row(self._refit_button, self._cancel))
         layout.addWidget(self._bar)
         layout.addWidget(self._status)
+        layout.addWidget(self._colors)
         layout.addStretch(1)
 
     def _show_busy(self) -> None:
@@ -353,8 +388,8 @@ class DropletsWidget(QWidget):
         self._enable(idle=True)
 
     def _enable(self, *, idle: bool) -> None:
-        for button in (self._detect, self._run, self._refit_button, self._estimate_button):
-            button.setEnabled(idle)
+        for start in (self._detect, self._run, self._refit_button, self._estimate_button):
+            start.setEnabled(idle)
         self._cancel.setEnabled(not idle)
 
     def _say(self, text: str, level: str = "") -> None:
@@ -364,19 +399,3 @@ class DropletsWidget(QWidget):
             from napari.utils import notifications
 
             getattr(notifications, f"show_{level}")(text)
-
-
-def _button(text: str, action: Callable[[], None], tip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tip)
-    button.clicked.connect(lambda _=False: action())
-    return button
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    row = QWidget()
-    layout = QHBoxLayout(row)
-    layout.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        layout.addWidget(widget)
-    return row

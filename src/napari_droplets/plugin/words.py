@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from ..droplets import Fit
     from ..inference.fit import Detection, Progress
 
 STAGES = {
     "estimate": "Estimating the diameter",
     "detect": "Looking for droplets",
+    "types": "Looking for the number of components",
     "compile": "Preparing the fit",
     "fit": "Fitting",
     "posterior": "Computing uncertainties",
@@ -26,6 +29,8 @@ TIPS = {
     "refit": "After Run: fit again around the points you added, moved or deleted; your corrections stay.\n"
     "After Detect, or of an opened table: fit the whole image from the points shown; they may move.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
+    "color": "What the colors of points tell. Misfit: residuals of a droplet (root mean square) over the noise;\n"
+    "about 1 where the model explains the pixels.",
 }
 
 
@@ -53,6 +58,43 @@ def count_text(detection: Detection, shown: int) -> list[str]:
     return parts
 
 
+def fit_text(fit: Fit, poor: int, *, cancelled: bool) -> str:
+    """What a fit found; `poor` is the number of droplets that it explains poorly."""
+    summary = fit.summary
+    parts = [f"{'Stopped' if cancelled else 'Done'}: {len(fit.droplets):,} droplets"]
+    if summary.get("count_mean") is not None:
+        sd = summary.get("count_sd")
+        parts.append(f"expected {summary['count_mean']:,.1f}" + ("" if sd is None else f" ± {sd:,.1f}"))
+    if poor:
+        parts.append(f"{poor:,} poorly explained")
+    if len(fit.losses):
+        parts.append(f"loss {fit.losses[-1][1]:,.0f}")
+    if "seconds" in summary:
+        parts.append(f"{summary['seconds']['total']:.0f} s")
+    text = line(parts)
+    classes = summary.get("classes") or []
+    if len(classes) > 1:  # one class is none
+        text += "\n" + line([class_text(one) for one in classes])
+    return text
+
+
+def class_text(one: dict[str, Any]) -> str:
+    """How frequent droplets of a class are, with the 95 % interval."""
+    share, low, high = (100 * one[name] for name in ("proportion", "low", "high"))
+    return f"class {one['class']}: {share:.0f} % ({low:.0f} to {high:.0f} %)"
+
+
+def legend_text(legend: list[tuple[tuple[float, ...] | None, str]]) -> str:
+    """Colors and what they mean, as rich text."""
+    squares = ("" if color is None else f'<font color="{_hex(color)}">■</font> ' for color, _ in legend)
+    words = (escape(word).replace(" ", "&nbsp;") for _, word in legend)
+    return "&nbsp;&nbsp; ".join(f"{square}{word}" for square, word in zip(squares, words, strict=True))
+
+
+def _hex(color: tuple[float, ...]) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in color)
+
+
 def line(parts: list[str]) -> str:
     """Facts in a row that wraps between them, not within."""
-    return " · ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)
+    return "\N{NO-BREAK SPACE}· ".join(part.replace(" ", "\N{NO-BREAK SPACE}") for part in parts)

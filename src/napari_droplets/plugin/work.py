@@ -6,7 +6,7 @@ channels are chosen.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,27 @@ def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None
             )
         fit = replace(fit, image=image)
     return (yield from fitting.iterate_refit(fit, table, **settings))
+
+
+def warm(plane: Plane, candidates: Any, settings: dict[str, Any], wanted: Callable[[], bool]) -> None:
+    """Compile what a fit will need that starts from these candidates."""
+    from ..inference.warm import warm
+
+    image = as_image(plane, channels=settings["channels"], pixel_size_um=settings["pixel_size_um"])
+    warm(image, candidates, fitting.Settings(**settings), wanted)
+
+
+def alone(steps: Steps, wait: Callable[[], None]) -> Steps:
+    """These steps, with a wait when droplets are found and before anything else is traced."""
+    reply: bool | None = None
+    while True:
+        try:
+            progress = steps.send(reply)
+        except StopIteration as end:
+            return end.value
+        reply = yield progress
+        if progress.stage not in ("detect", "estimate"):
+            wait()
 
 
 def _waiting(stage: str) -> fitting.Progress:

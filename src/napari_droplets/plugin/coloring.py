@@ -1,0 +1,184 @@
+"""Colors of points by what is known of them: what they are made of, and how well the fit explains them."""
+
+from __future__ import annotations
+
+from itertools import count, takewhile
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from ..colors import UNKNOWN_COLOR, composition_colors, presence_colors
+from .layers import TAG, looks
+
+COMPOSITION = "composition"
+CHOICES = {
+    COMPOSITION: "Composition",
+    "class": "Class",
+    "p_present": "Probability",
+    "misfit": "Misfit",
+    "radius": "Radius",
+}
+"""Columns of a droplets table that points can be colored by, as shown to the user."""
+CLASS_COLORS = np.array(
+    [(86, 180, 233), (213, 94, 0), (0, 158, 115), (204, 121, 167), (0, 114, 178), (136, 34, 85)]
+) / 255  # fmt: skip
+"""Told apart with any color vision: those of Okabe and Ito but for the ones near the amber of the unknown, and a wine
+red of Tol's. As many as classes are found at most where nobody says how many; further ones are paler."""
+PALER = 0.4
+POOR_FACTOR, POOR_LEAST = 2.0, 1.5
+"""Droplets are poorly explained whose misfit is above this multiple of the image's median, and above this."""
+POOR_COLOR = (1.0, 0.15, 0.1)
+MISFIT_COLORS = np.array([(0.2, 0.45, 0.85), (0.25, 0.75, 0.75), (0.95, 0.95, 0.6)])
+RADIUS_COLORS = np.array([(0.35, 0.3, 0.85), (0.1, 0.7, 0.6), (1.0, 0.95, 0.3)])
+RANGE = (2, 98)
+"""Percentiles of the radius between which the colors change."""
+
+
+Legend = list[tuple[tuple[float, ...] | None, str]]
+"""Colors with what they mean, in order; no color goes with words about all of them."""
+
+
+class Coloring(NamedTuple):
+    """Colors (N, 3) of points."""
+
+    colors: Float[np.ndarray, "N 3"]
+    legend: Legend
+
+
+def poor_from(misfit: Float[np.ndarray, " N"]) -> float:
+    """The misfit above which droplets of an image count as poorly explained."""
+    known = misfit[np.isfinite(misfit)]
+    return max(POOR_LEAST, POOR_FACTOR * float(np.median(known))) if len(known) else POOR_LEAST
+
+
+def n_poor(table: pd.DataFrame) -> int:
+    """How many droplets of an image are poorly explained; 0 where nothing is known of it."""
+    misfit = _numbers(table["misfit"]) if "misfit" in table else np.zeros(0)
+    return int((misfit > poor_from(misfit)).sum())
+
+
+def recolor(points: Any, by: str) -> Legend:
+    """Color the points of a layer of ours, those that are hidden too; returns the legend.
+
+    Parameters
+    ----------
+    points : napari.layers.Points
+        Colors change, nothing else: it is no edit.
+    by : str
+        One of `CHOICES`.
+    """
+    tag, n = points.metadata[TAG], len(points.data)
+    hidden = tag.get("hidden")
+    table = points.features if hidden is None else pd.concat([points.features, hidden["features"]], ignore_index=True)
+    colors, legend = coloring(table, by)
+    told = by if by in table else COMPOSITION
+    if told != tag.get("color_by", COMPOSITION):  # else the user may have chosen other colors
+        face, border = looks(colors, exact=told != COMPOSITION)
+        if n:
+            points.face_color, points.border_color = face[:n], border[:n]
+        if hidden is not None:
+            tag["hidden"] = hidden | {"face_color": face[n:], "border_color": border[n:]}
+        tag["color_by"] = told
+    return legend
+
+
+def coloring(table: pd.DataFrame, by: str) -> Coloring:
+    """Color the droplets of a table, or of points that were edited, whose new rows are empty.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The features of the points. Where the column asked for is missing, points are colored by composition.
+    by : str
+        One of `CHOICES`.
+    """
+    if by == COMPOSITION:
+        colors, legend = _by_composition(table)
+    elif by not in table:
+        colors, legend = _by_composition(table)
+        legend = [(None, f"{CHOICES[by]}: not known of these points"), *legend]
+    elif by == "class":
+        colors, legend = _by_class(table["class"])
+    elif by == "radius":
+        colors, legend = _by_radius(table)
+    else:
+        scale = _by_misfit if by == "misfit" else _by_probability
+        colors, legend = scale(_numbers(table[by]))
+    if "x" in table:  # a point added by hand has what napari copies from others, but no place that it was found at
+        colors = np.where(table["x"].isna().to_numpy()[:, None], UNKNOWN_COLOR, colors)
+    return Coloring(colors, legend)
+
+
+def _by_composition(table: pd.DataFrame) -> Coloring:
+    names = list(takewhile(table.__contains__, (f"composition_{k}" for k in count())))
+    if names:
+        k = len(names)
+        pure = composition_colors(np.array([[0.0], [1.0]]) if k == 1 else np.eye(k))
+        words = ["0", "1"] if k == 1 else [f"component {i}" for i in range(k)]
+        return Coloring(composition_colors(table[names].to_numpy(float)), _legend(pure, words))
+    if "p_present" in table:
+        return _by_probability(_numbers(table["p_present"]))
+    return Coloring(np.tile(np.array(UNKNOWN_COLOR), (len(table), 1)), [])
+
+
+def _by_class(column: pd.Series) -> Coloring:
+    """Classes that are numbers have the same color in every image; others are counted in their order."""
+    numbers = _numbers(column)
+    if column.notna().any() and np.isnan(numbers).all():
+        codes, names = pd.factorize(column, sort=True)
+    else:
+        codes = np.where(numbers >= 0, np.nan_to_num(numbers), -1).astype(int)
+        names = pd.RangeIndex(codes.max(initial=-1) + 1)
+    colors = np.where(codes[:, None] >= 0, class_colors(codes), UNKNOWN_COLOR)
+    seen = np.unique(codes[codes >= 0])
+    return Coloring(colors, _legend(class_colors(seen), [f"class {names[k]}" for k in seen]))
+
+
+def class_colors(number: np.ndarray) -> Float[np.ndarray, "N 3"]:
+    """Colors of classes (N,), from 0 on."""
+    again, k = np.divmod(number, len(CLASS_COLORS))
+    return 1 - (1 - CLASS_COLORS[k]) * (1 - PALER) ** np.maximum(again, 0)[:, None]
+
+
+def _by_probability(p: np.ndarray) -> Coloring:
+    marks = np.array([0, 0.5, 1])
+    return Coloring(presence_colors(p), _legend(presence_colors(marks), ["p_present 0", "0.5", "1"]))
+
+
+def _by_misfit(misfit: np.ndarray) -> Coloring:
+    """From 1, where the model explains all but the noise, to where droplets count as poorly explained."""
+    limit = poor_from(misfit)
+    marks = np.array([1, (1 + limit) / 2, limit])
+    colors = _gradient(misfit, 1, limit, MISFIT_COLORS)
+    poor = misfit > limit
+    colors[poor] = POOR_COLOR
+    words = [f"misfit {marks[0]:g}", *(f"{m:.2g}" for m in marks[1:]), f"poorly explained: {poor.sum():,}"]
+    return Coloring(colors, _legend([*_gradient(marks, 1, limit, MISFIT_COLORS), POOR_COLOR], words))
+
+
+def _by_radius(table: pd.DataFrame) -> Coloring:
+    unit = next(name for name in ("radius_um", "radius") if name in table)
+    radius = _numbers(table[unit])
+    known = radius[np.isfinite(radius)]
+    low, high = np.percentile(known, RANGE) if len(known) else (0, 1)
+    marks = np.array([low, (low + high) / 2, high])
+    words = [f"{m:.3g} {'µm' if unit == 'radius_um' else 'px'}" for m in marks if len(known)]
+    shades = _gradient(marks, low, high, RADIUS_COLORS)
+    return Coloring(_gradient(radius, low, high, RADIUS_COLORS), _legend(shades[: len(words)], words))
+
+
+def _numbers(column: pd.Series) -> np.ndarray:
+    return pd.to_numeric(column, errors="coerce").to_numpy(float)
+
+
+def _gradient(values: np.ndarray, low: float, high: float, stops: np.ndarray) -> np.ndarray:
+    """(N, 3) colors between evenly spaced stops; the color of the unknown where values are NaN."""
+    at = np.clip((values - low) / max(high - low, 1e-9), 0, 1) * (len(stops) - 1)
+    colors = np.stack([np.interp(at, np.arange(len(stops)), channel) for channel in stops.T], -1)
+    return np.where(np.isnan(values)[:, None], UNKNOWN_COLOR, colors)
+
+
+def _legend(colors: Any, words: list[str]) -> Legend:
+    return [(tuple(map(float, color)), word) for color, word in zip(colors, words, strict=True)]

@@ -1,0 +1,73 @@
+"""Pieces that the dock widget is put together from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from magicgui.widgets import ComboBox
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from .coloring import CHOICES, COMPOSITION, recolor
+from .words import TIPS, legend_text
+
+
+def button(text: str, action: Callable[[], None], tip: str) -> QPushButton:
+    """A button that does something."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.clicked.connect(lambda _=False: action())
+    return made
+
+
+def row(*widgets: QWidget) -> QWidget:
+    """Widgets side by side."""
+    made = QWidget()
+    layout = QHBoxLayout(made)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        layout.addWidget(widget)
+    return made
+
+
+def text_label(lines: int) -> QLabel:
+    """A text that wraps, with room for some lines from the beginning."""
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setMinimumHeight(lines * label.fontMetrics().lineSpacing())
+    label.setSizePolicy(QSizePolicy.Ignored, QSizePolicy.MinimumExpanding)  # long messages wrap
+    label.setAlignment(Qt.AlignLeft | Qt.AlignTop)
+    return label
+
+
+class ColorBox(QWidget):
+    """What points are colored by, and what the colors mean.
+
+    Attributes
+    ----------
+    by : magicgui ComboBox
+        Its value is one of `coloring.CHOICES`; the layer that `points` gives, if any, follows it.
+    legend : QLabel
+    """
+
+    def __init__(self, points: Callable[[], Any]) -> None:
+        super().__init__()
+        self._points = points
+        self.by = ComboBox(value=COMPOSITION, choices=[(words, column) for column, words in CHOICES.items()])
+        self.by.tooltip = TIPS["color"]
+        self.by.changed.connect(self.apply)
+        self.legend = text_label(2)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
+        form.addRow("Color by", self.by.native)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        layout.addWidget(self.legend)
+
+    def apply(self, _: Any = None) -> None:
+        """Color the points as chosen, and say what the colors mean."""
+        points = self._points()
+        self.legend.setText("" if points is None else legend_text(recolor(points, self.by.value)))

@@ -113,9 +113,9 @@ def _tile_targets(image: str, size: str) -> list[Target]:
             f"{name}: radius bias, absolute",
             lambda p: worst(p, image, lambda r: abs(together(r, "radius_bias"))),
             high=0.02,
-            form="{:.1%}",
+            form="{:.2%}",
         ),
-        Target("tiles", f"{name}: radius spread", spread("radius_spread"), high=0.05, form="{:.1%}"),
+        Target("tiles", f"{name}: radius spread", spread("radius_spread"), high=0.05, form="{:.2%}"),
         Target("tiles", f"{name}: center error, radii", spread("center_error"), high=0.06, form="{:.3f}"),
         Target("tiles", f"{name}: from the network's result, error bars, median", lambda p: farthest(p, image), high=1),
     ]

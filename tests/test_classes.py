@@ -159,10 +159,15 @@ def test_simplex():
     assert rand_index(true, found.label) > 0.95
     np.testing.assert_allclose(column(found, "composition"), means, atol=0.02)
     np.testing.assert_allclose(column(found, "composition").sum(1), 1)
-    two = classify(draws[..., :2]).probabilities  # the last component says nothing new
-    np.testing.assert_allclose(found.probabilities, two, atol=0.01)
     again = same_classes(found.parameters, draws)
     np.testing.assert_array_equal(again.label, found.label)
+
+
+def test_last_fraction_says_nothing_new():
+    draws, _ = posterior(17, means=MEANS / MEANS.sum(1, keepdims=True), error=(0.003, 0.015), spread=0.1)
+    draws[..., 2] = 1 - draws[..., :2].sum(-1)
+    three, two = (classify(d, classes=3).probabilities for d in (draws, draws[..., :2]))
+    np.testing.assert_allclose(three, two, atol=0.03)
 
 
 def test_one_component():

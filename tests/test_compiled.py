@@ -19,7 +19,7 @@ from napari_droplets.inference.settings import Settings
 image, truth = nd.simulate((64, 80), 12, radius=5, seed=2)
 start = nd.Droplets(truth.x, truth.y, truth.radius)
 p = optimize.prepare(nd.Image(image), start, None, Settings(types=2))
-rates = svi.unit_rates(len(p.problem.anchor), p.form)
+rates = p.free
 chunk = jax.make_jaxpr(svi.chunk.__wrapped__, static_argnums=6)
 program = chunk(p.state, p.problem, rates, np.float32(0.01), np.uint32(0), np.uint32(0), p.form)
 print(hashlib.sha256(str(program).encode()).hexdigest())

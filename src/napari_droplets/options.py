@@ -18,10 +18,21 @@ def _channels(text: str) -> list[int]:
     return chosen
 
 
+def _types(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+def _yes_no(text: str) -> bool:
+    if text.lower() not in ("yes", "no", "true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r}: say yes or no")
+    return text.lower() in ("yes", "true")
+
+
 # The fields of Settings: option, field, how to read it, what the help calls it, help, and what None stands for. Values,
 # words to choose from and defaults are those of Settings alone: an option not given is not passed on.
 SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
-    ("--types", "types", int, "K", "number of composition components, 1 to 16", ""),
+    ("--types", "types", _types, "K",
+     "number of composition components, 1 to 16, or auto: as many as pixels that were held out want", ""),
     ("--diameter", "diameter", float, "PX", "typical droplet diameter in pixels", "estimated from the image"),
     ("--detector", "detector", str, "",
      "what finds droplets, to start a fit or with --detect-only: the trained network, or blobs that stand out", ""),
@@ -38,6 +49,8 @@ SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
      "whether droplets may join and leave a fit by what the pixels say, or are those that it starts from", ""),
     ("--renderer", "renderer", str, "",
      "how droplets share a pixel: only the nearest counts, the nearest few are mixed, or one lies over the other", ""),
+    ("--learn-optics", "learn_optics", _yes_no, "yes|no",
+     "whether optics given with --optics are learned on, or stay, so that compositions mean the same", ""),
     ("--classes", "classes", int, "G", "number of classes that droplets are sorted into by composition",
      "as many as can be told apart"),
     ("--noise", "noise", float, "SD", "standard deviation of the noise, intensities 0 to 1", "learned"),
@@ -133,7 +146,8 @@ def _add_settings(command: argparse.ArgumentParser, without: tuple[str, ...] = (
     for option, name, kind, values, text, none in SETTINGS:
         if name in without:
             continue
-        default = none if getattr(defaults, name) is None else getattr(defaults, name)
+        value = getattr(defaults, name)
+        default = none if value is None else "yes" if value is True else value
         settings.add_argument(
             option,
             dest=name,

@@ -76,7 +76,8 @@ def test_every_setting_has_an_option_and_reaches_the_fit(picture, out, stand_in,
     wanted = {
         "types": 2, "diameter": 5.5, "detector": "blobs", "weights": str(weights), "min_probability": 0.25, "seed": 7,
         "composition": "simplex", "background": "uniform",
-        "population": "given", "renderer": "layered", "learn_optics": False, "classes": 4, "noise": 0.04, "steps": 123, "max_seconds": 9.5, "scale": 0.5,
+        "population": "given", "renderer": "layered", "learn_optics": False, "classes": 4,
+        "noise": 0.04, "steps": 123, "max_seconds": 9.5, "scale": 0.5,
         "pixel_size_um": 0.3, "channels": [2, 1, 0],
     }  # fmt: skip
     texts = [(option, wanted[name]) for option, name, *_ in SETTINGS]

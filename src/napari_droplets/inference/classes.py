@@ -46,7 +46,7 @@ TOLERANCE = 1e-4
 
 
 class Classes(NamedTuple):
-    """Classes of N droplets: G of them, numbered from the most frequent on."""
+    """Classes of N droplets: G of them, numbered from the most frequent on, or as in the image they were learned on."""
 
     label: Int[np.ndarray, " N"]
     """The most probable class of each droplet; -1 where the composition is NaN."""

@@ -29,6 +29,8 @@ N_IMAGES = 3  # of each noise
 JITTER = 0.2  # radii, of the droplets that the fit starts from
 BINS = 6  # points of each noise in the figure
 QUANTITIES = ("x", "y", "radius")
+OPTICS = ("held", "given", "unknown")
+"""What a fit knows of the optics that the image was drawn with: all, where to start, or nothing."""
 
 
 class Scene(NamedTuple):
@@ -57,13 +59,13 @@ class Errors(NamedTuple):
 
 
 def bound(options: argparse.Namespace) -> dict[str, Any]:
-    """Ratios of errors to bounds by noise, with the true optics given and without; points of the figure."""
+    """Ratios of errors to bounds by noise and by what is known of the optics; points of the figure."""
     settings = fit_settings(options, noise=False)
     optics, background, classes = learned(settings)
     result: dict[str, Any] = {"rows": []}
     count = options.count or N_IMAGES
     for level, noise in enumerate(NOISES):
-        gathered: dict[bool, list[Errors]] = {True: [], False: []}
+        gathered: dict[str, list[Errors]] = {known: [] for known in OPTICS}
         drawn = 0
         for index in range(count):
             seed = FIRST_SEED["bound"] + 100 * (level + 1) + index
@@ -73,20 +75,15 @@ def bound(options: argparse.Namespace) -> dict[str, Any]:
             image = nd.Image(pixels.astype(np.float32), f"noise {noise:g}, {index}")  # not clipped to 0..1: white noise
             start = jittered(scene.truth, JITTER, rng)
             drawn += len(start)
-            for given, those in gathered.items():
-                fit = nd.fit(
-                    image,
-                    start,
-                    optics if given else None,
-                    types=optics.types,
-                    composition=optics.composition,
-                    **settings,
-                )
+            for known, those in gathered.items():
+                told = None if known == "unknown" else optics
+                form = {"types": optics.types, "composition": optics.composition, "learn_optics": known != "held"}
+                fit = nd.fit(image, start, told, **form, **settings)
                 those.append(errors(scene, fit.droplets, noise))
             print(f"bound: noise {noise:g}, {index + 1} of {count}", file=sys.stderr, flush=True)
-        for given, those in gathered.items():
+        for known, those in gathered.items():
             together = Errors(*(np.concatenate(parts) for parts in zip(*those, strict=True)))
-            figures = {"noise": noise, "optics": given, "drawn": drawn, "found": len(together.error)}
+            figures = {"noise": noise, "optics": known, "drawn": drawn, "found": len(together.error)}
             result["rows"].append(figures | ratios(together))
     return result
 
@@ -229,17 +226,19 @@ def points(e: Errors) -> dict[str, list[list[float]]]:
 
 
 def draw_figure(figures: dict[str, Any], path: Path) -> None:
-    """Errors against bounds, both logarithmic, of fits with the optics given (filled) and without (open)."""
+    """Errors against bounds, both logarithmic, of fits with the optics held (filled) and unknown (open)."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(13, 4), layout="constrained")
     for ax, name in zip(figure.subplots(1, 3), QUANTITIES, strict=True):
         for row in figures["rows"]:
-            color = f"C{NOISES.index(row['noise'])}"
-            label = f"noise {row['noise']:g}" + ("" if row["optics"] else ", optics unknown")
+            if row["optics"] == "given":
+                continue
+            color, held = f"C{NOISES.index(row['noise'])}", row["optics"] == "held"
+            label = f"noise {row['noise']:g}" + ("" if held else ", optics unknown")
             x, y = np.transpose(row["points"][name])
-            ax.plot(x, y, "o", color=color, markersize=5, fillstyle="full" if row["optics"] else "none", label=label)
+            ax.plot(x, y, "o", color=color, markersize=5, fillstyle="full" if held else "none", label=label)
         ends = np.array(ax.get_xlim())
         ax.plot(ends, ends, color="0.5", zorder=0, label="bound")
         ax.plot(ends, 1.3 * ends, "--", color="0.5", zorder=0, label="1.3 times the bound")

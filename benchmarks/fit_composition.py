@@ -41,8 +41,8 @@ def composition(options: argparse.Namespace) -> dict[str, Any]:
     Returns
     -------
     dict
-        `series`, their number, and `r2`: by method (`fit, simplex`, `fit, free`, the colors), by map (`first`: made on
-        the first image of a series and applied to all; `all`: made on all), by group.
+        `series`, their number; `droplets`, theirs by group; and `r2`: by method (fits and colors), by map (`first`:
+        made on the first image of a series and applied to all; `all`: made on all), by group.
     """
     n = options.count or N_SERIES
     tables = []
@@ -71,7 +71,7 @@ def one_series(index: int, settings: dict[str, Any]) -> list[pd.DataFrame]:
     parts = []
     seeds = range(FIRST_SEED["composition"] + N_IMAGES * index, FIRST_SEED["composition"] + N_IMAGES * (index + 1))
     simulations = [simulation(SHAPE, look | {"n": count, "types": TYPES, "seed": seed}) for seed in seeds]
-    fits = {kind: fitted([c.image for c, _ in simulations], kind, settings) for kind in COMPOSITIONS}
+    fits = fitted([case.image for case, _ in simulations], settings)
     for number, (case, truth) in enumerate(simulations):
         pairs = {kind: Pairs.of(case, those[number].droplets) for kind, those in fits.items()}
         # the same droplets for all: found by every fit, whole and not tiny
@@ -80,7 +80,7 @@ def one_series(index: int, settings: dict[str, Any]) -> list[pd.DataFrame]:
         for kind, p in pairs.items():
             assert p.found.composition is not None
             values = p.found.composition[p.j[np.searchsorted(p.i, rows)]]
-            features.setdefault(f"fit, {kind}", []).append(values)
+            features.setdefault(kind, []).append(values)
         for name, values in colors(case.image.pixels, truth[rows]).items():
             features.setdefault(name, []).append(values)
         about = {"image": number, "radius": truth.radius[rows], "gap": gaps(truth)[rows]}
@@ -95,11 +95,16 @@ def one_series(index: int, settings: dict[str, Any]) -> list[pd.DataFrame]:
     ]
 
 
-def fitted(images: list[nd.Image], kind: str, settings: dict[str, Any]) -> list[nd.Fit]:
-    """Fit the first image of a series, and the others with its optics."""
-    first = nd.fit(images[0], types=TYPES, composition=kind, **settings)
-    others = (nd.fit(image, optics=first.optics, types=TYPES, composition=kind, **settings) for image in images[1:])
-    return [first, *others]
+def fitted(images: list[nd.Image], settings: dict[str, Any]) -> dict[str, list[nd.Fit]]:
+    """Fits of the first image of a series, and of the others with its optics, learned on there or held."""
+    fits = {}
+    for kind in COMPOSITIONS:
+        form = settings | {"types": TYPES, "composition": kind}
+        first = nd.fit(images[0], **form)
+        for name, learn in ((f"fit, {kind}", True), (f"fit, {kind}, optics held", False)):
+            others = [nd.fit(image, optics=first.optics, learn_optics=learn, **form) for image in images[1:]]
+            fits[name] = [first, *others]
+    return fits
 
 
 def squared_errors(about: pd.DataFrame, features: np.ndarray, truth: np.ndarray) -> pd.DataFrame:

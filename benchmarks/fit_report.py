@@ -175,9 +175,8 @@ def _bound(part: dict[str, Any]) -> list[str]:
     for row in part["rows"]:
         columns = ("ratio", "ratio_common_out", "ratio_known", "typical", "stated")
         common = ", ".join(f"{c:+.2%}" for c in row["common"])
-        name = "given" if row["optics"] else "unknown"
         found = f"{row['found']} of {row['drawn']}"
-        rows.append([f"{row['noise']:g}", name, found, *(_list(row[c]) for c in columns), common])
+        rows.append([f"{row['noise']:g}", row["optics"], found, *(_list(row[c]) for c in columns), common])
     head = [
         "noise",
         "optics",
@@ -191,10 +190,11 @@ def _bound(part: dict[str, Any]) -> list[str]:
     ]
     return [
         "Isolated droplets drawn from the model itself, radii of 4 to 10 pixels, white noise; each cell has x, y "
-        "and radius. *Error*: root mean square over the Cramér–Rao bound with the composition unknown. *Common "
-        "part*: shift and growth, in radii, that all droplets share, which optics may trade for their own; the next "
-        "column is without it. *Composition known*: over the bound with known composition. *Typical*: 68 % quantile "
-        "of errors over bounds. *Stated*: median of the standard deviations of the fit over bounds.",
+        "and radius. Optics are held, given and learned on, or unknown. *Error*: root mean square over the "
+        "Cramér–Rao bound with the composition unknown. *Common part*: shift and growth, in radii, that all "
+        "droplets share, which optics may trade for their own; the next column is without it. *Composition known*: "
+        "over the bound with known composition. *Typical*: 68 % quantile of errors over bounds. *Stated*: median of "
+        "the standard deviations of the fit over bounds.",
         table(head, rows),
     ]
 
@@ -202,11 +202,11 @@ def _bound(part: dict[str, Any]) -> list[str]:
 def _composition(part: dict[str, Any]) -> list[str]:
     text = [
         f"{part['series']} series of four simulated images of three dyes under oblique light. The first image of a "
-        "series is fitted, the others with its optics. R2 of the fractions of the dyes over the droplets of all "
-        "series (found by all fits, whole), after one affine map per series: made on its first image and applied to "
-        "all, or made on all. Colors are means over the true circles; *absorbance per radius* has ground and "
-        "thickness taken out by the law that the simulator follows. *Touching* droplets have an edge within a pixel, "
-        "*overlapping* ones another that reaches in by a quarter of their radius.",
+        "series is fitted, the others with its optics, learned on or held as they are. R2 of the fractions of the "
+        "dyes over the droplets of all series (found by all fits, whole), after one affine map per series: made on "
+        "its first image and applied to all, or made on all. Colors are means over the true circles; *absorbance "
+        "per radius* has ground and thickness taken out by the law that the simulator follows. *Touching* droplets "
+        "have an edge within a pixel, *overlapping* ones another that reaches in by a quarter of their radius.",
     ]
     names = list(part["droplets"])
     for kind, words in (("first", "Map made on the first image:"), ("all", "Map made on all four:")):

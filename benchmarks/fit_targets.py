@@ -16,6 +16,8 @@ Figures = dict[str, dict[str, Any]]
 QUANTITIES = ("x", "y", "radius")
 EXAMPLES = {"example_down4.png": "a quarter of the size", "example.jpg": "full size"}
 """Of the published photograph."""
+SERIES = "fit, simplex, optics held"
+"""How a series is fitted so that compositions mean the same in all of it."""
 COLORS = ("mean color", "log mean color")
 SIZES = ("small", "medium", "large")
 
@@ -81,12 +83,12 @@ def off_level(part: dict[str, Any], quantities: tuple[str, ...]) -> float:
 
 
 def gain(part: dict[str, Any], groups: tuple[str, ...], over: tuple[str, ...] = COLORS) -> float:
-    """By how much R2 of the simplex exceeds that of the best of other methods: the least over groups."""
+    """By how much R2 of the fit exceeds that of the best of other methods: the least over groups."""
     r2 = {method: maps["all"] for method, maps in part["r2"].items()}
-    return min(r2["fit, simplex"][g] - max(r2[method][g] for method in over) for g in groups)
+    return min(r2[SERIES][g] - max(r2[method][g] for method in over) for g in groups)
 
 
-def bound_ratio(part: dict[str, Any], key: str, optics: bool) -> float:
+def bound_ratio(part: dict[str, Any], key: str, optics: str) -> float:
     """Largest ratio over noises and quantities."""
     return max(max(row[key]) for row in part["rows"] if row["optics"] == optics)
 
@@ -153,12 +155,13 @@ TARGETS = [
     ),
     Target("simulated", "of composition, points off", lambda p: off_level(p, ("composition",)), high=2, form="{:.1f}"),
     Target("simulated", "ECE of p_present", lambda p: p["presence"]["ece"], high=0.02, form="{:.4f}"),
-    Target("bound", "error over the bound, optics given, worst", lambda p: bound_ratio(p, "ratio", True), high=1.3),
-    Target("bound", "optics unknown, common part out, worst", lambda p: bound_ratio(p, "ratio_common_out", False)),
+    Target("bound", "error over the bound, optics held, worst", lambda p: bound_ratio(p, "ratio", "held"), high=1.3),
+    Target("bound", "optics given and learned on, worst", lambda p: bound_ratio(p, "ratio", "given")),
+    Target("bound", "optics unknown, common part out, worst", lambda p: bound_ratio(p, "ratio_common_out", "unknown")),
     Target(
         "composition",
         "dyes: R2 by the first image's map",
-        lambda p: p["r2"]["fit, simplex"]["first"]["all"],
+        lambda p: p["r2"][SERIES]["first"]["all"],
         low=0.98,
         form="{:.3f}",
     ),

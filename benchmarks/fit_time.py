@@ -33,7 +33,8 @@ def seconds(options: argparse.Namespace) -> dict[str, Any]:
     """All seconds but those of single steps."""
     small, large = (photograph(options.shared, name) for name in ("example_down4.png", "example.jpg"))
     image = nd.read_image(small)
-    result: dict[str, Any] = {"noise": options.noise} | cold_to_loss(small, options) | warm(image, options)
+    result: dict[str, Any] = {"noise": options.noise, "runs": cold_to_loss(small, options)} | warm(image, options)
+    result["loss"] |= {name: float(np.median(runs)) for name, runs in result["runs"].items()}
     result["reference"] = published = reference.run(
         image.pixels, steps=REFERENCE_STEPS, seconds=REFERENCE_SECONDS, final_samples=1
     ).seconds_per_step
@@ -44,7 +45,7 @@ def seconds(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def cold_to_loss(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+def cold_to_loss(path: Path, options: argparse.Namespace) -> dict[str, list[float]]:
     """Seconds until the published loss, from the start of a process, without and with compiled programs on disk."""
     runs: dict[str, list[float]] = {"cold": [], "cached": []}
     for _ in range(min(REPEATS, options.count or REPEATS)):
@@ -52,7 +53,7 @@ def cold_to_loss(path: Path, options: argparse.Namespace) -> dict[str, Any]:
             for values in runs.values():
                 run = in_own_process(path, Path(cache), options.noise, options.steps, reference.PUBLISHED_LOSS)
                 values.append(run["reached"])
-    return {"loss": {name: float(np.median(values)) for name, values in runs.items()}, "runs": runs}
+    return runs
 
 
 def in_own_process(

@@ -228,6 +228,16 @@ def test_a_table_edited_in_place_is_named(fit, tmp_path, edit):
         read(folder)
 
 
+def test_what_is_told_decides_whether_a_table_was_edited(fit, tmp_path):
+    """Not where the fit had its means before they were drawn to the proposals."""
+    moved = fit.guide | {"droplets": np.full((5, 5), 0.2, np.float32)}
+    told = moved | {"droplets_told": fit.guide["droplets"]}
+    back = read(replace(fit, guide=told).save(tmp_path / "told"))
+    np.testing.assert_array_equal(back.guide["droplets"], moved["droplets"])
+    with pytest.raises(InputError, match="no longer those of the fit"):
+        read(replace(fit, guide=moved).save(tmp_path / "moved"))
+
+
 def test_pixel_size_given_for_the_fit_is_remembered(fit, tmp_path):
     settings = {"settings": {"pixel_size_um": 0.5, "channels": None}}
     folder = replace(fit, summary=fit.summary | settings).save(tmp_path / "out")

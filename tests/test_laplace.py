@@ -134,7 +134,7 @@ def test_deviations_are_those_over_draws_of_the_noise(scene):
     errors = []
     for i in range(32):
         problem = showing(setup, clean, seed=100 + i).problem
-        belief, _ = laplace.polish(z, shared, problem, NOISE, setup.form, free, 3)
+        belief, _ = laplace.polish(z, shared, problem, 2 * NOISE, setup.form, free, 3)  # the noise is found
         errors.append((belief.mean - z)[:n] / np.sqrt(np.einsum("nii->ni", belief.covariance))[:n])
     spread = np.sqrt(np.mean(np.square(errors), (0, 1)))  # of each parameter, over 192 values: certain to 5 %
     assert (spread > 0.8).all(), spread

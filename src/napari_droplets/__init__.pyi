@@ -6,6 +6,7 @@ from .files import read as read
 from .files import read_optics as read_optics
 from .images import Image as Image
 from .images import read_image as read_image
+from .inference.anchors import pure as pure
 from .inference.encoder import estimate_diameter as estimate_diameter
 from .inference.fit import Progress as Progress
 from .inference.fit import detect as detect

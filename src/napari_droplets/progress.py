@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from .inference.fit import Progress
 
 INTERVAL = 5.0  # seconds between lines where there is no terminal
-STAGES = {"detect": "finding droplets", "compile": "compiling", "fit": "fitting", "posterior": "posterior"}
+STAGES = {
+    "detect": "finding droplets",
+    "types": "counting components",
+    "compile": "compiling",
+    "fit": "fitting",
+    "posterior": "posterior",
+}
 
 
 class ProgressLines:

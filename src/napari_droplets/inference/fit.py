@@ -12,7 +12,8 @@ import pandas as pd
 from ..droplets import Droplets, Fit, Optics
 from ..errors import InputError
 from ..images import Image, as_image
-from .settings import Settings
+from .anchors import anchored, known_compositions
+from .settings import AUTO, Settings
 
 Region = tuple[float, float, float, float]
 
@@ -21,7 +22,7 @@ class Progress(NamedTuple):
     """Where a running fit is; one per chunk of steps, and one at the start of each stage."""
 
     stage: str
-    """'detect', 'compile', 'fit' or 'posterior'."""
+    """'detect', 'types', 'compile', 'fit' or 'posterior'."""
     step: int
     steps: int
     """Planned steps; the fit may settle and stop sooner."""
@@ -143,9 +144,11 @@ def fit(
     droplets : Droplets or DataFrame, optional
         Where to start, in pixels of the image: columns x, y, radius; where x_sd, y_sd, radius_sd are given
         they are the prior, otherwise positions are uniform over the image and radii log-normal around their median.
-        Detected by default.
+        Columns known_composition_0 to known_composition_{K-1}, empty where unknown, are compositions to keep: they tie
+        the components of all droplets to what they stand for, see `pure`. Detected by default.
     optics : Optics, optional
-        Learned on an earlier image with the same number of types and channels: where to start.
+        Learned on an earlier image with the same number of types and channels: where to start, or, with
+        `learn_optics=False`, what to use as it is, so that compositions mean the same as there.
     callback : callable, optional
         Called with `Progress` after every chunk of steps; returning False stops the fit, which keeps what was reached.
     **settings
@@ -186,15 +189,18 @@ def _iterate(
     from .clock import Clock
 
     clock = Clock(settings.max_seconds)
-    given = None if droplets is None else usable(droplets, image)
+    given = None if droplets is None else usable(droplets, image, settings)
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
     start = start_of(image, given, settings)
     clock.lap("detect")
     from .run import run
+    from .types import resolved
 
     clock.lap("import")
-    return (yield from run(image, start, optics, settings, clock))
+    settings, tried = yield from resolved(image, start, optics, settings, clock)
+    result = yield from run(image, start, optics, settings, clock)
+    return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})
 
 
 def start_of(image: Image, given: Droplets | None, settings: Settings) -> Droplets:
@@ -229,13 +235,13 @@ def waiting(stage: str, settings: Settings, n_droplets: int = 0) -> Progress:
     return Progress(stage, 0, settings.steps, nan, nan, n_droplets, nothing)
 
 
-def usable(droplets: Droplets | pd.DataFrame, image: Image) -> Droplets:
-    """Check the user's droplets against the image.
+def usable(droplets: Droplets | pd.DataFrame, image: Image, settings: Settings) -> Droplets:
+    """Check the user's droplets against the image and the settings.
 
     Raises
     ------
     InputError
-        None given, or one so far outside that no pixel can see it.
+        None given, one so far outside that no pixel can see it, or known compositions that cannot be.
     """
     table = droplets if isinstance(droplets, pd.DataFrame) else droplets.to_dataframe()
     droplets = Droplets.from_dataframe(table, name="droplets")
@@ -245,6 +251,9 @@ def usable(droplets: Droplets | pd.DataFrame, image: Image) -> Droplets:
         if (sd := getattr(droplets, name)) is not None and (sd <= 0).any():
             row = int(np.flatnonzero(sd <= 0)[0])
             raise InputError(f"droplets: {name} in row {row} is {sd[row]:g}, not positive; leave it empty if unknown")
+    if settings.types == AUTO:
+        settings = replace(settings, types=anchored(droplets) or 3)
+    known_compositions(droplets, settings.components, settings.composition)
     h, w, _ = image.shape
     outside = (np.abs(droplets.x - (w - 1) / 2) > w / 2 + droplets.radius) | (
         np.abs(droplets.y - (h - 1) / 2) > h / 2 + droplets.radius

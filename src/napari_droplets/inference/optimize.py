@@ -43,6 +43,8 @@ PLACE_RATE, OPTICS_RATE = 0.0, 0.1
 steps would move droplets along with their optics, and make them shrink."""
 FIRST_POLISH, LAST_POLISH = 2, 3
 """Gauss-Newton steps before the stochastic ones, after a first one that judges the optics, and after them."""
+SIGHT_POLISH = 3
+"""Gauss-Newton steps that measure what droplets absorb: then two from the same color agree to a few percent."""
 FINAL_RATE = 0.05
 """Fraction of the learning rate at the end of the cooling."""
 COOLING = 0.3
@@ -185,7 +187,7 @@ def sighted(work: Image, start: Droplets, settings: Settings, counted: np.ndarra
         setup = prepare(work, bare, None, plain, point, counted)
         mean, n = jax.device_get(setup.state.parameters.mean), len(start)
         noise = float(np.clip(pixel_noise(work.pixels), *NOISE_RANGE))
-        belief, _ = polish(mean.droplets, mean.shared, setup.problem, noise, form, setup.free.droplets, FIRST_POLISH)
+        belief, _ = polish(mean.droplets, mean.shared, setup.problem, noise, form, setup.free.droplets, SIGHT_POLISH)
         absorbed = expit(belief.mean[:n, 3:])
         variance = np.einsum("nii->ni", belief.covariance)[:n, 3:] * (absorbed * (1 - absorbed)) ** 2
         return absorbed, np.sqrt(variance.mean(1))

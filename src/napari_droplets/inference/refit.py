@@ -13,6 +13,7 @@ from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..model.assignment import Tiles
 from ..model.rendering import REACH
+from .anchors import PREFIX, known_compositions
 from .clock import Clock
 from .fit import Progress, Region, Steps, usable
 from .population import pinned_rows
@@ -61,9 +62,9 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     if fixed := sorted(set(settings) - set(MAY_CHANGE)):
         raise InputError(f"refit: {', '.join(fixed)} cannot change here, only {', '.join(MAY_CHANGE)}; run a new fit")
     before = {k: v for k, v in fit.summary.get("settings", {}).items() if k not in ("steps", "max_seconds")}
-    chosen = Settings.of(**{"steps": REFIT_STEPS, **before, **settings})
+    chosen = Settings.of(**{"steps": REFIT_STEPS, **before, "types": fit.optics.types, **settings})
     clock = Clock(chosen.max_seconds)
-    after = usable(edited_table, image)
+    after = usable(edited_table, image, chosen)
     edits = find_edits(fit.droplets, after)
     changed = edits.same < 0
     pinned = changed | pinned_rows(after)
@@ -75,7 +76,8 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     from .run import Frame
 
     clock.lap("import")
-    start = Droplets(after.x, after.y, after.radius, composition=after.composition)
+    known = {k: v for k, v in after.labels.items() if str(k).startswith(PREFIX)}
+    start = Droplets(after.x, after.y, after.radius, composition=after.composition, labels=known)
     setup = prepare(image.rescaled(chosen.scale), start.scaled(chosen.scale), fit.optics, chosen)
     setup = _localized(setup, fit, edits.same, active, pinned, chosen.scale)
     frame = Frame(setup, image, chosen)
@@ -86,7 +88,8 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     yield Progress("posterior", int(done[0]), int(done[0]), done[1], float("nan"), len(after), snapshot)
     result = frame.result(outcome, chosen, clock)
     counts = {"edited": int(changed.sum()), "removed": len(edits.gone), "refitted": int(active.sum())}
-    droplets = _merged(result.droplets, after, fit.droplets, edits.same, active, pinned)
+    held = np.isfinite(known_compositions(after, chosen.components, chosen.composition)).all(1)
+    droplets = _merged(result.droplets, after, fit.droplets, edits.same, active, pinned, held)
     guide, left = dict(result.guide), ~active & (edits.same >= 0)
     for name in ("droplets_told", "droplets_tril"):  # made from the pixels around what was refitted alone
         guide[name] = np.array(guide[name])
@@ -134,7 +137,7 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
     shared = svi.pack(svi.Shared(fit.guide["background"], fit.guide["log_noise"], fit.optics.weights))
     shared_log_sd = svi.pack(svi.Shared(fit.guide["background_log_sd"], fit.guide["log_noise_log_sd"], deviations))
     free = np.zeros(mean.shape, np.float32)
-    free[:n] = active[:, None]
+    free[:n] = active[:, None] * setup.free.droplets[:n]
     free[np.flatnonzero(pinned), :3] = 0
     state = svi.init(svi.Guide(mean, shared), svi.Guide(np.exp(log_sd), np.exp(shared_log_sd)))
 
@@ -150,14 +153,23 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
 
 
 def _merged(
-    new: Droplets, after: Droplets, before: Droplets, same: np.ndarray, active: np.ndarray, pinned: np.ndarray
+    new: Droplets,
+    after: Droplets,
+    before: Droplets,
+    same: np.ndarray,
+    active: np.ndarray,
+    pinned: np.ndarray,
+    held: np.ndarray,
 ) -> Droplets:
-    """Active droplets as refitted, the others as they were, pinned ones where the user put them."""
-    left = ~active & (same >= 0)
+    """Active droplets as refitted, the others as they were, pinned ones where the user put them.
+
+    Compositions that are `held` are as they were.
+    """
 
     def column(name: str, *, placed: bool) -> np.ndarray | None:
         values = np.array(getattr(new, name))
         old = getattr(before, name)
+        left = (~active | (held & (not placed))) & (same >= 0)
         if old is not None:
             values[left] = old[same[left]]
         if placed:
@@ -169,6 +181,7 @@ def _merged(
     made_of = {name: column(name, placed=False) for name in ("composition", "composition_sd")}
     misfit = np.array(new.labels["misfit"])
     if "misfit" in before.labels:
+        left = ~active & (same >= 0)
         misfit[left] = np.asarray(before.labels["misfit"])[same[left]]
     p = None if after.p_present is None else np.where(pinned, 1, after.p_present)
     labels = dict(after.labels) | {"pinned": pinned, "misfit": misfit}

@@ -14,6 +14,7 @@ from ..images import Image
 from ..model.assignment import Tiles, cut
 from ..model.generative import Prior
 from . import posterior, svi
+from .anchors import known_compositions
 from .calibration import Reported, count, reported
 from .classes import classify
 from .clock import Clock
@@ -50,6 +51,7 @@ class Frame:
         self.work_prior, self.work_anchor = setup.prior, setup.anchor
         free = setup.free.droplets > 0
         self.pinned = free.any(1) & ~free[:, :3].any(1)
+        self.anchored = free.any(1) & ~free[:, 3:].any(1)
         anchor = setup.anchor.copy()
         anchor[:, :2] = (anchor[:, :2] + 0.5) / scale - 0.5
         anchor[:, 2] /= scale
@@ -79,6 +81,7 @@ class Frame:
         sd = np.exp(log_sd.droplets[kept])
         tril = sd[:, None] * np.eye(sd.shape[1]) if told is None else told.tril[kept]
         tril[self.pinned[kept], :3] = 0  # where the user put it
+        tril[self.anchored[kept], 3:] = 0  # … and what it is known to be made of
         means = mean.droplets if told is None else told.mean
         shared, shared_log_sd = svi.unpack(mean.shared, self.form), svi.unpack(log_sd.shared, self.form)
         return {
@@ -96,6 +99,13 @@ class Frame:
     def droplets(self, guide: dict[str, np.ndarray]) -> Droplets:
         """Posterior means and standard deviations."""
         return posterior.droplets(guide, self.form.composition, self.image.pixel_size_um)
+
+    def composition(self, droplets: Droplets, kept: np.ndarray) -> np.ndarray | None:
+        """Known compositions as they were given, the others as found; unconstrained ones cannot be quite 0 or 1."""
+        if self.start is None or droplets.composition is None:
+            return droplets.composition
+        known = known_compositions(self.start, self.form.types, self.form.composition)[kept[: len(self.start)]]
+        return np.where(np.isfinite(known), known, droplets.composition)
 
     def snapshot(self, parameters: svi.Variational, present: np.ndarray) -> tuple[Droplets, np.ndarray]:
         """Droplets and the rendering of the posterior's means."""
@@ -130,6 +140,7 @@ class Frame:
             told = reported(outcome.belief, outcome.evidence, self.work_prior, self.work_anchor, outcome.present)
         guide = self.guide(parameters, kept, told)
         droplets, optics = self.droplets(guide), self.optics(parameters, settings)
+        droplets = replace(droplets, composition=self.composition(droplets, kept))
         labels = {} if self.start is None else {k: np.asarray(v)[kept[: len(v)]] for k, v in self.start.labels.items()}
         if outcome.evidence is not None:
             labels["misfit"] = outcome.evidence.misfit[kept]

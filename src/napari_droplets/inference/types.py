@@ -12,16 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..droplets import Droplets
+from ..droplets import Droplets, Optics
 from ..images import Image
 from ..model.assignment import cut
 from ..model.generative import Form
 from . import posterior, svi
+from .anchors import anchored
 from .clock import Clock
 from .fit import Progress
 from .laplace import LEAST_NOISE
 from .optimize import RESERVE, Outcome, Setup, form_of, iterate_chunks, prepare, sighted
-from .settings import Settings
+from .settings import AUTO, Settings
 from .start import Start, starting_point
 
 STEPS = 200
@@ -44,6 +45,18 @@ class Trial(NamedTuple):
     blocks: np.ndarray
     values: float
     possible: float
+
+
+def resolved(
+    image: Image, start: Droplets, optics: Optics | None, settings: Settings, clock: Clock
+) -> Generator[Progress, bool | None, tuple[Settings, list[dict[str, Any]] | None]]:
+    """Settings with the number of components, and what was tried where it had to be found out; see `choose_types`."""
+    if settings.types != AUTO:
+        return settings, None
+    if (told := optics.types if optics else anchored(start)) is not None:
+        return replace(settings, types=told), None
+    types, tried = yield from choose_types(image, start, settings, clock)
+    return replace(settings, types=types), tried
 
 
 def choose_types(

@@ -71,7 +71,9 @@ def _warm(image: Image, droplets: Droplets, settings: Settings, wanted: Callable
     steps = iterate_chunks(setup, quick, clock, image.name, frame.snapshot)
     while wanted():
         try:
-            next(steps)
+            progress = next(steps)
+            if progress.step:
+                progress.snapshot()
         except StopIteration as end:
             frame.result(end.value, quick, clock)
             return

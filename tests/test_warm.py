@@ -21,16 +21,17 @@ def candidates(image):
     return fitting.detect_all(image).candidates
 
 
-def test_after_it_a_fit_compiles_nothing_of_ours():
+def test_after_it_a_fit_compiles_nothing_of_ours(image, candidates, monkeypatch):
+    monkeypatch.setattr(optimize, "LEAST_TILES", 32)  # the image is larger than the smallest arrays hold
+    monkeypatch.setattr(optimize, "LEAST_DROPLETS", 4)
     jitted = (svi.chunk, laplace._pass, laplace._residuals, posterior.render_latents, posterior.sample_latents)
 
     def compiled():
         return np.array([f._cache_size() for f in jitted])
 
-    image = nd.Image(nd.simulate((520, 528), 24, radius=6, seed=4)[0])  # more tiles than the smallest arrays hold
     settings = Settings(types=2, background="uniform", steps=50)  # a form of the model that no other test fits
     before = compiled()
-    warm.warm(image, fitting.detect_all(image).candidates, settings)
+    warm.warm(image, candidates, settings)
     after = compiled()
     assert (after > before).all()
     nd.fit(image, callback=lambda p: bool(p.step and p.snapshot()) or None, **asdict(settings))
@@ -76,10 +77,10 @@ def test_it_stops_between_programs(image, candidates, prepared, monkeypatch):
     begun = []
 
     def chunks(*args):
-        begun.append("first")
-        yield
-        begun.append("second")
-        yield
+        for program in ("first", "second"):
+            begun.append(program)
+            yield fitting.waiting("fit", Settings())
+        return None
 
     monkeypatch.setattr(optimize, "iterate_chunks", chunks)
     warm.warm(image, candidates, Settings(), lambda: not begun)

@@ -78,11 +78,11 @@ def test_standard_deviations_go_through_the_map():
     rng = np.random.default_rng(0)
     truth = rng.dirichlet(np.ones(3), 4000)
     rotation, sd = rng.standard_normal((3, 3)), rng.uniform(0.001, 0.02, (4000, 3))
-    sd[0] = 1000  # nothing is known of this one
+    sd[:5] = 1000  # nothing is known of these
     estimate = truth @ rotation + 0.3 + sd * rng.standard_normal(truth.shape)
     samples = estimate + sd * rng.standard_normal((300, *truth.shape))
     transform, mapped, mapped_sd = scores.through_map(estimate, sd, samples, truth)
-    assert scores.r2(truth[1:], mapped[1:]) > 0.95
+    assert scores.r2(truth[5:], mapped[5:]) > 0.95
     np.testing.assert_allclose(transform[:3].sum(1), 0, atol=1e-6)  # fractions still sum to one
     assert scores.coverage((mapped - truth) / mapped_sd) == pytest.approx([0.68, 0.95], abs=0.03)
 

@@ -3,6 +3,7 @@
 import threading
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,14 +35,18 @@ class FakeFit:
         self.n = FOUND
         self.error = None
         self.warning = None
+        self.labels = {}  # columns of the result
+        self.summary = {}
         self.calls = []
         self.snapshot_threads = []
         self.chunks_done = 0
 
     def result(self, image, droplets, done, settings):
+        droplets = replace(droplets, labels={**droplets.labels, **self.labels})
         weights = {"Dense_0.kernel": np.zeros((2, 2), np.float32)}
         optics = Optics(weights, weights, droplets.types, image.shape[-1], 3.0, "free", "nearest", 0.05)
         summary = {"seconds": {"total": 1.0}, "settings": settings, "image": {"path": None, "sha256": image.sha256}}
+        summary |= self.summary
         losses = np.array([[done * 100, -1000.0 * done, 0.1]])
         return Fit(
             droplets,

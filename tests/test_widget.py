@@ -17,6 +17,7 @@ from napari_droplets.errors import InputError
 from napari_droplets.files import read_table
 from napari_droplets.images import as_image
 from napari_droplets.inference import fit as fitting
+from napari_droplets.plugin import work
 
 TIMEOUT = 10_000  # milliseconds; most that anything quick may take
 
@@ -26,6 +27,7 @@ def fake(monkeypatch):
     fake = FakeFit()
     for name in ("iterate", "iterate_refit", "detect_all"):
         monkeypatch.setattr(fitting, name, getattr(fake, name))
+    monkeypatch.setattr(work, "warm", lambda *_: None)  # a fit that is none needs no programs
     return fake
 
 
@@ -435,6 +437,185 @@ def shown(points):
     """The candidates that the points were drawn for, by their place in the detection."""
     order = found().x.tolist()
     return [order.index(x) if x in order else None for x in points.features["x"]]
+
+
+@pytest.fixture
+def warmed(monkeypatch, fake):
+    """What is compiled ahead: the thread, the image, candidates and settings of each call."""
+    calls = []
+
+    def warm(plane, candidates, settings, wanted):
+        calls.append((threading.current_thread(), plane, candidates, settings))
+
+    monkeypatch.setattr(work, "warm", warm)
+    return calls
+
+
+def test_programs_are_compiled_while_proposals_are_looked_at(warmed, detected, viewer, qtbot):
+    widget, _ = detected
+    qtbot.waitUntil(lambda: len(warmed) == 1 and not widget.preparing, timeout=TIMEOUT)
+    thread, plane, candidates, settings = warmed[0]
+    assert thread is not threading.main_thread()
+    assert np.shares_memory(plane.data, viewer.layers["slide"].data)
+    assert len(candidates) == FOUND
+    assert settings == widget.form.values()
+    widget._soon.setInterval(50)
+    widget.form.set(steps=70, seed=3)  # need no other program
+    widget.form.set(types=1, composition="simplex")  # cannot be used
+    qtbot.wait(200)
+    assert len(warmed) == 1
+    widget.form.set(composition="free", types=5)
+    qtbot.waitUntil(lambda: len(warmed) == 2, timeout=TIMEOUT)
+    assert warmed[1][3]["types"] == 5
+    widget.detect()  # finds the same
+    finish(widget, qtbot)
+    qtbot.wait(100)
+    assert len(warmed) == 2
+
+
+def test_nothing_is_compiled_ahead_for_an_image_that_is_gone_or_not_chosen(warmed, detected, viewer, qtbot):
+    widget, _ = detected
+    qtbot.waitUntil(lambda: len(warmed) == 1, timeout=TIMEOUT)
+    widget._soon.setInterval(10)
+    slide = viewer.layers["slide"]
+    other = viewer.add_image(picture(seed=2), name="other")
+    assert widget.image.value is other
+    widget.form.set(types=4)
+    qtbot.wait(100)
+    viewer.layers.remove(other)
+    viewer.layers.remove(slide)
+    widget.form.set(types=5)
+    qtbot.wait(100)
+    assert len(warmed) == 1
+
+
+def test_closing_the_window_stops_compiling_ahead(window, open_widget, qtbot, fake, monkeypatch):
+    began, ended = threading.Event(), threading.Event()
+
+    def warm(plane, candidates, settings, wanted):
+        began.set()
+        while wanted():
+            time.sleep(0.01)
+        ended.set()
+
+    monkeypatch.setattr(work, "warm", warm)
+    window.add_image(picture())
+    widget = open_widget(window)
+    widget.detect()
+    finish(widget, qtbot)
+    assert began.wait(TIMEOUT / 1000)
+    window.close()
+    del widget
+    qtbot.waitUntil(ended.is_set, timeout=TIMEOUT)
+
+
+def test_a_fit_waits_for_what_is_being_compiled_to_end(viewer, open_widget, qtbot, fake, monkeypatch):
+    order = []
+
+    def warm(plane, candidates, settings, wanted):
+        while wanted():
+            time.sleep(0.01)
+        time.sleep(0.2)  # one program cannot be interrupted
+        order.append("compiled")
+
+    def iterate(image, *args, **settings):
+        yield fitting.waiting("detect", fitting.Settings())
+        yield fitting.waiting("compile", fitting.Settings(), FOUND)
+        order.append("fit")
+        return (yield from fake.iterate(image, *args, **settings))
+
+    monkeypatch.setattr(work, "warm", warm)
+    monkeypatch.setattr(fitting, "iterate", iterate)
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.detect()
+    finish(widget, qtbot)
+    assert widget.preparing
+    widget.run()
+    finish(widget, qtbot)
+    assert order == ["compiled", "fit"]
+    assert not widget.preparing
+    assert widget.message.startswith("Done")
+
+
+QUALITY = {"misfit": np.array([1.0] * (FOUND - 2) + [1.6, 5.0]), "class": np.arange(FOUND) % 2}
+
+
+def test_points_are_colored_as_chosen_through_runs_and_layers(viewer, open_widget, qtbot, fake):
+    from napari_droplets.plugin.coloring import CLASS_COLORS, POOR_COLOR
+
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    assert widget.color.value == "composition"
+    assert widget._colors.legend.text() == ""  # nothing to color
+    widget.color.value = "misfit"
+    fake.labels = QUALITY
+    widget.run()
+    finish(widget, qtbot)
+    points = viewer.layers["slide droplets"]
+    assert np.flatnonzero((points.border_color[:, :3] == np.float32(POOR_COLOR)).all(1)).tolist() == [FOUND - 1]
+    assert "poorly&nbsp;explained:&nbsp;1" in widget._colors.legend.text()
+    widget.color.value = "class"
+    np.testing.assert_allclose(points.border_color[:2, :3], CLASS_COLORS[:2], atol=1e-6)
+    widget.run()
+    finish(widget, qtbot)
+    np.testing.assert_allclose(points.border_color[:2, :3], CLASS_COLORS[:2], atol=1e-6)
+    points.data[0] += 1
+    points.remove([3])
+    fake.labels = {}
+    widget.run()  # the points were edited, so that there are others now
+    finish(widget, qtbot)
+    assert "Class:&nbsp;not&nbsp;known" in widget._colors.legend.text()
+    assert len(np.unique(viewer.layers[-1].border_color, axis=0)) == FOUND  # by composition
+    viewer.layers.selection.active = points
+    assert "class&nbsp;0" in widget._colors.legend.text()
+    widget.color.value = "composition"
+    np.testing.assert_allclose(points.face_color[0, :3], found().composition[0], atol=1e-6)
+    assert len(fake.calls) == 3
+
+
+def test_a_failed_fit_leaves_points_colored_as_chosen(viewer, open_widget, qtbot, fake, notices):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    fake.labels = QUALITY
+    widget.run()
+    finish(widget, qtbot)
+    points = viewer.layers["slide droplets"]
+    fake.error, fake.seconds = RuntimeError("no"), 0.1
+    widget.run()
+    qtbot.waitUntil(lambda: fake.chunks_done >= 1, timeout=TIMEOUT)
+    widget.color.value = "misfit"
+    finish(widget, qtbot)
+    assert len(np.unique(points.border_color, axis=0)) == 3
+    widget.color.value = "class"
+    assert len(np.unique(points.border_color, axis=0)) == 2
+
+
+def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.run()
+    finish(widget, qtbot)
+    assert widget.message == f"Done: {FOUND} droplets · loss -4,000 · 1 s"
+    fake.labels = QUALITY
+    fake.summary = {
+        "count_mean": 12.34,
+        "count_sd": 0.56,
+        "classes": [
+            {"class": 0, "proportion": 0.621, "low": 0.58, "high": 0.66},
+            {"class": 1, "proportion": 0.379, "low": 0.34, "high": 0.42},
+        ],
+    }
+    widget.run()
+    finish(widget, qtbot)
+    assert widget.message == (
+        f"Done: {FOUND} droplets · expected 12.3 ± 0.6 · 1 poorly explained · loss -4,000 · 1 s\n"
+        "class 0: 62 % (58 to 66 %) · class 1: 38 % (34 to 42 %)"
+    )
+    fake.summary |= {"count_mean": None, "count_sd": None, "classes": fake.summary["classes"][:1]}
+    widget.run()
+    finish(widget, qtbot)
+    assert widget.message == f"Done: {FOUND} droplets · 1 poorly explained · loss -4,000 · 1 s"
 
 
 def test_slider_shows_and_hides_points_at_once(detected, viewer, qtbot, fake):

@@ -72,7 +72,7 @@ def recolor(points: Any, by: str) -> Legend:
     tag, n = points.metadata[TAG], len(points.data)
     hidden = tag.get("hidden")
     table = points.features if hidden is None else pd.concat([points.features, hidden["features"]], ignore_index=True)
-    colors, legend = coloring(table, by)
+    colors, legend = coloring(table, by, tag["table"])
     told = by if by in table else COMPOSITION
     if told != tag.get("color_by", COMPOSITION):  # else the user may have chosen other colors
         face, border = looks(colors, exact=told != COMPOSITION)
@@ -84,7 +84,7 @@ def recolor(points: Any, by: str) -> Legend:
     return legend
 
 
-def coloring(table: pd.DataFrame, by: str) -> Coloring:
+def coloring(table: pd.DataFrame, by: str, image: pd.DataFrame | None = None) -> Coloring:
     """Color the droplets of a table, or of points that were edited, whose new rows are empty.
 
     Parameters
@@ -93,7 +93,10 @@ def coloring(table: pd.DataFrame, by: str) -> Coloring:
         The features of the points. Where the column asked for is missing, points are colored by composition.
     by : str
         One of `CHOICES`.
+    image : DataFrame, optional
+        All droplets of the image as they were found, for scales that edits leave alone; `table` by default.
     """
+    image = table if image is None or by not in image else image
     if by == COMPOSITION:
         colors, legend = _by_composition(table)
     elif by not in table:
@@ -102,10 +105,11 @@ def coloring(table: pd.DataFrame, by: str) -> Coloring:
     elif by == "class":
         colors, legend = _by_class(table["class"])
     elif by == "radius":
-        colors, legend = _by_radius(table)
+        colors, legend = _by_radius(table, image)
+    elif by == "misfit":
+        colors, legend = _by_misfit(_numbers(table[by]), poor_from(_numbers(image[by])))
     else:
-        scale = _by_misfit if by == "misfit" else _by_probability
-        colors, legend = scale(_numbers(table[by]))
+        colors, legend = _by_probability(_numbers(table[by]))
     if "x" in table:  # a point added by hand has what napari copies from others, but no place that it was found at
         colors = np.where(table["x"].isna().to_numpy()[:, None], UNKNOWN_COLOR, colors)
     return Coloring(colors, legend)
@@ -147,9 +151,8 @@ def _by_probability(p: np.ndarray) -> Coloring:
     return Coloring(presence_colors(p), _legend(presence_colors(marks), ["p_present 0", "0.5", "1"]))
 
 
-def _by_misfit(misfit: np.ndarray) -> Coloring:
-    """From 1, where the model explains all but the noise, to where droplets count as poorly explained."""
-    limit = poor_from(misfit)
+def _by_misfit(misfit: np.ndarray, limit: float) -> Coloring:
+    """From 1, where the model explains all but the noise, to the limit from which it explains poorly."""
     marks = np.array([1, (1 + limit) / 2, limit])
     colors = _gradient(misfit, 1, limit, MISFIT_COLORS)
     poor = misfit > limit
@@ -158,10 +161,10 @@ def _by_misfit(misfit: np.ndarray) -> Coloring:
     return Coloring(colors, _legend([*_gradient(marks, 1, limit, MISFIT_COLORS), POOR_COLOR], words))
 
 
-def _by_radius(table: pd.DataFrame) -> Coloring:
-    unit = next(name for name in ("radius_um", "radius") if name in table)
-    radius = _numbers(table[unit])
-    known = radius[np.isfinite(radius)]
+def _by_radius(table: pd.DataFrame, image: pd.DataFrame) -> Coloring:
+    unit = "radius_um" if "radius_um" in table and "radius_um" in image else "radius"
+    radius, known = _numbers(table[unit]), _numbers(image[unit])
+    known = known[np.isfinite(known)]
     low, high = np.percentile(known, RANGE) if len(known) else (0, 1)
     marks = np.array([low, (low + high) / 2, high])
     words = [f"{m:.3g} {'µm' if unit == 'radius_um' else 'px'}" for m in marks if len(known)]

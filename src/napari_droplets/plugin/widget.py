@@ -253,6 +253,7 @@ class DropletsWidget(QWidget):
         if picture is not None and output is not None:
             droplets, reconstruction = picture
             output.show(droplets, reconstruction, final=False)
+            self._colors.apply()
             # a timer of 0 fires when the window has drawn
             QTimer.singleShot(0, self._job.drawn if self._job else lambda: None)
 
@@ -268,6 +269,7 @@ class DropletsWidget(QWidget):
             self._say(f"Estimated diameter: {outcome.result:.1f} px")
         else:
             self._show_result(output, outcome.result, cancelled)
+        self._colors.apply()
 
     def _end_job(self, *, done: bool = False) -> None:
         if self._job is not None:
@@ -288,7 +290,6 @@ class DropletsWidget(QWidget):
             text = line([f"Done: {found:,} droplets", *count_text(result, found)])
             self._detected = (output.place, result.candidates)
             self._warm()
-        self._colors.apply()
         if not found:
             text = f"{output.place.name}: no droplets found; set the diameter, or check the image"
             if hidden := n_hidden(output.points):

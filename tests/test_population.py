@@ -86,17 +86,14 @@ def test_duplicates_lie_on_a_larger_droplet():
     assert population.duplicates(x[:1], y[:1], radius[:1]).tolist() == [False]
 
 
-def reconsidered(real, extra=None, **changed):
-    """A census of candidates on an image of the real ones: rows of `real` first, then those of `extra`.
+def reconsidered(real, rows=None, **changed):
+    """A census of candidates, `rows` (by default the real ones), on an image of the real ones.
 
-    `changed` may hold, for those rows, `present`, `probability` and `waiting`. Returns, for those rows, who is present,
-    their parameters, and what each is worth.
+    `changed` may hold `present`, `probability` and `waiting` of the rows. Returns who is present, the parameters of all
+    of them, and what each is worth.
     """
     drawn, clean = prepared(real)
-    rows = real if extra is None else nd.Droplets(
-        *(np.concatenate([getattr(real, k), getattr(extra, k)]) for k in ("x", "y", "radius")),
-        composition=np.concatenate([real.composition, extra.composition]),
-    )  # fmt: skip
+    rows = real if rows is None else rows
     setup = showing(prepared(rows)[0], clean)
     # as at the end of a fit: optics and background are those that the image was drawn with
     z, shared = truth(setup)[0], truth(drawn)[1]
@@ -131,9 +128,10 @@ def real():
     return placed(0, SHAPE)
 
 
-def other(x, y, radius):
-    """One more droplet."""
-    return nd.Droplets([x], [y], [radius], composition=[[0.4, 0.3, 0.3]])
+def with_another(droplets, x, y, radius, composition=(0.4, 0.3, 0.3)):
+    """The droplets and one more."""
+    places = (np.append(getattr(droplets, k), v) for k, v in zip(("x", "y", "radius"), (x, y, radius), strict=True))
+    return nd.Droplets(*places, composition=np.concatenate([droplets.composition, [composition]]))
 
 
 def test_droplets_that_explain_their_pixels_stay(real):
@@ -144,34 +142,41 @@ def test_droplets_that_explain_their_pixels_stay(real):
 
 
 def test_a_droplet_that_explains_nothing_goes(real):
-    present, _, worth = reconsidered(real, other(*vacant(real), 4.0))
+    present, _, worth = reconsidered(real, with_another(real, *vacant(real), 4.0))
     assert present.tolist() == [True] * len(real) + [False]
     assert worth[-1] < -3
 
 
 def test_a_droplet_that_is_certain_stays_whatever_it_explains(real):
     certain = np.append(np.full(len(real), 0.6), 1.0)
-    assert reconsidered(real, other(*vacant(real), 4.0), probability=certain)[0].all()
+    assert reconsidered(real, with_another(real, *vacant(real), 4.0), probability=certain)[0].all()
 
 
-def test_two_on_one_droplet_become_one(real):
-    twin = other(real.x[1] + 0.35 * real.radius[1], real.y[1], 0.6 * real.radius[1])
+def test_a_small_one_on_a_droplet_goes(real):
+    twin = with_another(real, real.x[1] + 0.35 * real.radius[1], real.y[1], 0.6 * real.radius[1])
     present, droplets, _ = reconsidered(real, twin)
     assert present.tolist() == [True] * len(real) + [False]
     assert np.abs(droplets[:-1, :3]).max() < 0.1
 
 
+def test_two_that_share_a_droplet_become_one(real):
+    """Each explains a half of it, and would be missed; but one alone can do for both."""
+    x, y, r = real.x[1], real.y[1], real.radius[1]
+    off = real.x.copy(), real.radius.copy()
+    off[0][1], off[1][1] = x - 0.3 * r, 0.85 * r
+    one = nd.Droplets(off[0], real.y, off[1], composition=real.composition)
+    present, droplets, worth = reconsidered(real, with_another(one, x + 0.28 * r, y, 0.8 * r, real.composition[1]))
+    assert worth[[1, -1]].min() > 10
+    assert present.tolist() == [True] * len(real) + [False]
+    np.testing.assert_allclose(droplets[1, 0] * off[1][1], 0.3 * r, atol=0.1 * r)
+
+
 @pytest.fixture(scope="module")
 def close_pair(real):
     """A small droplet that lies on another, with pixels of its own."""
-    x, y, r = real.x[1], real.y[1], real.radius[1]
-    composition = np.concatenate([real.composition, 1 - real.composition[1:2]])
-    return nd.Droplets(
-        np.append(real.x, x + 0.6 * r),
-        np.append(real.y, y),
-        np.append(real.radius, 0.7 * r),
-        composition=composition / composition.sum(1, keepdims=True),
-    )
+    composition = 1 - real.composition[1]
+    x, r = real.x[1], real.radius[1]
+    return with_another(real, x + 0.6 * r, real.y[1], 0.7 * r, composition / composition.sum())
 
 
 def test_a_close_pair_stays_two(close_pair):
@@ -189,7 +194,7 @@ def test_a_missing_droplet_that_waits_joins(real):
 
 def test_what_waits_on_the_empty_slide_does_not_join(real):
     waiting = np.arange(len(real) + 1) == len(real)
-    extra = other(*vacant(real), 4.0)
+    extra = with_another(real, *vacant(real), 4.0)
     present, _, worth = reconsidered(real, extra, present=~waiting, waiting=waiting, probability=0.2)
     assert present.tolist() == (~waiting).tolist()
     assert worth[-1] < 0

@@ -1018,6 +1018,9 @@ def test_the_fit_itself(viewer, open_widget, qtbot):
     viewer.add_image(image, rgb=True, name="slide")
     widget = open_widget(viewer)
     widget.form.set(steps=100, types=2)
+    widget.detect()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=300_000)
+    assert widget.preparing  # what Run, which does not wait for the end of it, will need
     widget.run()
     qtbot.waitUntil(lambda: not widget.busy, timeout=300_000)
     assert widget.message.startswith("Done"), widget.message

@@ -100,18 +100,21 @@ def test_min_probability_decides_who_is_reported(simulated):
 
 
 def test_given_droplets_are_those_of_the_result(simulated):
-    """Whatever the pixels say of them; nobody asks how probable they are."""
+    """Whatever the pixels say: one where there is nothing, and two on one droplet, stay as well."""
     truth = simulated[1]
-    labels = {"note": np.arange(len(truth)).astype(str), "pinned": np.arange(len(truth)) == 3}
-    given = replace(truth, composition=None, labels=labels)
+    nothing, twin = vacant(truth, (96, 112)), (truth.x[0] + 0.5, truth.y[0])
+    x, y = (np.append(getattr(truth, name), [nothing[k], twin[k]]) for k, name in enumerate("xy"))
+    n = len(x)
+    labels = {"note": np.arange(n).astype(str), "pinned": np.arange(n) == 3}
+    given = nd.Droplets(x, y, np.append(truth.radius, [3.0, truth.radius[0]]), labels=labels)
     fit = nd.fit(simulated[0], given, population="given", steps=100)
     assert fit.droplets.p_present is None
     assert "p_present" not in fit.table
     assert fit.summary["count_mean"] is fit.summary["count_sd"] is None
     assert fit.table["note"].tolist() == labels["note"].tolist()
-    i, j = match(truth, fit.droplets)
-    np.testing.assert_array_equal(i, j)
-    assert len(i) == len(truth)
+    np.testing.assert_array_equal(match(truth, fit.droplets[:-2]), [np.arange(n - 2)] * 2)
+    typical = np.delete(fit.droplets.x_sd, 3)
+    assert typical[-2] > 2 * np.median(typical)  # nothing holds it there
 
 
 def test_pinned_droplets_stay_where_they_are(simulated):

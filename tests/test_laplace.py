@@ -154,6 +154,9 @@ def test_what_is_held_does_not_move(scene):
     np.testing.assert_array_equal(belief.mean[1, :3], start[1, :3])
     assert (belief.mean[1, 3:] != start[1, 3:]).all()
     assert (belief.mean[2:6] != start[2:6]).all()
+    deviations = np.sqrt(np.einsum("nii->ni", belief.covariance))
+    assert deviations[1, :3].max() < 1e-3  # what is held is known, and others need not bear its uncertainty
+    assert deviations[2:6].min() > 1e-3
 
 
 def test_no_step_is_longer_than_allowed(scene):

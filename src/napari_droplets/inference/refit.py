@@ -165,13 +165,14 @@ def _merged(
 
     Compositions that are `held` are as they were.
     """
+    left = ~active & (same >= 0)
 
     def column(name: str, *, placed: bool) -> np.ndarray | None:
         values = np.array(getattr(new, name))
         old = getattr(before, name)
-        left = (~active | (held & (not placed))) & (same >= 0)
+        kept = left if placed else left | (held & (same >= 0))
         if old is not None:
-            values[left] = old[same[left]]
+            values[kept] = old[same[kept]]
         if placed:
             given = getattr(after, name.removesuffix("_sd"))
             values[pinned] = np.nan if name.endswith("_sd") else given[pinned]

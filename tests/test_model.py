@@ -24,6 +24,12 @@ def test_number_of_parameters():
     assert sum(int(np.prod(s)) for s in shapes.values()) == 1347
 
 
+def test_shapes_are_those_of_the_network():
+    inputs = np.zeros((2, optics.input_size(1, 4)), np.float32)
+    params = optics.OpticsNetwork(1).init(jax.random.key(0), inputs)["params"]
+    assert optics.weight_shapes(1, 4) == {k: v.shape for k, v in optics.flatten(params).items()}
+
+
 def test_network_equals_its_formula():
     weights = {k: rng.normal(size=s).astype(np.float32) for k, s in optics.weight_shapes(3, 2).items()}
     inputs = rng.normal(size=(5, optics.input_size(3, 2))).astype(np.float32)

@@ -25,9 +25,9 @@ FURTHEST = 1e-3
 """Probabilities are kept from 0 and 1 by as much."""
 SURE = 0.5
 """Candidates at least as probable tell how much of an image is doubtful."""
-DISCREPANCY = 0.6
+DISCREPANCY = 0.35
 """Scatter between the circle that optics fill and a droplet's outline where the model is wrong, in units of the
-standard deviation of the network's proposal; it goes to zero where the misfit does."""
+standard deviation of the network's proposal and for each factor e of the misfit; zero where that is 1."""
 
 
 class Reported(NamedTuple):
@@ -53,12 +53,12 @@ def image_misfit(seen: Evidence, present: np.ndarray) -> float:
 def reported(belief: Belief, seen: Evidence, prior: Prior, anchor: np.ndarray, present: np.ndarray) -> Reported:
     """Means and covariances to tell: the fit's, drawn to the network's proposals where the model is wrong.
 
-    The circle that optics fill is the outline with a scatter b = DISCREPANCY * sd * (1 - 1/misfit); with a proposal of
-    standard deviation sd the outline's posterior mean lies at 1 / (1 + (b / sd)^2) of the way from it to the fit.
+    See `way_to_fit` for how far.
     """
-    wrong = 1 - 1 / image_misfit(seen, present)
+    misfit = image_misfit(seen, present)
+    wrong = 1 - 1 / misfit
     proposal, sd, told = proposals(prior, anchor)
-    way = np.where(told, 1 / (1 + (DISCREPANCY * wrong) ** 2), 1)[:, None]
+    way = np.where(told, way_to_fit(misfit), 1)[:, None]
     mean = belief.mean.copy()
     mean[:, :3] = proposal + way * (mean[:, :3] - proposal)
     covariance = belief.covariance
@@ -70,6 +70,15 @@ def reported(belief: Belief, seen: Evidence, prior: Prior, anchor: np.ndarray, p
     wanted[:, 3:] = np.hypot(factor * laplace[:, 3:], floor + growth * wrong)
     stretch = wanted / laplace
     return Reported(mean, np.linalg.cholesky(covariance) * stretch[..., None])
+
+
+def way_to_fit(misfit: float | np.ndarray) -> np.ndarray:
+    """Part of the way from a proposal to the fit at which the outline is to be expected.
+
+    The circle that optics fill is the outline with a scatter b = DISCREPANCY * sd * log(misfit); with a proposal of
+    standard deviation sd the outline's posterior mean lies at 1 / (1 + (b / sd)^2) of the way.
+    """
+    return 1 / (1 + (DISCREPANCY * np.log(misfit)) ** 2)
 
 
 def deviations(laplace: np.ndarray, proposed: np.ndarray, wrong: float | np.ndarray, terms: list[float]) -> np.ndarray:

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import logsumexp, xlogy
-from scipy.stats import beta
+from scipy.special import betaincinv, logsumexp, xlogy
 
 from ..errors import InputError
 
@@ -344,7 +343,7 @@ def _result(measured: _Measured, mixture: _Mixture, responsibility: np.ndarray, 
     interval = np.ones((2, g))
     if g > 1:  # as if droplets had been counted, as many as give this standard deviation; at least those of the prior
         counted = np.maximum(w * (1 - w) / sd**2 - 1, HALF * g)
-        interval = np.asarray(beta.ppf([[0.025], [0.975]], counted * w, counted * (1 - w)))
+        interval = np.asarray(betaincinv(counted * w, counted * (1 - w), [[0.025], [0.975]]))
     names = ("class", "proportion", "low", "high", "composition", "composition_sd")
     rows = zip(range(g), w.tolist(), *interval.tolist(), mean.tolist(), spread.tolist(), strict=True)
     return Classes(

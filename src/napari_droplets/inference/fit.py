@@ -192,12 +192,14 @@ def _iterate(
     given = None if droplets is None else usable(droplets, image, settings)
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
-    start = start_of(image, given, settings)
-    clock.lap("detect")
+    from .ahead import meanwhile
     from .run import run
     from .types import resolved
 
     clock.lap("import")
+    with meanwhile(image, settings):
+        start = start_of(image, given, settings)
+    clock.lap("detect")
     settings, tried = yield from resolved(image, start, optics, settings, clock)
     result = yield from run(image, start, optics, settings, clock)
     return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})

@@ -182,7 +182,7 @@ def _pass(
 @jax.jit
 def _residuals(values: Array, rendering: Array, weight: Array) -> tuple[Array, Array]:
     """Sum of squares of each tile (T,), and for the whole image what of it neighbors share, as white noise does not."""
-    residual = ((values - rendering) * weight[..., None]).reshape(-1, TILE, TILE, values.shape[-1])
+    residual = ((values - rendering) * jnp.sqrt(weight)[..., None]).reshape(-1, TILE, TILE, values.shape[-1])
     right = jnp.sum(residual[:, :, 1:] * residual[:, :, :-1])
     down = jnp.sum(residual[:, 1:] * residual[:, :-1])
     shared = 0.5 * (right + down) * TILE / (TILE - 1)
@@ -191,13 +191,15 @@ def _residuals(values: Array, rendering: Array, weight: Array) -> tuple[Array, A
 
 def evidence(droplets: np.ndarray, optics: np.ndarray, problem: Problem, noise: float, form: Form) -> Evidence:
     """What the pixels say at these parameters of droplets (N, D) and optics, with white noise of this deviation."""
-    used = np.flatnonzero(np.asarray(problem.weight).any(1))
+    weight = np.asarray(problem.weight)
+    used = np.flatnonzero(weight.any(1))
     blocks = np.int32(used.max(initial=0) // BLOCK + 1)
     sums, rendering = _pass(np.float32(droplets), np.float32(optics), problem, np.float32(noise), blocks, form)
     squares, shared = (np.asarray(a, float) / noise**2 for a in _residuals(problem.values, rendering, problem.weight))
-    whole = np.flatnonzero(np.asarray(problem.weight).all(1))
+    whole = np.flatnonzero(weight.all(1))
     some = whole[:: -(-len(whole) // NOISE_TILES) or 1]  # none where few tiles are left, in the corner of an image
-    residual = (np.asarray(problem.values[some]) - np.asarray(rendering[some])).reshape(-1, TILE, form.channels)
+    values, rendering = np.asarray(problem.values), np.asarray(rendering)
+    residual = (values[some] - rendering[some]).reshape(-1, TILE, form.channels)
     own = pixel_noise(residual) if len(residual) else noise
     return Evidence(*(np.asarray(a, float) for a in sums), squares, float(shared), noise, own)
 

@@ -106,7 +106,7 @@ def init(seed: int = 0) -> Params:
 def shapes() -> Params:
     """Shapes and types of the weights."""
     image = jax.ShapeDtypeStruct((1, STRIDE, STRIDE, 3), jnp.float32)
-    return jax.eval_shape(Recognition().init, jax.random.key(0), image)["params"]
+    return jax.eval_shape(lambda x: Recognition().init(jax.random.key(0), x), image)["params"]
 
 
 def apply(

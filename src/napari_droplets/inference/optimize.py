@@ -27,21 +27,21 @@ from .population import LIKELY, POSSIBLE, pinned_rows, reconsidered
 from .propose import contrast, pixel_noise
 from .settings import Settings
 from .start import Seen, Start, first_sight, starting_point
+from .thinning import spacing, thinned
+from .view import look
 
-EMPTY_IMPORTANCE = 8
-"""Of the tiles that see no droplet only one in so many is looked at, with that weight."""
 SHARED_SD, PLACE_SD, COMPOSITION_SD = 3e-4, 0.01, 0.1
 """Standard deviations to start from: of what droplets share, places and log radii, unconstrained compositions …"""
 HELD_SD = 1e-3
 """… and of those that are held."""
-REFRESH = 2
+REFRESH = 4
 """Chunks between two searches for candidates: droplets move by small parts of a radius in a hundred steps."""
 LEARNING_RATE = 0.02
 """Of compositions and background …"""
 PLACE_RATE, OPTICS_RATE = 0.0, 0.1
 """… and parts of it for places and radii, and for the optics, which start near where they belong: the noise of faster
 steps would move droplets along with their optics, and make them shrink."""
-FIRST_POLISH, LAST_POLISH = 2, 3
+FIRST_POLISH, LAST_POLISH = 2, 2
 """Gauss-Newton steps before the stochastic ones, after a first one that judges the optics, and after them."""
 SIGHT_POLISH = 3
 """Gauss-Newton steps that measure what droplets absorb: then two from the same color agree to a few percent."""
@@ -49,13 +49,13 @@ FINAL_RATE = 0.05
 """Fraction of the learning rate at the end of the cooling."""
 COOLING = 0.3
 """Fraction of the steps over which the learning rate falls, which takes the noise out of the solution."""
-SETTLED_CHUNKS = 8
+SETTLED_CHUNKS = 16
 """The loss has settled when these chunks are no better than the same number before them …"""
 SETTLED_GAIN = 1e-3
 """… by this many nats per value of the image."""
 RESERVE = 4.0
 """Seconds of a time limit kept for the posterior at the end; compiling it takes most of them."""
-LEAST_DROPLETS, LEAST_TILES = 512, 4096
+LEAST_DROPLETS, LEAST_TILES = 4096, 4096
 """Sizes of arrays at least, so that most images are fitted by the same compiled program."""
 FAITHFUL = 0.3
 """Trust in the first optics from which on droplets move before anything is learned, and other blurs are tried."""
@@ -195,28 +195,6 @@ def sighted(work: Image, start: Droplets, settings: Settings, counted: np.ndarra
     return first_sight(work, start, form, float(np.median(start.radius)), None if rough else measure)
 
 
-def look(
-    located: dict[str, np.ndarray], present: np.ndarray, tiles: Tiles, form: Form, total: int, number: int
-) -> svi.View:
-    """Decide what each tile may see, and which tiles to look at: all with droplets, few of the empty ones.
-
-    `number` seeds the draw of the empty ones.
-    """
-    n = len(tiles.corner)
-    found = posterior.assign(located, present, tiles, form, total)
-    dummy = len(present) - 1  # padded: far outside of the image
-    seen = found < len(present)
-    degree = np.bincount(found[seen], minlength=len(present))
-    share = np.where(seen, 1 / np.maximum(degree, 1)[np.minimum(found, dummy)], 0).astype(np.float32)
-    empty = np.flatnonzero(~seen[:n].any(1))
-    sample = np.random.default_rng(number).permutation(empty)[: -(-len(empty) // EMPTY_IMPORTANCE)]
-    visited = np.concatenate([np.flatnonzero(seen[:n].any(1)), sample])
-    importance = np.ones(total, np.float32)
-    importance[sample] = len(empty) / max(1, len(sample))
-    filled = svi.pad(visited.astype(np.int32), total)
-    return svi.View(np.minimum(found, dummy), share, filled, importance, np.int32(len(visited)))
-
-
 def _prior(start: Droplets, padded: int, work: Image, length: float, noise: float) -> Prior:
     n = len(start)
     h, w, _ = work.shape
@@ -307,6 +285,9 @@ def iterate_chunks(
     InputError
         The loss is not finite in the first chunk.
     """
+    whole = setup
+    if (every := spacing(setup)) > 1:
+        setup = thinned(setup, every, settings.seed)
     form, problem, prior, anchor, tiles, state, free, probability, blurs = setup
     schedule = Schedule(settings.steps, clock)
     values = float(np.sum(tiles.weight)) * form.channels
@@ -357,7 +338,7 @@ def iterate_chunks(
         return parameters, belief
 
     def outcome(stopped: str, steps: int) -> Outcome:
-        nonlocal parameters, problem, prior
+        nonlocal parameters, problem, prior, anchor, tiles
         parameters = tied(parameters)
         p, trial = probability, None
         if p is not None and steps > 1:
@@ -376,6 +357,9 @@ def iterate_chunks(
             mean = parameters.mean._replace(droplets=census.droplets.astype(np.float32))
             parameters = parameters._replace(mean=mean)
             trial = census.trial
+        if steps > 1 and whole is not setup:
+            prior = whole.prior._replace(present=prior.present)
+            problem, anchor, tiles = whole.problem, whole.anchor, whole.tiles
         problem = viewed(parameters.mean.droplets, prior.present)
         final, belief, seen = polished(steps)
         if trial is not None:
@@ -403,7 +387,7 @@ def iterate_chunks(
             problem = viewed(parameters.mean.droplets, prior.present)
         rate = np.float32(schedule.rate(step))
         state, chunk_losses = svi.chunk(state, problem, rates, rate, np.uint32(settings.seed), np.uint32(step), form)
-        loss = float(np.mean(chunk_losses))
+        loss = float(np.mean(np.asarray(chunk_losses)))
         chunks.append(clock.lap("fit"))
         if not np.isfinite(loss):
             if not losses:

@@ -16,7 +16,7 @@ from ..droplets import Droplets
 from ..model.assignment import Tiles, candidates, join
 from ..model.generative import Batch, Form, Prior, model
 from ..model.rendering import REACH
-from .svi import AUXILIARY, Variational, guide, network_template, pad, unpack
+from .svi import Guide, Variational, network_template, pad, unpack
 
 CANDIDATES = {"nearest": 8, "blended": 8, "layered": 6}
 """Droplets that a tile's pixels choose from."""
@@ -128,12 +128,12 @@ def mean_latents(parameters: Variational, anchor: np.ndarray, form: Form) -> dic
     return {name: np.asarray(value, np.float32) for name, value in latents.items()}
 
 
-@partial(jax.jit, static_argnames="form")
-def sample_latents(number: int, parameters: Variational, anchor: Array, prior: Prior, form: Form) -> Latents:
+def sample_latents(number: int, parameters: Variational, anchor: np.ndarray, form: Form) -> dict[str, np.ndarray]:
     """Sample every latent site from the guide; `number` seeds the draw."""
-    key = jax.random.key(number, impl="rbg")
-    sites = trace(seed(guide, key)).get_trace(parameters, anchor, form, prior.present)
-    return {name: s["value"] for name, s in sites.items() if s["type"] == "sample" and name not in AUXILIARY}
+    rng = np.random.default_rng(number)
+    mean, log_sd = parameters
+    drawn = (m + np.exp(s) * rng.standard_normal(np.shape(m), np.float32) for m, s in zip(mean, log_sd, strict=True))
+    return mean_latents(parameters._replace(mean=Guide(*drawn)), anchor, form)
 
 
 @partial(jax.jit, static_argnames="form")
@@ -173,7 +173,7 @@ def generate(
 
     `number` seeds the draw. Returns the image and its latents; without `noise` the image is the noise-free rendering.
     """
-    latents = sample_prior(number, prior, form) if guide is None else sample_latents(number, *guide, prior, form)
+    latents: Any = sample_prior(number, prior, form) if guide is None else sample_latents(number, *guide, form)
     image = render_image(latents, tiles, prior, form)
     if noise:
         sd = float(latents.get("noise", prior.noise))

@@ -120,7 +120,7 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
     import jax
 
     from . import posterior, svi
-    from .optimize import look
+    from .view import look
 
     form, n = setup.form, len(active)
     old = np.flatnonzero(same >= 0)

@@ -37,7 +37,7 @@ SURE = 0.5
 PALETTE = 512
 """Compositions tried, at each of SIZES radii."""
 SIZES = 4
-BLOCK = 2**14
+BLOCK = 2**12
 """Places and droplets that the network is asked about at a time."""
 INITIAL_NOISE = 0.05  # as in the published form; a larger start than the truth is the safe side
 DISC = 0.6  # radii around the center whose mean color is taken

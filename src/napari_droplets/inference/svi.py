@@ -19,9 +19,10 @@ import numpyro.distributions as dist
 import optax
 from jaxtyping import Array, Float
 from numpyro.distributions.transforms import SigmoidTransform, StickBreakingTransform
+from numpyro.handlers import block, replay, substitute
 from numpyro.infer.util import log_density
 
-from ..model.generative import Batch, Form, Prior, model
+from ..model.generative import OPTICS_SD, Batch, Form, Prior, model
 from ..model.optics import unflatten, weight_shapes
 from .compiled import keep_compiled
 
@@ -29,8 +30,8 @@ keep_compiled()
 
 TILES_PER_STEP = 128
 """8,192 pixels."""
-STEPS_PER_CHUNK = 50
-"""About 0.4 s on two cores: the pace of progress reports and of cancelling."""
+STEPS_PER_CHUNK = 25
+"""Some 0.15 s on two cores: the pace of progress reports and of cancelling."""
 ADAM = optax.scale_by_adam(b1=0.9, b2=0.99)
 
 
@@ -109,13 +110,10 @@ def unpack(vector: Array, form: Form) -> Shared:
     """The inverse of `pack`."""
     shapes = weight_shapes(form.channels, form.types)
     blocks = [(form.background_terms, form.channels), (), *(shapes[name] for name in sorted(shapes))]
-    ends = np.cumsum([int(np.prod(shape)) for shape in blocks])
-    parts = [p.reshape(shape) for p, shape in zip(_split(vector, ends), blocks, strict=True)]
+    sizes = [int(np.prod(shape)) for shape in blocks]
+    split = np.split(vector, np.cumsum(sizes)[:-1]) if isinstance(vector, np.ndarray) else jax.lax.split(vector, sizes)
+    parts = [part.reshape(shape) for part, shape in zip(split, blocks, strict=True)]
     return Shared(parts[0], parts[1], dict(zip(sorted(shapes), parts[2:], strict=True)))
-
-
-def _split(vector: Array, ends: np.ndarray) -> list[Array]:
-    return [vector[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 class Given(dist.Delta):
@@ -161,10 +159,6 @@ def guide(parameters: Variational, anchor: Array, form: Form, present: Array, we
         numpyro.sample(f"optics/{name}", Given(weights, event_dim=weights.ndim))
 
 
-AUXILIARY = ("each", "shared")
-"""Sites of the guide that the model does not have."""
-
-
 @cache
 def network_template(form: Form) -> dict[str, dict[str, Any]]:
     """Zeros in the shapes of the network's weights; spares NumPyro from initialising the network in every trace."""
@@ -174,9 +168,12 @@ def network_template(form: Form) -> dict[str, dict[str, Any]]:
 
 
 def negative_elbo(
-    key: Array, parameters: Variational, tiles: Array, scale: Array | float, problem: Problem, form: Form
+    normal: Guide, parameters: Variational, tiles: Array, scale: Array | float, problem: Problem, form: Form
 ) -> Array:
     """Single-sample estimate of the negative ELBO of the whole image from some of its tiles.
+
+    `normal` are standard normal numbers, one for each parameter of the candidates of these tiles (T, M, D) and each
+    shared one (S,); they are drawn for many steps at once, with keys for none of the sites.
 
     Not NumPyro's `Trace_ELBO`: that adds up the sites in the order of a set, which differs from process to process, so
     that compiled programs could not be kept on disk.
@@ -196,12 +193,27 @@ def negative_elbo(
     here = {name: getattr(prior, name)[index] for name in PER_DROPLET if getattr(prior, name) is not None}
     here["present"] = share > 0
     weight = share * batch.scale[:, None]
-    log_guide, draws = log_density(
-        numpyro.handlers.seed(guide, key), (local, problem.anchor[index], form, here["present"], weight), {}, {}
-    )
-    fixed = {"optics$params": network_template(form)}
-    log_model, _ = log_density(numpyro.handlers.replay(model, draws), (batch, prior._replace(**here), form), {}, fixed)
-    return log_guide - log_model
+    mean, log_sd = local
+    drawn = {"each": mean.droplets + jnp.exp(log_sd.droplets) * normal.droplets}
+    drawn["shared"] = mean.shared + jnp.exp(log_sd.shared) * normal.shared
+    optics = unpack(drawn["shared"], form).optics
+    held = {f"optics/{name}": value for name, value in optics.items()} | {"optics$params": network_template(form)}
+    there = (local, problem.anchor[index], form, here["present"], weight)
+    log_guide, draws = log_density(block(substitute(guide, data=drawn | held), hide_fn=_of_optics), there, {}, {})
+    known = block(substitute(replay(model, draws), data=held), hide_fn=_of_optics)
+    log_model, _ = log_density(known, (batch, prior._replace(**here), form), {}, {})
+    return log_guide - log_model - _log_prior(drawn["shared"][optics_part(form)], prior)
+
+
+def _of_optics(site: dict[str, Any]) -> bool:
+    return str(site.get("name")).startswith("optics/")
+
+
+def _log_prior(weights: Array, prior: Prior) -> Array:
+    """Log density of all weights of the optics at once: site by site it would be a fifth of the program."""
+    start = prior.optics or {}
+    center = jnp.concatenate([jnp.ravel(start[name]) for name in sorted(start)]) if start else 0.0
+    return jnp.sum(dist.Normal(center, OPTICS_SD).log_prob(weights))
 
 
 PER_DROPLET = ("x", "y", "position_sd", "log_radius", "log_radius_sd", "present")
@@ -233,23 +245,29 @@ def chunk(
     is the number of the first step: with `seed` it decides all random numbers.
     """
     # hardware-friendly generator: fewer instructions to compile and to run than the default one
-    key_order, key_steps = jax.random.split(jax.random.fold_in(jax.random.key(seed, impl="rbg"), first))
+    key = jax.random.fold_in(jax.random.key(seed, impl="rbg"), first)
+    key_order, key_droplets, key_shared = jax.random.split(key, 3)
+    mean = state.parameters.mean
+    each = (STEPS_PER_CHUNK, TILES_PER_STEP, problem.view.candidates.shape[1], mean.droplets.shape[1])
+    shared = (STEPS_PER_CHUNK, *mean.shared.shape)
+    normal = Guide(jax.random.normal(key_droplets, each), jax.random.normal(key_shared, shared))
     n_tiles, visited = problem.view.n_tiles, problem.view.visited
     # tiles to visit in random order, the others last, so that the first n_tiles are a permutation
     random = jax.random.uniform(key_order, visited.shape)
     order = visited[jnp.argsort(jnp.where(jnp.arange(len(random)) < n_tiles, random, 2.0))]
     scale = n_tiles / TILES_PER_STEP
 
-    def step(state: State, i: Array) -> tuple[State, Array]:
+    def step(state: State, draw: tuple[Array, Guide]) -> tuple[State, Array]:
+        i, normal = draw
         tiles = order[(i * TILES_PER_STEP + jnp.arange(TILES_PER_STEP)) % n_tiles]
         loss, gradient = jax.value_and_grad(negative_elbo, argnums=1)(
-            jax.random.fold_in(key_steps, i), state.parameters, tiles, scale, problem, form
+            normal, state.parameters, tiles, scale, problem, form
         )
         updates, adam = ADAM.update(gradient, state.adam)
         moved = jax.tree.map(lambda p, u, r: p - rate * r * u, state.parameters, updates, Variational(rates, rates))
         return State(moved, adam), loss
 
-    return jax.lax.scan(step, state, jnp.arange(STEPS_PER_CHUNK))
+    return jax.lax.scan(step, state, (jnp.arange(STEPS_PER_CHUNK), normal))
 
 
 def optics_part(form: Form) -> slice:

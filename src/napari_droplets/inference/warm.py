@@ -52,6 +52,7 @@ def _warm(image: Image, droplets: Droplets, settings: Settings, wanted: Callable
     if not wanted():
         return
     from ..model.assignment import TILE
+    from .ahead import compiled
     from .clock import Clock
     from .optimize import iterate_chunks, prepare
     from .run import Frame
@@ -76,6 +77,7 @@ def _warm(image: Image, droplets: Droplets, settings: Settings, wanted: Callable
                 progress.snapshot()
         except StopIteration as end:
             frame.result(end.value, quick, clock)
+            compiled(image, settings)
             return
 
 

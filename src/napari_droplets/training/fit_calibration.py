@@ -96,24 +96,18 @@ def _noted(setup: Setup, outcome: Outcome, truth: Droplets, n: int, number: int)
     misfit = calibration.image_misfit(seen, outcome.present)
     told = calibration.reported(belief, seen, setup.prior, setup.anchor, outcome.present)
     found = droplets_at(told.mean, setup.anchor, setup.form.composition)[:n]
-    error, made_of = np.full((n, 3), np.nan), np.full((n, 4), np.nan)
+    proposal, proposed_sd, _ = (a[:n] for a in calibration.proposals(setup.prior, setup.anchor))
+    right, made_of = np.full((n, 3), np.nan), np.full((n, 4), np.nan)
     sure = outcome.present[:n] & (outcome.proposed[:n] >= SURE)
     for tier in (sure, ~sure):  # faint candidates may not take a droplet from sure ones
         some = np.flatnonzero(tier)
         i, j = match(truth, found[some])
-        j, r = some[j], setup.anchor[some[j], 2]
-        error[j] = np.stack(
-            [
-                (found.x[j] - truth.x[i]) / r,
-                (found.y[j] - truth.y[i]) / r,
-                np.log(found.radius[j] / truth.radius[i]),
-            ],
-            -1,
-        )
+        j = some[j]
+        x, y, r = setup.anchor[j].T
+        right[j] = np.stack([(truth.x[i] - x) / r, (truth.y[i] - y) / r, np.log(truth.radius[i] / r)], -1)
         if truth.composition is not None:
             made_of[j, : truth.types] = truth.composition[i]
         truth = truth[np.setdiff1d(np.arange(len(truth)), i)]
-    proposed_sd = calibration.proposals(setup.prior, setup.anchor)[1][:n]
     padded = np.full((n, 7, 7), np.nan)
     d = belief.mean.shape[1]
     padded[:, :d, :d] = belief.covariance[:n]
@@ -124,7 +118,8 @@ def _noted(setup: Setup, outcome: Outcome, truth: Droplets, n: int, number: int)
         "image": np.full(n, number),
         "features": features,
         "sure": sure & outcome.present[:n],
-        "error": error,
+        "fit_error": belief.mean[:n, :3] - right,
+        "proposal_error": proposal - right,
         "laplace": np.sqrt(np.einsum("nii->ni", belief.covariance[:n, :3, :3])),
         "proposed": proposed_sd,
         "misfit": np.full(n, misfit),
@@ -154,13 +149,15 @@ def learn(parts: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
     table["image"] = table["image"] + offset
     crowd = np.unique(table["image"], return_inverse=True)[1]
     weight = np.bincount(crowd)[crowd] ** -0.5  # a few crowded images would outnumber all others
-    right = np.isfinite(table["error"][:, 0])
+    way = calibration.way_to_fit(table["misfit"])[:, None]
+    error = table["proposal_error"] + way * (table["fit_error"] - table["proposal_error"])
+    right = np.isfinite(error[:, 0])
     numbers = {"presence": _presence(table["features"], right, weight).tolist()}
-    good = right & table["sure"] & (np.abs(table["error"]) < WILD).all(1)
+    good = right & table["sure"] & (np.abs(error) < WILD).all(1)
     wrong = 1 - 1 / table["misfit"][good]
     for name, columns in (("place", slice(0, 2)), ("radius", slice(2, 3))):
-        error, own, sd = (table[k][good][:, columns] for k in ("error", "laplace", "proposed"))
-        numbers[name] = _deviations(error, own, sd, wrong[:, None], weight[good]).tolist()
+        own, sd = (table[k][good][:, columns] for k in ("laplace", "proposed"))
+        numbers[name] = _deviations(error[good][:, columns], own, sd, wrong[:, None], weight[good]).tolist()
     numbers["composition"] = _composition(table, good, weight).tolist()
     p = expit(np.clip(table["features"] @ np.array(numbers["presence"]), -9, 9))
     there = np.bincount(crowd, right) + np.bincount(crowd, table["left"]) / np.bincount(crowd)

@@ -17,7 +17,6 @@ import numpy as np
 from scipy.special import expit, logit
 
 from ..model.generative import Prior
-from .cells import count_sd
 from .laplace import Belief, Evidence
 
 FILE = Path(__file__).with_name("calibration.json")
@@ -56,7 +55,6 @@ def reported(belief: Belief, seen: Evidence, prior: Prior, anchor: np.ndarray, p
     See `way_to_fit` for how far.
     """
     misfit = image_misfit(seen, present)
-    wrong = 1 - 1 / misfit
     proposal, sd, told = proposals(prior, anchor)
     way = np.where(told, way_to_fit(misfit), 1)[:, None]
     mean = belief.mean.copy()
@@ -65,9 +63,9 @@ def reported(belief: Belief, seen: Evidence, prior: Prior, anchor: np.ndarray, p
     laplace = np.sqrt(np.einsum("nii->ni", covariance))
     wanted = np.empty_like(laplace)
     for columns, name in ((slice(0, 2), "place"), (slice(2, 3), "radius")):
-        wanted[:, columns] = deviations(laplace[:, columns], sd[:, columns], wrong, numbers()[name])
+        wanted[:, columns] = deviations(laplace[:, columns], sd[:, columns], misfit, numbers()[name])
     factor, floor, growth = numbers()["composition"]
-    wanted[:, 3:] = np.hypot(factor * laplace[:, 3:], floor + growth * wrong)
+    wanted[:, 3:] = np.hypot(factor * laplace[:, 3:], floor + growth * np.log(misfit))
     stretch = wanted / laplace
     return Reported(mean, np.linalg.cholesky(covariance) * stretch[..., None])
 
@@ -81,10 +79,10 @@ def way_to_fit(misfit: float | np.ndarray) -> np.ndarray:
     return 1 / (1 + (DISCREPANCY * np.log(misfit)) ** 2)
 
 
-def deviations(laplace: np.ndarray, proposed: np.ndarray, wrong: float | np.ndarray, terms: list[float]) -> np.ndarray:
+def deviations(laplace: np.ndarray, proposed: np.ndarray, misfit: float | np.ndarray, terms: list[float]) -> np.ndarray:
     """Standard deviations that hold, from Laplace's and those of the proposals, all in units of the radius."""
     factor, base, growth = terms
-    return np.hypot(factor * laplace, (base + growth * wrong) * proposed)
+    return np.hypot(factor * laplace, (base + growth * np.log(misfit)) * proposed)
 
 
 UNTOLD_SD = 0.1
@@ -141,6 +139,16 @@ def presence_features(probability: np.ndarray, trial: Trial, misfit: float) -> n
     return np.stack(terms, -1)
 
 
-def count(p: np.ndarray) -> tuple[float, float]:
+def count(p: np.ndarray, misfit: float) -> tuple[float, float]:
     """Mean and standard deviation of the number of droplets among candidates with these probabilities."""
-    return float(p.sum()), float(count_sd(float(np.sum(p * (1 - p))), np.asarray(numbers()["count"])))
+    return float(p.sum()), float(count_sd(np.sum(p * (1 - p)), misfit, numbers()["count"]))
+
+
+def count_sd(variance: np.ndarray, misfit: np.ndarray | float, terms: list[float]) -> np.ndarray:
+    """Standard deviation of a number that has this variance where candidates are independent.
+
+    Where the model is wrong probabilities are all too large or too small together; a common shift of their logits
+    changes the sum of p by as much as the sum of p (1 - p), the variance.
+    """
+    factor, shift = terms
+    return np.hypot(factor * np.sqrt(variance), shift * np.log(misfit) * variance)

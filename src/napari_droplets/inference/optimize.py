@@ -55,7 +55,7 @@ SETTLED_GAIN = 1e-3
 """… by this many nats per value of the image."""
 RESERVE = 4.0
 """Seconds of a time limit kept for the posterior at the end; compiling it takes most of them."""
-LEAST_DROPLETS, LEAST_TILES = 4096, 4096
+LEAST_DROPLETS, LEAST_TILES = 8192, 4096
 """Sizes of arrays at least, so that most images are fitted by the same compiled program."""
 FAITHFUL = 0.3
 """Trust in the first optics from which on droplets move before anything is learned, and other blurs are tried."""

@@ -15,7 +15,7 @@ from ..model.assignment import Tiles, cut
 from ..model.generative import Prior
 from . import posterior, svi
 from .anchors import known_compositions
-from .calibration import Reported, count, reported
+from .calibration import Reported, count, image_misfit, reported
 from .classes import classify
 from .clock import Clock
 from .fit import Progress, Steps
@@ -171,12 +171,16 @@ def _summary(
     """What summary.json holds; a count has no error bar where presence is not inferred, so that it is null."""
     p = outcome.probability
     loss = outcome.losses[-1][1] if outcome.losses else None
+    mean, sd = None, None
+    if p is not None:
+        seen = outcome.evidence
+        mean, sd = count(p, 1.0 if seen is None else image_misfit(seen, outcome.present))
     names = ("import", "compile", "detect", "fit", "posterior")
     parts = {name: round(clock.seconds.get(name, 0.0), 3) for name in names}
     return {
         "n_droplets": len(droplets),
-        "count_mean": None if p is None else count(p)[0],
-        "count_sd": None if p is None else count(p)[1],
+        "count_mean": mean,
+        "count_sd": sd,
         "loss": loss,
         "loss_per_value": None if loss is None else loss / outcome.values,
         "rmse": float(np.sqrt(np.mean((image.pixels - reconstruction) ** 2))),

@@ -24,7 +24,6 @@ from ..droplets import Droplets
 from ..errors import InputError
 from ..images import as_image
 from ..inference import calibration
-from ..inference.cells import count_sd
 from ..inference.clock import Clock
 from ..inference.fit import start_of
 from ..inference.optimize import Outcome, Setup, iterate_chunks, prepare
@@ -38,6 +37,8 @@ SEED = 90_210_377  # of images that nothing else is developed or tested on
 SIDE = 256
 SURE = 0.5  # probability from which a droplet counts for error bars
 WILD = 0.5  # radii; what is further off is another droplet
+STARTS = ((1.0, 0.25, 0.3), (2.0, 0.1, 0.3), (1.5, 0.3, 0.5))  # of the terms of standard deviations
+DECIDING = 0.02
 PENALTY = 1.0  # on squared coefficients of the logistic regression of presence
 
 
@@ -144,9 +145,9 @@ def gather(kind: str, first: int, count: int, path: Path) -> None:
 
 def learn(parts: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
     """The calibration's numbers from what was noted on several kinds of images."""
-    offset = 10**6 * np.repeat(np.arange(len(parts)), [len(p["image"]) for p in parts])
+    of = np.repeat(np.arange(len(parts)), [len(p["image"]) for p in parts])
     table = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-    table["image"] = table["image"] + offset
+    table["image"] = table["image"] + 10**6 * of
     crowd = np.unique(table["image"], return_inverse=True)[1]
     weight = np.bincount(crowd)[crowd] ** -0.5  # a few crowded images would outnumber all others
     way = calibration.way_to_fit(table["misfit"])[:, None]
@@ -154,14 +155,15 @@ def learn(parts: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
     right = np.isfinite(error[:, 0])
     numbers = {"presence": _presence(table["features"], right, weight).tolist()}
     good = right & table["sure"] & (np.abs(error) < WILD).all(1)
-    wrong = 1 - 1 / table["misfit"][good]
+    misfit = table["misfit"][good][:, None]
     for name, columns in (("place", slice(0, 2)), ("radius", slice(2, 3))):
         own, sd = (table[k][good][:, columns] for k in ("laplace", "proposed"))
-        numbers[name] = _deviations(error[good][:, columns], own, sd, wrong[:, None], weight[good]).tolist()
+        numbers[name] = _deviations(error[good][:, columns], own, sd, misfit, weight[good], of[good]).tolist()
     numbers["composition"] = _composition(table, good, weight).tolist()
     p = expit(np.clip(table["features"] @ np.array(numbers["presence"]), -9, 9))
     there = np.bincount(crowd, right) + np.bincount(crowd, table["left"]) / np.bincount(crowd)
-    numbers["count"] = _count(np.bincount(crowd, p), np.bincount(crowd, p * (1 - p)), there).tolist()
+    misfits, kinds = (np.bincount(crowd, a) / np.bincount(crowd) for a in (table["misfit"], of))
+    numbers["count"] = _count(np.bincount(crowd, p), np.bincount(crowd, p * (1 - p)), there, misfits, kinds).tolist()
     return {name: [round(float(v), 4) for v in values] for name, values in numbers.items()}
 
 
@@ -177,13 +179,22 @@ def _presence(features: np.ndarray, right: np.ndarray, weight: np.ndarray) -> np
 
 
 def _deviations(
-    error: np.ndarray, own: np.ndarray, sd: np.ndarray, wrong: np.ndarray, weight: np.ndarray
+    error: np.ndarray, own: np.ndarray, sd: np.ndarray, misfit: np.ndarray, weight: np.ndarray, kind: np.ndarray
 ) -> np.ndarray:
-    def surprise(log_terms: np.ndarray) -> float:
-        return _surprise(error, calibration.deviations(own, sd, wrong, list(np.exp(log_terms))), weight[:, None])
+    """Terms with which intervals of one and two standard deviations are right for each kind of images, or nearly so.
 
-    terms = np.exp(minimize(surprise, np.log([2.0, 0.3, 0.3]), method="Nelder-Mead").x)
-    return terms * _factor(error / calibration.deviations(own, sd, wrong, list(terms)))
+    The most likely terms would do so for all kinds together only, too wide for one and too narrow for another.
+    """
+
+    def off(log_terms: np.ndarray) -> float:
+        deviation = calibration.deviations(own, sd, misfit, list(np.exp(log_terms)))
+        z = np.abs(error / deviation)
+        quantiles = np.array([np.quantile(z[kind == k], (ONE, TWO)) for k in np.unique(kind)])
+        likely = _surprise(error, deviation, weight[:, None])  # decides between terms that are right alike
+        return float(np.sum(np.log(quantiles / [1, 2]) ** 2) + DECIDING * likely)
+
+    found = [minimize(off, np.log(start), method="Nelder-Mead") for start in STARTS]
+    return np.exp(min(found, key=lambda result: result.fun).x)
 
 
 def _surprise(error: np.ndarray, sd: np.ndarray, weight: np.ndarray) -> float:
@@ -217,14 +228,14 @@ def _composition(table: dict[str, np.ndarray], good: np.ndarray, weight: np.ndar
         covariance = table["covariance"][rows][:, :k, :k]
         own = np.sqrt(np.einsum("nii->ni", covariance))
         correlation = covariance / own[:, :, None] / own[:, None]
-        wrong = 1 - 1 / table["misfit"][rows][0]
-        images.append(((design @ axes - truth) / spread, axes[:k], slope, own, correlation, wrong, weight[rows]))
+        misfit = table["misfit"][rows][0]
+        images.append(((design @ axes - truth) / spread, axes[:k], slope, own, correlation, misfit, weight[rows]))
 
     def deviations(terms: np.ndarray) -> list[np.ndarray]:
         factor, floor, growth = terms
         result = []
-        for _, axes, slope, own, correlation, wrong, _ in images:
-            sd = slope * np.hypot(factor * own, floor + growth * wrong)
+        for _, axes, slope, own, correlation, misfit, _ in images:
+            sd = slope * np.hypot(factor * own, floor + growth * np.log(misfit))
             result.append(np.sqrt(np.einsum("nk,nl,nkl,kt,lt->nt", sd, sd, correlation, axes, axes)))
         return result
 
@@ -238,15 +249,22 @@ def _composition(table: dict[str, np.ndarray], good: np.ndarray, weight: np.ndar
     return terms * _factor(error / np.concatenate([sd.ravel() for sd in deviations(terms)]))
 
 
-def _count(expected: np.ndarray, variance: np.ndarray, there: np.ndarray) -> np.ndarray:
+def _count(
+    expected: np.ndarray, variance: np.ndarray, there: np.ndarray, misfit: np.ndarray, kind: np.ndarray
+) -> np.ndarray:
+    """The most likely terms, but with intervals of two standard deviations that are right for one kind at least."""
     error = np.abs(there - expected)
 
-    def surprise(log_count: np.ndarray) -> float:
-        sd = np.hypot(count_sd(variance, np.exp(log_count)), LEAST)
+    def deviation(terms: np.ndarray) -> np.ndarray:
+        return np.hypot(calibration.count_sd(variance, misfit, list(terms)), LEAST)
+
+    def surprise(log_terms: np.ndarray) -> float:
+        sd = deviation(np.exp(log_terms))
         return float(np.mean(np.log(sd) + (FREEDOM + 1) / 2 * np.log1p((error / sd) ** 2 / FREEDOM)))
 
     terms = np.exp(minimize(surprise, np.log([1.0, 0.3]), method="Nelder-Mead").x)
-    return terms * _factor(error / np.hypot(count_sd(variance, terms), LEAST))
+    z = error / deviation(terms)
+    return terms * max(1.0, min(np.quantile(z[kind == k], TWO) / 2 for k in np.unique(kind)))
 
 
 def main() -> None:

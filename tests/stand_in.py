@@ -33,6 +33,7 @@ class StandIn:
 
     def __init__(self):
         self.fitted = []
+        self.given = []  # to the fits: optics and settings
         self.fail = {}  # file name: exception
         self.n_candidates = 7  # that are detected; five of them probable
 
@@ -42,6 +43,7 @@ class StandIn:
         if picture.name in self.fail:
             raise self.fail[picture.name]
         self.fitted.append(picture.name)
+        self.given.append((optics, settings))
         found = some_droplets(picture, len(self.fitted), chosen.types, chosen.pixel_size_um)
         stopped = "steps"
         for step in (50, 100, 150):

@@ -309,3 +309,22 @@ def test_counts_stay_whole_numbers_beside_a_failed_image(tmp_path, three, stand_
         counts = [line.split(",")[1] for line in file][1:]
     assert counts[1] == ""
     assert all(count.isdigit() for count in (counts[0], counts[2]))
+
+
+def test_optics_of_the_first_image_that_can_be_fitted_are_kept(three, tmp_path, stand_in):
+    stand_in.fail = {"a.png": InputError("no droplets")}
+    settings = Settings(types=2)
+    outcomes = go(three, tmp_path / "out", settings=settings, same_optics=True)
+    assert [bool(o.error) for o in outcomes] == [True, False, False]
+    (before, learned), (kept, held) = stand_in.given
+    assert before is None
+    assert learned["learn_optics"]
+    np.testing.assert_array_equal(kept.weights["w"], nd.read_optics(tmp_path / "out/b").weights["w"])
+    assert not held["learn_optics"]
+    assert held["types"] == 2
+    # what is there already tells the optics as well
+    stand_in.fail = {}
+    (tmp_path / "out/c/summary.json").unlink()
+    again = go(three[1:], tmp_path / "out", settings=settings, same_optics=True, resume=True)
+    assert [o.skipped for o in again] == [True, False]
+    assert stand_in.given[-1][0].weights.keys() == kept.weights.keys()

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from safetensors.numpy import save
 
-from napari_droplets import Droplets, Fit, InputError, Optics, read, read_image, read_optics
+from napari_droplets import Droplets, Fit, InputError, Optics, files, read, read_image, read_optics
 from napari_droplets.files import read_table, save_optics, save_table, writable_folder, write_whole
 
 RNG = np.random.default_rng(0)
@@ -16,7 +17,9 @@ def optics():
     weights = {"Dense_0.kernel": RNG.normal(size=(7, 4)), "Dense_0.bias": RNG.normal(size=4)}
     weights = {name: value.astype(np.float32) for name, value in weights.items()}
     sd = {name: np.full_like(value, 0.1) for name, value in weights.items()}
-    return Optics(weights, sd, types=2, channels=3, length=4.5, composition="free", renderer="nearest", noise_sd=0.03)
+    classes = {"weight": [0.7, 0.3], "mean": [[0.1, 0.9], [0.8, 0.2]], "covariance": [np.eye(2).tolist()] * 2}
+    kind = {"types": 2, "channels": 3, "composition": "free", "renderer": "nearest"}
+    return Optics(weights, sd, **kind, length=4.5, noise_sd=0.03, classes=classes)
 
 
 def droplets():
@@ -53,7 +56,7 @@ def fit(tmp_path):
 
 
 def assert_same_optics(a, b):
-    for name in ("types", "channels", "length", "composition", "renderer", "noise_sd"):
+    for name in ("types", "channels", "length", "composition", "renderer", "noise_sd", "classes"):
         assert getattr(a, name) == getattr(b, name)
     for part in ("weights", "weights_sd"):
         assert set(getattr(a, part)) == set(getattr(b, part))
@@ -184,6 +187,14 @@ def test_missing_files_are_named(fit, tmp_path, name):
     (fit.save(tmp_path / "out") / name).unlink()
     with pytest.raises(InputError, match=name):
         read(tmp_path / "out")
+
+
+def test_optics_without_classes_are_read_too(tmp_path):
+    """Those that ship with the package, or were written before there were classes."""
+    metadata = {name: getattr(optics(), name) for name in files._optics_settings() if name != "classes"}
+    content = save({"mean/w": np.zeros(2, np.float32)}, metadata={"napari-droplets": json.dumps(metadata)})
+    (tmp_path / "old.safetensors").write_bytes(content)
+    assert read_optics(tmp_path / "old.safetensors").classes is None
 
 
 def test_summaries_and_optics_of_others(fit, tmp_path):

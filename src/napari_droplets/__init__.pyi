@@ -11,6 +11,7 @@ from .inference.encoder import estimate_diameter as estimate_diameter
 from .inference.fit import Progress as Progress
 from .inference.fit import detect as detect
 from .inference.fit import fit as fit
+from .inference.fit import fit_series as fit_series
 from .inference.fit import iterate as iterate
 from .inference.fit import refit as refit
 from .inference.settings import Settings as Settings

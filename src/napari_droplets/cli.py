@@ -68,7 +68,10 @@ def _fit(args: argparse.Namespace) -> int:
 def _batch(args: argparse.Namespace) -> int:
     from .series.batch import find_images
 
-    return _run(args, find_images(args.folder), _plan(args), combine=True, resume=args.resume)
+    if args.same_optics and args.detect_only:
+        raise InputError("--same-optics: there are no optics with --detect-only; leave out one of them")
+    options = {"resume": args.resume, "same_optics": args.same_optics}
+    return _run(args, find_images(args.folder), _plan(args), combine=True, **options)
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -177,6 +177,9 @@ class Optics:
         'nearest', 'blended' or 'layered'.
     noise_sd : float
         Standard deviation of the noise, intensities 0..1.
+    classes : dict, optional
+        The classes found among the droplets that these optics were learned on, `Fit.summary["class_mixture"]`: images
+        fitted with these optics as they are sort their droplets into the same ones.
     """
 
     weights: dict[str, np.ndarray]
@@ -187,6 +190,7 @@ class Optics:
     composition: str
     renderer: str
     noise_sd: float
+    classes: dict[str, list[Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def _read_optics(path: Path) -> tuple[Optics, dict[str, np.ndarray]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a safetensors file ({error})") from error
-    if not isinstance(metadata, dict) or set(metadata) != set(_optics_settings()):
+    if not isinstance(metadata, dict) or set(metadata) | {"classes"} != set(_optics_settings()):
         raise InputError(f"{path}: not optics written by this version of napari-droplets")
 
     def part(prefix: str) -> dict[str, np.ndarray]:

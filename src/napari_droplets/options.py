@@ -97,6 +97,12 @@ def parser() -> argparse.ArgumentParser:
     batch.add_argument(
         "--resume", action="store_true", help="skip images whose result is there already, made with the same settings"
     )
+    batch.add_argument(
+        "--same-optics",
+        action="store_true",
+        help="learn the optics on the first image and keep them for all others, so that compositions and classes mean "
+        "the same in the whole series",
+    )
 
     demo = commands.add_parser(
         "demo",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -173,6 +173,51 @@ def fit(
     3
     """
     return run(iterate(image, droplets, optics, **settings), callback)
+
+
+def fit_series(
+    images: Iterable[Any], optics: Optics | None = None, *, callback: Callback | None = None, **settings: Any
+) -> Iterator[Fit]:
+    """Fit the images of one series with one optics: compositions and classes mean the same in all of them.
+
+    Parameters
+    ----------
+    images : iterable
+        Images, each as in `fit`, taken under the same light; the first should hold droplets of all kinds.
+    optics : Optics, optional
+        Where the first image starts; with `learn_optics=False` they are those of all images.
+    callback, **settings
+        As in `fit`. Optics are learned on the first image and kept for the others.
+
+    Yields
+    ------
+    Fit
+        Of each image, as soon as it is done, so that none is lost when a later one fails.
+
+    Raises
+    ------
+    InputError
+        As in `fit`, at the image that cannot be used.
+
+    Examples
+    --------
+    >>> import napari_droplets as nd
+    >>> slides = [nd.simulate((96, 96), 15, seed=seed)[0] for seed in (1, 2)]
+    >>> tables = [fit.table for fit in nd.fit_series(slides, steps=100)]
+    >>> len(tables)
+    2
+    """
+    for number, image in enumerate(images):
+        result = fit(image, optics=optics, callback=callback, **settings)
+        if number == 0 and settings.get("learn_optics", True):
+            optics = result.optics
+            settings |= held(optics)
+        yield result
+
+
+def held(optics: Optics) -> dict[str, Any]:
+    """Settings of a fit that keeps these optics as they are."""
+    return {"learn_optics": False, "types": optics.types, "composition": optics.composition}
 
 
 def iterate(

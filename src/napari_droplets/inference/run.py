@@ -16,14 +16,14 @@ from ..model.generative import Prior
 from . import posterior, svi
 from .anchors import known_compositions
 from .calibration import Reported, count, image_misfit, reported
-from .classes import classify
+from .classes import Classes, classify, same_classes
 from .clock import Clock
 from .fit import Progress, Steps
 from .optimize import Outcome, Setup, iterate_chunks, prepare
 from .population import pinned_rows
 from .settings import Settings
 
-CLASS_DRAWS = 50
+CLASS_DRAWS = 200
 """Samples of the posterior that classes are found from."""
 
 
@@ -31,7 +31,7 @@ def run(image: Image, start: Droplets, optics: Optics | None, settings: Settings
     """Fit the model to an image from starting droplets, both in pixels of the image given."""
     setup = prepare(image.rescaled(settings.scale), start.scaled(settings.scale), optics, settings)
     clock.lap("fit")
-    frame = Frame(setup, image, settings, start)
+    frame = Frame(setup, image, settings, start, None if settings.learn_optics else optics)
     outcome = yield from iterate_chunks(setup, settings, clock, image.name, frame.snapshot)
     loss = outcome.losses[-1][1] if outcome.losses else float("nan")
     step = int(outcome.losses[-1][0]) if outcome.losses else 0
@@ -43,9 +43,20 @@ def run(image: Image, start: Droplets, optics: Optics | None, settings: Settings
 class Frame:
     """A fit seen in pixels of the image given: the anchors, prior and tiles for rendering there."""
 
-    def __init__(self, setup: Setup, image: Image, settings: Settings, start: Droplets | None = None) -> None:
-        """`start` is what the fit starts from, where droplets may be left out of its result; it gives their labels."""
+    def __init__(
+        self,
+        setup: Setup,
+        image: Image,
+        settings: Settings,
+        start: Droplets | None = None,
+        held: Optics | None = None,
+    ) -> None:
+        """`start` is what the fit starts from, where droplets may be left out of its result; it gives their labels.
+
+        With optics that are `held` classes are those found together with them.
+        """
         scale = settings.scale
+        self.classes = None if held is None else held.classes
         self.form, self.image, self.start, self.least = setup.form, image, start, settings.min_probability
         h, w, _ = image.shape
         self.work_prior, self.work_anchor = setup.prior, setup.anchor
@@ -148,7 +159,8 @@ class Frame:
         classes = None
         if self.start is not None and len(droplets):
             draws = posterior.sample_droplets(guide, self.form.composition, CLASS_DRAWS, settings.seed)["composition"]
-            classes = classify(draws, droplets.p_present, settings.classes)
+            classes = self._classes(draws, droplets.p_present, settings)
+            optics = replace(optics, classes=classes.parameters)
             labels |= {"class": classes.label, "class_p": classes.p}
             droplets = replace(droplets, labels=labels)
         clock.lap("posterior")
@@ -157,6 +169,13 @@ class Frame:
             summary |= {"classes": classes.proportions, "class_mixture": classes.parameters}
         losses = np.asarray(outcome.losses, float).reshape(-1, 3)
         return Fit(droplets, reconstruction, optics, losses, summary, guide, self.image)
+
+    def _classes(self, draws: np.ndarray, p: np.ndarray | None, settings: Settings) -> Classes:
+        """Those of the series, where it has as many as are asked for; else found anew."""
+        known = self.classes
+        if known is not None and settings.classes in (None, len(known["weight"])):
+            return same_classes(known, draws, p)
+        return classify(draws, p, settings.classes)
 
 
 def _summary(

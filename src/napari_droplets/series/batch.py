@@ -11,7 +11,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import numpy as np
 from .. import __version__
 from ..droplets import Optics
 from ..errors import InputError
-from ..files import read_table, save_summary, save_table, writable_folder
+from ..files import read_optics, read_table, save_summary, save_table, writable_folder
 from ..images import IMAGE_SUFFIXES, as_image
 from .tables import TABLE_FILES, Outcome, Tables
 
@@ -167,6 +167,7 @@ def run(
     *,
     resume: bool = False,
     combine: bool = False,
+    same_optics: bool = False,
     watch: Watch | None = None,
     since: float | None = None,
     warn: Callable[[Exception], None] | None = None,
@@ -185,6 +186,8 @@ def run(
         Skip images whose result is there already, from the same pixels, settings, optics and version.
     combine : bool
         Keep OUT/droplets.csv and OUT/summary.csv up to date, tables of all images.
+    same_optics : bool
+        Learn the optics on the first image that can be fitted, and keep them for the others.
     watch : callable, optional
         Sees the progress, and may stop it.
     since : float, optional
@@ -197,6 +200,8 @@ def run(
     InputError
         At the end: the tables of all images cannot be written.
     """
+    from ..inference.fit import held
+
     names = name_results(paths)
     unique = len({p.name for p in names}) == len(names)
     tables = Tables(out, warn) if combine else None
@@ -215,6 +220,9 @@ def run(
                 outcome = Outcome(path, label, folder, error=error)
             if tables is not None:
                 outcome = tables.add(outcome)
+            if same_optics and plan.settings.learn_optics and outcome.summary and not outcome.stopped:
+                optics = read_optics(folder)
+                plan = replace(plan, optics=optics, settings=replace(plan.settings, **held(optics)))
             yield outcome
             if outcome.stopped:
                 break

@@ -148,7 +148,7 @@ def _simulated(part: dict[str, Any]) -> list[str]:
         text += [
             f"Percent of true values in the {levels} interval, of droplets found. Compositions are brought to the "
             f"true dyes by one affine map per image (median R2 {two(part['r2'], 3)}), standard deviations by joint "
-            "samples.",
+            "samples; four dyes are left out, for three channels cannot tell them apart.",
             table(["radius", "droplets", "x", "y", "radius covered", "composition"], rows),
         ]
     if "count" in part:

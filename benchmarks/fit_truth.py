@@ -18,6 +18,7 @@ from napari_droplets.compare import match
 
 N_IMAGES = 100
 SAMPLES = 200  # of the posterior, for standard deviations of mapped compositions
+TELLABLE = 3  # dyes of the simulator that three channels can tell apart; of four, two mixtures may have one color
 JITTER = 0.2  # radii
 QUANTITIES = ("x", "y", "radius")
 POOR = 2.0  # misfit from which a droplet is not explained
@@ -202,7 +203,8 @@ def composition_errors(truth: nd.Droplets, fit: nd.Fit, pairs: Pairs) -> tuple[f
         return float("nan"), np.full(right.shape, np.nan)
     samples = fit.sample(SAMPLES)["composition"][:, pairs.j]
     _, estimate, sd = through_map(found.composition[pairs.j], found.composition_sd[pairs.j], samples, right)
-    return r2(right, estimate), (estimate - right) / np.maximum(sd, 1e-9)
+    z = (estimate - right) / np.maximum(sd, 1e-9)
+    return r2(right, estimate), z if truth.types <= TELLABLE else np.full(z.shape, np.nan)
 
 
 def spread(values: np.ndarray) -> dict[str, float]:

@@ -28,7 +28,7 @@ LOOKS = Path(__file__).with_name("optics")
 """Shipped optics, see `training.prior_optics`: `dyed` lit from above, from sharp to blurred, and `plain` discs."""
 LIGHTS = 16
 """Directions of light that are tried."""
-REFINED = 3
+REFINED = 5
 """Times that the step between directions is halved."""
 JUDGED = 96
 """Droplets that looks and lights are judged by."""
@@ -37,7 +37,7 @@ SURE = 0.5
 PALETTE = 512
 """Compositions tried, at each of SIZES radii."""
 SIZES = 4
-BLOCK = 2**12
+BLOCK = 2**14
 """Places and droplets that the network is asked about at a time."""
 INITIAL_NOISE = 0.05  # as in the published form; a larger start than the truth is the safe side
 DISC = 0.6  # radii around the center whose mean color is taken
@@ -189,19 +189,23 @@ def _shipped(
         upright = _look(name, channels).weights
         composition = palette[_nearest_look(upright, palette, ground, colors, size)]
 
-        def error(angle: float, weights: dict[str, np.ndarray] = upright, made_of: np.ndarray = composition) -> float:
-            turned = _turned(weights, angle, channels)
-            rendered = _rendered(turned, ground, offset, size[judged], made_of[judged])
-            return float(np.median(np.mean((rendered - seen) ** 2, (1, 2))))
+        def errors_of(
+            some: list[float], weights: dict[str, np.ndarray] = upright, made_of: np.ndarray = composition
+        ) -> dict[float, float]:
+            """By angle of the light, all at once: turning the light is turning the places that are looked at."""
+            places = np.concatenate([offset @ _turn(angle) for angle in some])
+            rendered = _rendered(weights, ground, places, size[judged], made_of[judged])
+            off = (rendered.reshape(len(judged), len(some), *seen.shape[1:]) - seen[:, None]) ** 2
+            return dict(zip(some, np.median(np.mean(off, (2, 3)), 0).tolist(), strict=True))
 
         turn = 2 * np.pi / LIGHTS
         angles = [0.0] if name == "plain" else [k * turn for k in range(LIGHTS)]
-        errors = {angle: error(angle) for angle in angles}
+        errors = errors_of(angles)
         if min(errors.values()) < best:
             angle = min(errors, key=errors.__getitem__)
             for _ in range(REFINED if len(angles) > 1 else 0):  # a light off by 10 degrees moves all centers
                 turn /= 2
-                errors |= {near: error(near) for near in (angle - turn, angle + turn)}
+                errors |= errors_of([angle - turn, angle + turn])
                 angle = min(errors, key=errors.__getitem__)
             best, chosen, light, absorbed = errors[angle], name, angle, composition
     dyed = [name for name in names if name != "plain"]  # from sharp to soft
@@ -221,9 +225,12 @@ def _grid(reach: float, n: int) -> np.ndarray:
 def _turned(weights: dict[str, np.ndarray], angle: float, channels: int) -> dict[str, np.ndarray]:
     """Optics under light from a direction turned by an angle."""
     kernel = weights["Dense_0.kernel"].copy()
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
-    kernel[channels : channels + 2] = turn @ kernel[channels : channels + 2]
+    kernel[channels : channels + 2] = _turn(angle) @ kernel[channels : channels + 2]
     return weights | {"Dense_0.kernel": kernel}
+
+
+def _turn(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
 
 
 @jax.jit

@@ -45,7 +45,7 @@ PENALTY = 1.0  # on squared coefficients of the logistic regression of presence
 def dyed_image(number: int) -> tuple[np.ndarray, Droplets]:
     """An image of the simulator with radius, crowding, dyes, noise, light and blur drawn anew."""
     rng = np.random.default_rng([SEED, number])
-    radius = float(np.exp(rng.uniform(*np.log([2.5, 12]))))
+    radius = float(np.exp(rng.uniform(*np.log([2.2, 14]))))
     spread = float(rng.uniform(0.1, 0.4))
     covered = rng.uniform(0.05, 0.4)
     n = max(3, int(covered * SIDE**2 / (np.pi * radius**2 * np.exp(2 * spread**2))))

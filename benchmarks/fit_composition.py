@@ -32,6 +32,7 @@ TOUCHING = 1.0  # pixels between edges up to which droplets touch
 OVERLAPPING = 0.25  # radii by which another reaches into those that overlap
 COMPOSITIONS = ("simplex", "free")
 POOR_MASKS = "ZL-48a"
+CLASSES = 3  # of the authors, on every slide
 CERTAIN = 0.9  # class_p
 
 
@@ -178,7 +179,7 @@ def classes(options: argparse.Namespace) -> dict[str, Any]:
     for path in paths:
         print(f"classes: {path.stem} …", file=sys.stderr, flush=True)
         authors = pd.read_csv(folder / "csv" / f"{path.stem}.csv")
-        fit = nd.fit(path, types=TYPES, **fit_settings(options, noise=False))
+        fit = nd.fit(path, types=TYPES, classes=CLASSES, **fit_settings(options, noise=False))
         images[path.stem] = agreement(authors, fit.droplets) | {
             "seconds": fit.summary["seconds"]["total"],
             "proposed": circles(authors, nd.detect(path)),

@@ -54,10 +54,14 @@ def trust(seen: Evidence) -> float:
     They are judged by the part of what droplets change that they leave unexplained, above the noise. Those that would
     count for less than the network count for nothing: an edge where there is none would pull at every turn.
     """
-    unexplained = max(0.0, seen.shared)
-    part = unexplained / max(2 * float(seen.gain.sum()) + unexplained, 1e-9)
-    weight = PROPOSED_SD**2 / (PROPOSED_SD**2 + (OPTICS_SD * part) ** 2)
+    weight = PROPOSED_SD**2 / (PROPOSED_SD**2 + (OPTICS_SD * unexplained(seen)) ** 2)
     return max(0.0, 2 * weight - 1)
+
+
+def unexplained(seen: Evidence) -> float:
+    """Part of what droplets change in the image that is left, above the noise."""
+    left = max(0.0, seen.shared)
+    return left / max(2 * float(seen.gain.sum()) + left, 1e-9)
 
 
 def wanted(parameters: Variational, anchor: np.ndarray, prior: Prior, tie: Tie) -> Move:

@@ -21,7 +21,7 @@ from .anchors import anchored
 from .calibration import Trial, image_misfit, presence
 from .clock import Clock
 from .fit import Progress
-from .gauge import Tie, regauge, trust, wanted
+from .gauge import Tie, regauge, trust, unexplained, wanted
 from .laplace import Belief, Evidence, polish, prior_belief
 from .population import LIKELY, POSSIBLE, pinned_rows, reconsidered
 from .propose import contrast, pixel_noise
@@ -57,8 +57,9 @@ RESERVE = 4.0
 """Seconds of a time limit kept for the posterior at the end; compiling it takes most of them."""
 LEAST_DROPLETS, LEAST_TILES = 8192, 4096
 """Sizes of arrays at least, so that most images are fitted by the same compiled program."""
-FAITHFUL = 0.3
-"""Trust in the first optics from which on droplets move before anything is learned, and other blurs are tried."""
+PROMISING = 0.4
+"""Optics that leave no larger part unexplained at first sight, with droplets where proposed, are looked at again once
+these have moved, and other blurs are tried; the others have to be learned first."""
 RADIUS_SPREAD = 0.5
 """Prior standard deviation of the log radius, as published, where proposals bring no uncertainty of their own."""
 NOISE_RANGE = (0.002, 0.2)
@@ -323,7 +324,9 @@ def iterate_chunks(
         droplets = np.where(free.droplets > 0, moved.mean.droplets, parameters.mean.droplets)
         return moved._replace(mean=moved.mean._replace(droplets=droplets))
 
-    def focused(parameters: svi.Variational, belief: Belief, seen: Evidence) -> tuple[svi.Variational, Belief]:
+    def focused(
+        parameters: svi.Variational, belief: Belief, seen: Evidence
+    ) -> tuple[svi.Variational, Belief, Evidence]:
         """Optics of another blur where they explain the image better: proposals off center look like blur."""
         shared = svi.unpack(parameters.mean.shared, form)
         for looks in blurs:
@@ -335,7 +338,7 @@ def iterate_chunks(
                 parameters = _with_belief(parameters, tried, free.droplets)
                 parameters = parameters._replace(mean=parameters.mean._replace(shared=other))
                 belief, seen = tried, fit
-        return parameters, belief
+        return parameters, belief, seen
 
     def outcome(stopped: str, steps: int) -> Outcome:
         nonlocal parameters, problem, prior, anchor, tiles
@@ -370,10 +373,14 @@ def iterate_chunks(
     if reply is not False and learning:
         parameters, belief, seen = polished(1)
         tie = Tie(belief.mean, trust(seen))
-        if tie.trust > FAITHFUL:  # else the optics have to be learned first
+        if unexplained(seen) < PROMISING:  # droplets may be the matter
+            before = parameters
             parameters, belief, seen = polished(FIRST_POLISH)
-            parameters, belief = focused(parameters, belief, seen)
-            tie = Tie(belief.mean, trust(seen))
+            parameters, belief, seen = focused(parameters, belief, seen)
+            if trust(seen) > 0:
+                tie = Tie(belief.mean, trust(seen))
+            else:  # the optics have to be learned first
+                parameters = before
         parameters = tied(parameters)
         state = state._replace(parameters=jax.device_put(parameters))
         clock.lap("fit")

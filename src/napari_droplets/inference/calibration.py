@@ -82,7 +82,7 @@ def way_to_fit(misfit: float | np.ndarray) -> np.ndarray:
 def deviations(laplace: np.ndarray, proposed: np.ndarray, misfit: float | np.ndarray, terms: list[float]) -> np.ndarray:
     """Standard deviations that hold, from Laplace's and those of the proposals, all in units of the radius."""
     factor, base, growth = terms
-    return np.hypot(factor * laplace, (base + growth * np.log(misfit)) * proposed)
+    return np.hypot(factor * laplace, (base + growth * np.log(misfit) ** 2) * proposed)
 
 
 UNTOLD_SD = 0.1

@@ -38,7 +38,8 @@ SIDE = 256
 SURE = 0.5  # probability from which a droplet counts for error bars
 WILD = 0.5  # radii; what is further off is another droplet
 STARTS = ((1.0, 0.25, 0.3), (2.0, 0.1, 0.3), (1.5, 0.3, 0.5))  # of the terms of standard deviations
-DECIDING = 0.02
+DECIDING = 0.02  # weight of the likelihood of errors, where terms are right alike
+ROUGH = 1.5  # misfit from which dyed images count as another kind
 PENALTY = 1.0  # on squared coefficients of the logistic regression of presence
 
 
@@ -158,7 +159,9 @@ def learn(parts: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
     misfit = table["misfit"][good][:, None]
     for name, columns in (("place", slice(0, 2)), ("radius", slice(2, 3))):
         own, sd = (table[k][good][:, columns] for k in ("laplace", "proposed"))
-        numbers[name] = _deviations(error[good][:, columns], own, sd, misfit, weight[good], of[good]).tolist()
+        dyed = np.isfinite(table["composition"][good, 0])
+        kind = np.where(dyed, misfit[:, 0] > ROUGH, 2)  # scenes know no dyes
+        numbers[name] = _deviations(error[good][:, columns], own, sd, misfit, weight[good], kind).tolist()
     numbers["composition"] = _composition(table, good, weight).tolist()
     p = expit(np.clip(table["features"] @ np.array(numbers["presence"]), -9, 9))
     there = np.bincount(crowd, right) + np.bincount(crowd, table["left"]) / np.bincount(crowd)

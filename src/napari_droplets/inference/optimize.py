@@ -42,7 +42,8 @@ PLACE_RATE, OPTICS_RATE = 0.0, 0.1
 """… and parts of it for places and radii, and for the optics, which start near where they belong: the noise of faster
 steps would move droplets along with their optics, and make them shrink."""
 FIRST_POLISH, LAST_POLISH = 2, 2
-"""Gauss-Newton steps before the stochastic ones, after a first one that judges the optics, and after them."""
+"""Gauss-Newton steps before the stochastic ones, after a first one that judges the optics (with those of an earlier
+image one is enough), and after them."""
 SIGHT_POLISH = 3
 """Gauss-Newton steps that measure what droplets absorb: then two from the same color agree to a few percent."""
 FINAL_RATE = 0.05
@@ -375,7 +376,7 @@ def iterate_chunks(
         tie = Tie(belief.mean, trust(seen))
         if unexplained(seen) < PROMISING:  # droplets may be the matter
             before = parameters
-            parameters, belief, seen = polished(FIRST_POLISH)
+            parameters, belief, seen = polished(FIRST_POLISH if any(blurs) else 1)
             parameters, belief, seen = focused(parameters, belief, seen)
             if trust(seen) > 0:
                 tie = Tie(belief.mean, trust(seen))

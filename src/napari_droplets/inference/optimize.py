@@ -148,7 +148,7 @@ def prepare(
     n = len(start)
     padded, total = svi.bucket(n + 1, LEAST_DROPLETS), svi.bucket(len(tiles.corner), LEAST_TILES)
     noise = settings.noise or float(np.clip(contrast(work.pixels)[1], *NOISE_RANGE))
-    length = optics.length * settings.scale if optics else float(np.median(start.radius))
+    length = optics.length * settings.scale if optics else typical_radius(start)
     if point is None:
         seen = None if optics else sighted(work, start, settings, counted)
         point = starting_point(work, start, optics, form, length, settings.seed, seen)
@@ -173,6 +173,13 @@ def prepare(
     )
 
 
+def typical_radius(start: Droplets) -> float:
+    """Median radius of the droplets that take part from the beginning: the others depend on what found them."""
+    p = start.p_present
+    likely = None if p is None else p >= LIKELY
+    return float(np.median(start.radius if likely is None or not likely.any() else start.radius[likely]))
+
+
 def sighted(work: Image, start: Droplets, settings: Settings, counted: np.ndarray | None = None) -> Seen:
     """What droplets absorb, by shipped optics with a component for each channel; measured where components need it.
 
@@ -194,7 +201,7 @@ def sighted(work: Image, start: Droplets, settings: Settings, counted: np.ndarra
         variance = np.einsum("nii->ni", belief.covariance)[:n, 3:] * (absorbed * (1 - absorbed)) ** 2
         return absorbed, np.sqrt(variance.mean(1))
 
-    return first_sight(work, start, form, float(np.median(start.radius)), None if rough else measure)
+    return first_sight(work, start, form, typical_radius(start), None if rough else measure)
 
 
 def _prior(start: Droplets, padded: int, work: Image, length: float, noise: float) -> Prior:
@@ -207,7 +214,7 @@ def _prior(start: Droplets, padded: int, work: Image, length: float, noise: floa
     unknown = np.full(n, np.nan)
     x_sd, radius_sd = (unknown if sd is None else sd for sd in (start.x_sd, start.radius_sd))
     known = np.isfinite(x_sd) & np.isfinite(radius_sd)
-    log_radius = np.where(known, np.log(start.radius), np.log(np.median(start.radius)))
+    log_radius = np.where(known, np.log(start.radius), np.log(typical_radius(start)))
     log_radius_sd = np.where(known, radius_sd / start.radius, RADIUS_SPREAD)
     return Prior(
         x=full(start.x, 0),

@@ -187,7 +187,7 @@ def _shipped(
     names = sorted({path.stem.rsplit("_", 1)[0] for path in LOOKS.glob("*.safetensors")})
     for name in names:
         upright = _look(name, channels).weights
-        composition = palette[_nearest_look(upright, palette, ground, colors, size)]
+        composition = palette[_nearest_look(upright, palette, ground, colors, size, size[sure])]
 
         def errors_of(
             some: list[float], weights: dict[str, np.ndarray] = upright, made_of: np.ndarray = composition
@@ -257,15 +257,29 @@ def _rendered(
 
 
 def _nearest_look(
-    weights: dict[str, np.ndarray], palette: np.ndarray, ground: np.ndarray, colors: np.ndarray, size: np.ndarray
+    weights: dict[str, np.ndarray],
+    palette: np.ndarray,
+    ground: np.ndarray,
+    colors: np.ndarray,
+    size: np.ndarray,
+    typical: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(N,) index of the composition in the palette (P, K) whose disc comes nearest in color at about that size."""
-    edges = np.quantile(size, np.linspace(0, 1, SIZES + 1))
-    class_ = np.clip(np.searchsorted(edges, size, side="right") - 1, 0, SIZES - 1)
+    """(N,) index of the composition in the palette (P, K) whose disc comes nearest in color at about that size.
+
+    Sizes are told apart as those that are `typical` want, by default all.
+    """
+    typical = size if typical is None else typical
+    edges = np.quantile(typical, np.linspace(0, 1, SIZES + 1))
+
+    def class_of(sizes: np.ndarray) -> np.ndarray:
+        return np.clip(np.searchsorted(edges, sizes, side="right") - 1, 0, SIZES - 1)
+
+    class_, of_typical = class_of(size), class_of(typical)
     nearest = np.zeros(len(size), int)
     for k in np.unique(class_):
         here = class_ == k
-        typical = np.full(len(palette), np.median(size[here]))
-        look = _rendered(weights, ground, _grid(DISC, 5), typical, palette).mean(1)
+        some = typical[of_typical == k]
+        middle = np.full(len(palette), np.median(some if len(some) else size[here]))
+        look = _rendered(weights, ground, _grid(DISC, 5), middle, palette).mean(1)
         nearest[here] = cKDTree(look).query(colors[here])[1]
     return nearest

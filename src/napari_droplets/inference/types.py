@@ -21,7 +21,7 @@ from .anchors import anchored
 from .clock import Clock
 from .fit import Progress
 from .laplace import LEAST_NOISE
-from .optimize import RESERVE, Outcome, Setup, form_of, iterate_chunks, prepare, sighted
+from .optimize import RESERVE, Outcome, Setup, form_of, iterate_chunks, prepare, sighted, typical_radius
 from .settings import AUTO, Settings
 from .start import Start, starting_point
 
@@ -91,7 +91,7 @@ def choose_types(
     if counted is not None:
         seen_pixels, judged = seen_pixels & (counted > 0), judged & (counted > 0)
     sight = sighted(work, begin, wide, seen_pixels)
-    length = float(np.median(begin.radius))
+    length = typical_radius(begin)
     trials: list[Trial] = []
     for types in tried:
         form = form_of(work.shape[2], replace(settings, types=types))

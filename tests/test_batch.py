@@ -328,3 +328,7 @@ def test_optics_of_the_first_image_that_can_be_fitted_are_kept(three, tmp_path, 
     again = go(three[1:], tmp_path / "out", settings=settings, same_optics=True, resume=True)
     assert [o.skipped for o in again] == [True, False]
     assert stand_in.given[-1][0].weights.keys() == kept.weights.keys()
+    # … and where they are gone that image is fitted again
+    (tmp_path / "out/b/optics.safetensors").unlink()
+    once_more = go(three[1:], tmp_path / "out", settings=settings, same_optics=True, resume=True)
+    assert [o.skipped for o in once_more] == [False, True]

@@ -456,3 +456,6 @@ def test_a_series_shares_optics_and_classes():
         assert second.summary["class_mixture"][key] == first.summary["class_mixture"][key]
     assert second.summary["class_mixture"]["weight"] != first.summary["class_mixture"]["weight"]
     assert not second.summary["settings"]["learn_optics"]
+    table = first.table
+    table.loc[0, "x"] += 1
+    assert nd.refit(first, table, steps=25).optics.classes == first.optics.classes

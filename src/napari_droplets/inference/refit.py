@@ -94,7 +94,8 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     for name in ("droplets_told", "droplets_tril"):  # made from the pixels around what was refitted alone
         guide[name] = np.array(guide[name])
         guide[name][left] = fit.guide[name][edits.same[left]]
-    return replace(result, droplets=droplets, guide=guide, summary=result.summary | {"refit": counts})
+    optics = replace(result.optics, classes=fit.optics.classes)  # a refit finds no new ones
+    return replace(result, droplets=droplets, guide=guide, optics=optics, summary=result.summary | {"refit": counts})
 
 
 def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | None) -> np.ndarray:

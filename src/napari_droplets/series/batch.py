@@ -328,7 +328,12 @@ def complete(folder: Path, path: Path, plan: Plan) -> dict[str, Any] | None:
         wanted = plan.record()
         if summary.get("stopped") == CANCELLED or any(summary.get(name) != value for name, value in wanted.items()):
             return None
-        if plan.overlay and not (folder / "overlay.png").exists():
+        needed = [
+            name
+            for name, wanted in (("overlay.png", plan.overlay), ("optics.safetensors", not plan.detect_only))
+            if wanted
+        ]
+        if not all((folder / name).exists() for name in needed):
             return None
         read_table(folder / "droplets.csv")  # deleted, or saved anew by another program with other separators?
         settings = plan.settings

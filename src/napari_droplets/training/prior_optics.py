@@ -139,7 +139,8 @@ def learn(name: str, look: Callable[[int, int], Samples], channels: int, seed: i
     flat = {name: np.asarray(w, np.float32) for name, w in flatten(weights).items()}
     if name != "plain":
         kernel = flat["Dense_0.kernel"][channels : channels + 2]
-        flat["Dense_0.bias"] = flat["Dense_0.bias"] + np.float32(OFF_CENTER) * np.asarray(CRESCENT, np.float32) @ kernel
+        shift = np.float32(OFF_CENTER) * np.asarray(CRESCENT, np.float32)
+        flat["Dense_0.bias"] = np.asarray(flat["Dense_0.bias"] + shift @ kernel, np.float32)
     spread = {name: np.full(w.shape, 0.01, np.float32) for name, w in flat.items()}
     return Optics(flat, spread, channels, channels, 1.0, "free", "nearest", NOISE)
 

@@ -19,6 +19,7 @@ import pages
 from fit_bound import bound, draw_figure
 from fit_composition import classes, composition
 from fit_data import Absent
+from fit_renderers import renderers
 from fit_report import markdown
 from fit_targets import Figures
 from fit_time import seconds, step
@@ -33,6 +34,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "simulated": simulated,
     "bound": bound,
     "composition": composition,
+    "renderers": renderers,
     "classes": classes,
 }
 

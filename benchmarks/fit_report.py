@@ -28,6 +28,7 @@ def markdown(figures: Figures) -> str:
         "simulated": _simulated,
         "bound": _bound,
         "composition": _composition,
+        "renderers": _renderers,
         "classes": _classes,
     }
     parts = [
@@ -213,6 +214,25 @@ def _composition(part: dict[str, Any]) -> list[str]:
         rows = [[method, *(two(maps[kind][g], 3) for g in names)] for method, maps in part["r2"].items()]
         text += [words, table(["", *names], [["droplets", *(f"{n:,}" for n in part["droplets"].values())], *rows])]
     return text
+
+
+def _renderers(part: dict[str, Any]) -> list[str]:
+    rows = []
+    for overlap, those in part["rows"].items():
+        for name, row in those.items():
+            ended = "" if name != "auto" else f" ({', '.join(row['ended'])})"
+            cells = [two(row[k], 3) for k in ("f1", "center_error", "r2", "r2_overlapping")]
+            spread = f"{row['radius_bias']:+.1%}, {row['radius_spread']:.1%}"
+            rows.append([overlap, name + ended, two(row["residual"]), *cells, spread, two(row["seconds"], 1)])
+    head = ["overlap", "renderer", "residual", "F1", "center", "R2", "overlapping", "radius bias, spread", "s"]
+    return [
+        f"{part['images']} images of each overlap (at most, in radii of the smaller droplet), three dyes, simplex. "
+        "`nearest`, `layered` and `blended` throughout; `auto`: nearest while optics are learned, and in the end "
+        "whichever of nearest and layered leaves less (in brackets). *Residual*: root mean square, over the camera's "
+        "noise. *Overlapping*: R2 of droplets that another one reaches into by a quarter of their radius. Compiling "
+        "counts in the seconds.",
+        table(head, rows),
+    ]
 
 
 def _classes(part: dict[str, Any]) -> list[str]:

@@ -169,9 +169,9 @@ def chunks(image: nd.Image, start: nd.Droplets) -> Callable[[], float]:
     """The fit's own program: each call runs a chunk of steps, returns seconds per step."""
     import jax
 
-    from napari_droplets.inference import optimize, svi
+    from napari_droplets.inference import optimize, prepare, svi
 
-    setup = optimize.prepare(image, start, None, nd.Settings(noise=0.05))
+    setup = prepare.prepare(image, start, None, nd.Settings(noise=0.05))
     all_free = jax.tree.map(np.ones_like, jax.device_get(setup.state.parameters.mean))
 
     def runs() -> Iterator[float]:

@@ -7,7 +7,7 @@ import numpy as np
 
 import napari_droplets as nd
 from napari_droplets.files import read_optics
-from napari_droplets.inference import optimize, posterior, svi
+from napari_droplets.inference import posterior, prepare, svi
 from napari_droplets.inference.settings import Settings
 from napari_droplets.inference.start import LOOKS
 from napari_droplets.model.assignment import cut
@@ -44,7 +44,7 @@ def prepared(droplets, shape=(48, 64), noise=NOISE, seed=0, look="dyed1", **sett
     optics = replace(read_optics(LOOKS / f"{look}_3.safetensors"), composition=chosen.composition, length=5.0)
     slide = np.broadcast_to(np.float32([0.66, 0.67, 0.6]), (*shape, 3)).copy()
     slide[0, 0] += 0.01  # a constant image is refused
-    setup = optimize.prepare(nd.Image(slide), droplets, optics, chosen)
+    setup = prepare.prepare(nd.Image(slide), droplets, optics, chosen)
     clean = posterior.render_image(located(setup), setup.tiles, setup.prior, setup.form)
     return showing(setup, clean, noise, seed), clean
 

@@ -13,12 +13,12 @@ PROGRAM = """
 import hashlib
 import jax, numpy as np
 import napari_droplets as nd
-from napari_droplets.inference import laplace, optimize, svi
+from napari_droplets.inference import laplace, prepare, svi
 from napari_droplets.inference.settings import Settings
 
 image, truth = nd.simulate((64, 80), 12, radius=5, seed=2)
 start = nd.Droplets(truth.x, truth.y, truth.radius)
-p = optimize.prepare(nd.Image(image), start, None, Settings(types=2))
+p = prepare.prepare(nd.Image(image), start, None, Settings(types=2))
 step = jax.make_jaxpr(svi.chunk.__wrapped__, static_argnums=6)
 one = step(p.state, p.problem, p.free, np.float32(0.01), np.uint32(0), np.uint32(0), p.form)
 mean = p.state.parameters.mean

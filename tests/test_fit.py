@@ -290,6 +290,34 @@ def test_other_renderers_fit_as_well(simulated, renderer):
     assert result.summary["rmse"] < 0.7 * unexplained
 
 
+@pytest.fixture(scope="module")
+def overlapping():
+    """Droplets well over one another, and a fit of them."""
+    image, truth = nd.simulate((96, 96), 26, radius=7, radius_spread=0.2, overlap=0.6, noise=0.01, seed=4)
+    return image, truth, nd.fit(image, steps=200)
+
+
+def test_overlap_ends_in_layers_because_they_explain_more(overlapping):
+    image, truth, result = overlapping
+    assert result.summary["renderer"] == "layered"
+    assert result.optics.renderer == "layered"
+    nearest = nd.fit(image, steps=200, renderer="nearest")
+    assert nearest.summary["renderer"] == "nearest"
+    assert result.summary["rmse"] < 0.97 * nearest.summary["rmse"]
+    off, off_nearest = (compare(truth, fit.droplets).center_error for fit in (result, nearest))
+    assert off < 1.1 * off_nearest
+
+
+def test_what_follows_a_fit_keeps_its_renderer(overlapping, tmp_path):
+    image, _, result = overlapping
+    result.save(tmp_path)
+    again = nd.refit(nd.read(tmp_path, image=image), result.table.drop(index=0), steps=25)
+    assert again.summary["renderer"] == "layered"
+    lone = nd.simulate((96, 96), 4, radius=7, overlap=0, seed=4)[0]
+    held = nd.fit(lone, optics=result.optics, learn_optics=False, steps=25)
+    assert held.summary["renderer"] == "layered"  # as on the image that these optics were learned on
+
+
 def edited(result):
     """One droplet moved, one removed, one added."""
     table = result.table.drop(index=3).reset_index(drop=True)
@@ -313,6 +341,21 @@ def test_refit_keeps_what_was_edited(result):
     assert again.summary["refit"]["removed"] == 2  # the moved droplet is no longer where it was
 
 
+def test_refit_sorts_what_it_touched_into_the_classes_of_the_fit(result):
+    table = edited(result)
+    chosen = table.index[table["class"].notna()][-1]  # by the user, against what the fit says
+    table["class"] = table["class"].astype(object)
+    table.loc[chosen, "class"] = 99
+    again = nd.refit(result, table, steps=50)
+    assert (again.table["class"] == 99).sum() == 1
+    assert again.table["class"].isin([99, *range(len(result.summary["classes"]))]).all()
+    assert again.table["class_p"].between(0, 1).all()
+    assert len(again.summary["classes"]) == len(result.summary["classes"])
+    assert sum(c["proportion"] for c in again.summary["classes"]) == pytest.approx(1)
+    bare = nd.refit(result, table[["x", "y", "radius"]], steps=50).table
+    assert bare["class"].isin(range(len(result.summary["classes"]))).all()
+
+
 def test_refit_leaves_the_rest_alone(result):
     table = edited(result)
     again = nd.refit(result, table)
@@ -323,7 +366,7 @@ def test_refit_leaves_the_rest_alone(result):
     far = untouched & moved & removed
     assert far.sum() > 0
     columns = list(result.table.columns)
-    pd.testing.assert_frame_equal(again.table.loc[far, columns], table.loc[far, columns])
+    pd.testing.assert_frame_equal(again.table.loc[far, columns], table.loc[far, columns].astype({"class": int}))
     assert again.optics.weights.keys() == result.optics.weights.keys()
     for name, weight in again.optics.weights.items():
         np.testing.assert_array_equal(weight, result.optics.weights[name])

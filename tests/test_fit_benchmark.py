@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,9 @@ def module(name):
 scores, data, limit, truth_part, dyes = (
     module(f"fit_{name}") for name in ("scores", "data", "bound", "truth", "composition")
 )
-goals, report, timing, once = (module(f"fit_{name}") for name in ("targets", "report", "time", "once"))
+goals, report, timing, once, layers = (
+    module(f"fit_{name}") for name in ("targets", "report", "time", "once", "renderers")
+)
 script, pages, detection_data = module("fit"), module("pages"), module("detection_data")
 
 
@@ -385,6 +388,25 @@ def test_explained_variance_by_group():
     assert [int(masks[k].sum()) for k in ("alone", "touching", "overlapping")] == [200, 100, 100]
 
 
+def test_renderers_pool_the_droplets_of_all_images():
+    truth = droplets((10, 10, 4), (16, 10, 4), (40, 40, 4), (60, 20, 4), (20, 60, 4))
+    truth = replace(truth, composition=np.array([[1, 0], [0, 1], [0.5, 0.5], [0.9, 0.1], [0.2, 0.8]]))
+    table = truth.to_dataframe()[["x", "y", "radius"]].assign(ignore=[0, 0, 0, 0, 1])
+    found = replace(truth, composition=0.5 * truth.composition)
+    fit = SimpleNamespace(droplets=found, summary={"rmse": 0.03, "seconds": {"total": 2.0}, "renderer": "layered"})
+    pairs = detection_data.Pairs(table, found, np.arange(5), np.arange(5))
+    run = layers.one(pairs, truth, fit, 0.02)
+    assert run["over"].tolist() == [True, True, False, False]
+    figures = layers.pooled([run, run | {"residual": 2.5, "ended": "nearest"}])
+    assert figures["residual"] == pytest.approx(2.0)
+    assert figures["ended"] == ["layered", "nearest"]
+    assert figures["r2"] == pytest.approx(1)  # half of the truth is an affine map away from it
+    assert figures["overlapping"] == 4
+    wrong = replace(found, composition=np.roll(truth.composition, 1, 0))
+    again = layers.one(pairs, truth, SimpleNamespace(droplets=wrong, summary=fit.summary), 0.02)
+    assert layers.pooled([again])["r2"] < 0.9
+
+
 def test_classes_are_compared_over_matched_droplets():
     rows = [(20 * i, 10, 5) for i in range(6)]
     authors = pd.DataFrame(rows, columns=["x", "y", "radius"]).assign(label=["c0", "c0", "c1", "c1", "c2", "c2"])
@@ -522,6 +544,8 @@ def figures(tmp_path):
     errors = limit.Errors(1.25 * bounds, bounds, bounds, bounds, np.linspace(4, 10, 12))
     rows = [{"noise": 0.02, "optics": k, "drawn": 12, "found": 12} | limit.ratios(errors) for k in limit.OPTICS]
     names = ["all", "small", "medium", "large", "alone", "touching", "overlapping"]
+    names_of_renderers = ["f1", "center_error", "radius_bias", "radius_spread", "residual", "seconds", "r2"]
+    names_of_renderers.append("r2_overlapping")
     r2 = {
         goals.SERIES: 0.99,
         "fit, free": 0.98,
@@ -553,6 +577,10 @@ def figures(tmp_path):
         "simulated": simulated.figures(),
         "bound": {"rows": rows},
         "composition": {"series": 1, "droplets": dict.fromkeys(names, 1000), "r2": dye},
+        "renderers": {
+            "images": 1,
+            "rows": {"0.4": {"auto": dict.fromkeys(names_of_renderers, 0.5) | {"ended": ["layered", "nearest"]}}},
+        },
         "classes": {
             "images": {"one": image | {"rand": 0.75, "table": [[1, 2], [3, 4]]}, "two": image | {"poor_masks": True}}
         },
@@ -581,6 +609,7 @@ def test_page_of_all_parts(figures, tmp_path):
     assert rows["where they overlap"][1:] == ["+0.040", "yes"]
     assert rows["above colors with ground, thickness and the simulator's law known"][1:] == ["+0.020", "–"]
     assert rows["adjusted Rand index, median of the images"][1:] == ["0.75", "–"]
+    assert rows["0.4"][0] == "auto (layered, nearest)"
     assert rows["two (poor masks)"][:3] == ["50", "absent", "–"]
     assert "not run" not in text
     limit.draw_figure(figures["bound"], tmp_path / "bound.png")

@@ -65,7 +65,7 @@ def drifted(setup):
 def test_optics_and_proposals_are_weighed(setup, trust, radius):
     """Shifts come from the optics alone, the factor from both; once there, nothing more is wanted."""
     parameters, first = drifted(setup)
-    prior, tie = proposed(setup, 0.8, 0.1), gauge.Tie(first, trust)
+    prior, tie = proposed(setup, 0.8, 0.1), gauge.Tie(first, setup.state.parameters.mean.shared, trust)
     move = gauge.wanted(parameters, setup.anchor, prior, tie)
     tied = gauge.regauge(parameters, move, setup.form)
     np.testing.assert_allclose(np.exp(tied.mean.droplets[:N, 2]), radius, rtol=1e-4)
@@ -78,7 +78,9 @@ def test_optics_and_proposals_are_weighed(setup, trust, radius):
 def test_vague_proposals_say_nothing(setup):
     parameters, first = drifted(setup)
     told = [
-        gauge.wanted(parameters, setup.anchor, proposed(setup, factor, 0.5), gauge.Tie(first, 0.3))
+        gauge.wanted(
+            parameters, setup.anchor, proposed(setup, factor, 0.5), gauge.Tie(first, parameters.mean.shared, 0.3)
+        )
         for factor in (0.8, 1.0)
     ]
     assert told[0] == told[1]
@@ -89,13 +91,17 @@ def test_a_few_droplets_are_left_alone(setup):
     parameters, first = drifted(setup)
     prior = proposed(setup, 0.8, 0.1)
     present = np.arange(len(prior.present)) < gauge.ENOUGH - 1
-    move = gauge.wanted(parameters, setup.anchor, prior._replace(present=present), gauge.Tie(first, 0.0))
+    move = gauge.wanted(
+        parameters, setup.anchor, prior._replace(present=present), gauge.Tie(first, parameters.mean.shared, 0.0)
+    )
     assert move == (0, 0, 1)
 
 
 def test_the_largest_move_is_bounded(setup):
     parameters, first = drifted(setup)
-    move = gauge.wanted(parameters, setup.anchor, proposed(setup, 9.0, 0.1), gauge.Tie(first, 0.0))
+    move = gauge.wanted(
+        parameters, setup.anchor, proposed(setup, 9.0, 0.1), gauge.Tie(first, parameters.mean.shared, 0.0)
+    )
     assert move.radius == gauge.BOUNDS[1]
 
 

@@ -7,7 +7,7 @@ import pytest
 from drawn import NOISE, placed, prepared, showing, truth, vacant
 
 import napari_droplets as nd
-from napari_droplets.inference import laplace, optimize, population, posterior
+from napari_droplets.inference import laplace, population, posterior, prepare
 
 SHAPE = (48, 64)
 
@@ -109,7 +109,7 @@ def reconsidered(real, rows=None, **changed):
         parameters = drawn.state.parameters
         mean = parameters.mean._replace(droplets=droplets.astype(np.float32), shared=shared)
         located = posterior.mean_latents(parameters._replace(mean=mean), setup.anchor, setup.form)
-        view = optimize.look(located, present, setup.tiles, setup.form, total, 0)
+        view = prepare.look(located, present, setup.tiles, setup.form, total, 0)
         return setup.problem._replace(view=view)
 
     def polish(droplets, problem, steps):

@@ -12,7 +12,7 @@ from numpyro.handlers import replay, seed, trace
 from numpyro.infer.util import log_density
 
 import napari_droplets as nd
-from napari_droplets.inference import laplace, optimize, posterior, svi
+from napari_droplets.inference import laplace, optimize, posterior, prepare, svi
 from napari_droplets.inference.clock import Clock
 from napari_droplets.inference.settings import Settings
 from napari_droplets.model import generative
@@ -26,7 +26,7 @@ def setup():
     image, truth = nd.simulate((64, 80), 12, radius=5, seed=2)
     work = nd.Image(image)
     start = nd.Droplets(truth.x, truth.y, truth.radius)
-    return optimize.prepare(work, start, None, Settings(types=2)), work
+    return prepare.prepare(work, start, None, Settings(types=2)), work
 
 
 def test_pack_and_unpack_are_inverse():
@@ -76,7 +76,7 @@ def test_guide_has_the_densities_it_says(setup):
 def sparse():
     """A prepared fit of an image most of which is empty."""
     image, truth = nd.simulate((96, 112), 6, radius=4, seed=2)
-    return optimize.prepare(nd.Image(image), nd.Droplets(truth.x, truth.y, truth.radius), None, Settings(types=2))
+    return prepare.prepare(nd.Image(image), nd.Droplets(truth.x, truth.y, truth.radius), None, Settings(types=2))
 
 
 def test_every_droplet_and_every_tile_counts_once(sparse):
@@ -97,7 +97,7 @@ def test_every_droplet_and_every_tile_counts_once(sparse):
     assert importance.max() > 4
     # another number draws other empty tiles
     latents = posterior.mean_latents(jax.device_get(prepared.state.parameters), prepared.anchor, prepared.form)
-    drawn = [optimize.look(latents, present, prepared.tiles, prepared.form, total, i).visited for i in (1, 2)]
+    drawn = [prepare.look(latents, present, prepared.tiles, prepared.form, total, i).visited for i in (1, 2)]
     assert not np.array_equal(*drawn)
 
 
@@ -137,9 +137,7 @@ def test_loss_of_batches_is_unbiased(sparse, monkeypatch):
         seed(svi.guide, 0), (parameters, jnp.asarray(prepared.anchor), form, present), {}, {}
     )
     tiles = len(prepared.tiles.corner)
-    found = posterior.assign(
-        posterior.mean_latents(parameters, prepared.anchor, form), present, prepared.tiles, form, tiles
-    )
+    found = posterior.assign(posterior.mean_latents(parameters, prepared.anchor, form), present, prepared.tiles, tiles)
     batch = Batch(
         problem.corner[:tiles], jnp.asarray(found), problem.values[:tiles], problem.weight[:tiles], jnp.ones(())
     )
@@ -170,7 +168,7 @@ def test_nothing_of_the_image_is_in_the_program():
     def programs(shape, n, number):
         image, truth = nd.simulate(shape, n, radius=4, seed=number)
         start = nd.Droplets(truth.x, truth.y, truth.radius)
-        p = optimize.prepare(nd.Image(image), start, None, Settings(types=2, seed=number))
+        p = prepare.prepare(nd.Image(image), start, None, Settings(types=2, seed=number))
         rate, at = np.float32(0.01 * n), np.uint32(number)
         step = jax.make_jaxpr(svi.chunk.__wrapped__, static_argnums=6)(p.state, p.problem, p.free, rate, at, at, p.form)
         mean, blocks = p.state.parameters.mean, np.int32(n)

@@ -48,7 +48,8 @@ SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
     ("--population", "population", str, "",
      "whether droplets may join and leave a fit by what the pixels say, or are those that it starts from", ""),
     ("--renderer", "renderer", str, "",
-     "how droplets share a pixel: only the nearest counts, the nearest few are mixed, or one lies over the other", ""),
+     "how droplets share a pixel: only the nearest counts, the nearest few are mixed, or one lies over the other; "
+     "auto: the nearest while optics are learned, one over the other in the end where that explains more", ""),
     ("--learn-optics", "learn_optics", _yes_no, "yes|no",
      "whether optics given with --optics are learned on, or stay, so that compositions mean the same", ""),
     ("--classes", "classes", int, "G", "number of classes that droplets are sorted into by composition",

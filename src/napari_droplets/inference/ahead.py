@@ -19,7 +19,7 @@ from ..model.generative import Form, Prior
 from ..model.optics import weight_shapes
 from . import posterior, svi
 from .laplace import evidence
-from .optimize import LEAST_DROPLETS, LEAST_TILES, form_of
+from .prepare import LEAST_DROPLETS, LEAST_TILES, form_of
 from .settings import AUTO, Settings
 
 log = logging.getLogger(__name__)
@@ -99,10 +99,9 @@ def _nothing(form: Form, tiles: int, droplets: int) -> tuple[svi.Problem, svi.St
         noise=one,
         optics=weights,
     )
-    count = posterior.CANDIDATES[form.renderer]
     view = svi.View(
-        np.full((tiles, count), droplets - 1, np.int32),
-        zeros(tiles, count),
+        np.full((tiles, posterior.CANDIDATES), droplets - 1, np.int32),
+        zeros(tiles, posterior.CANDIDATES),
         np.zeros(tiles, np.int32),
         np.ones(tiles, np.float32),
         np.int32(1),

@@ -34,9 +34,13 @@ CERTAIN = 0.25
 
 
 class Tie(NamedTuple):
-    """What holds the gauge: droplets (N, D) where the first optics see them, and how far these are trusted, 0 to 1."""
+    """What holds the gauge: droplets (N, D) where the first optics see them, these, and their trust, 0 to 1.
+
+    Optics are in the vector of all that droplets share.
+    """
 
     droplets: np.ndarray
+    shared: np.ndarray
     trust: float
 
 

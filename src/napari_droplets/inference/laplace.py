@@ -20,11 +20,11 @@ from scipy.special import expit
 from ..model.assignment import TILE
 from ..model.generative import Form, pixel_positions, surface_basis
 from ..model.optics import OpticsNetwork, unflatten
-from ..model.rendering import REACH, Local, render
+from ..model.rendering import REACH, Local, change, logits
 from .propose import pixel_noise
 from .svi import Problem, unpack
 
-BLOCK = 64
+BLOCK = 128
 """Tiles at a time, which bounds the memory of a pass."""
 BODY = 1.1
 """Radii around a center that tell how well the model explains a droplet."""
@@ -92,7 +92,13 @@ class Evidence(NamedTuple):
 
 @partial(jax.jit, static_argnames="form")
 def _pass(
-    droplets: Float[Array, "N D"], shared: Array, problem: Problem, noise: Array, blocks: Array, form: Form
+    droplets: Float[Array, "N D"],
+    shared: Array,
+    problem: Problem,
+    noise: Array,
+    blocks: Array,
+    layered: Array,
+    form: Form,
 ) -> tuple[tuple[Array, ...], Array]:
     background, _, weights = unpack(shared, form)
     n, d = droplets.shape
@@ -120,40 +126,52 @@ def _pass(
         second = jnp.argmin(others, -1)
 
         def of(slots: Array) -> tuple[Array, Array]:
-            """Parameters and anchors (T, P, n, ...) of these candidates."""
-            parameters, anchors = (jnp.take_along_axis(a[:, None], slots[..., None], 2) for a in (z, anchor))
-            return parameters, anchors
+            """Parameters and anchors (T, P, ...) of these candidates."""
+            parameters, anchors = (jnp.take_along_axis(a[:, None], slots[..., None, None], 2) for a in (z, anchor))
+            return parameters[:, :, 0], anchors[:, :, 0]
 
-        def drawn(parts: list[tuple[Array, Array, Array]]) -> Array:
-            """Colors (T, P, C) that droplets (parameters, anchors, and whether they are there) make."""
-            together = (jnp.concatenate(a, 2) for a in zip(*parts, strict=True))
-            raw, anchors, there = (a.reshape(-1, *a.shape[2:]) for a in together)
+        def laid(beneath: Array, raw: Array, anchors: Array, there: Array) -> Array:
+            """Logits (T, P, C) with one droplet at each pixel over what lies beneath."""
+            u, v, r = placed(raw, anchors)
+            features = jnp.concatenate([(r / problem.prior.length)[..., None], transform(raw[..., 3:])], -1)
+            du, dv = ((position[..., k] - at) / r for k, at in enumerate((u, v)))
+            return beneath + there[..., None] * change(network, jax.nn.sigmoid(beneath), du, dv, features)
+
+        (first, first_anchor), next_ = of(own), (*of(second), jnp.min(others, -1) < FARTHEST)
+        seen = jnp.min(square, -1) < FARTHEST
+        # without its own droplet a pixel sees the next one, or the empty slide
+        without = laid(base, *next_)
+
+        def blend(first: Array) -> Array:
+            """Logits with all candidates, the first in the place of the nearest."""
+            rest = [jnp.broadcast_to(a[:, None], (*square.shape, a.shape[-1])) for a in (z, anchor)]
+            here = [seen[..., None], others < FARTHEST]
+            together = [
+                jnp.concatenate([a[:, :, None], b], 2) for a, b in zip((first, first_anchor), rest, strict=True)
+            ]
+            there = jnp.concatenate(here, 2).reshape(-1, 1 + square.shape[-1])
+            raw, anchors = (a.reshape(-1, *a.shape[2:]) for a in together)
             u, v, r = placed(raw, anchors)
             local = Local(jnp.where(there, u, FARTHEST), v, r, transform(raw[..., 3:]))
             at, ground = position.reshape(-1, 1, 2), base.reshape(-1, 1, form.channels)
-            return render(form.renderer, network, local, at, ground, problem.prior.length).reshape(values.shape)
+            return logits("blended", network, local, at, ground, problem.prior.length).reshape(values.shape)
 
-        alone = form.renderer == "nearest"
-        around = jnp.broadcast_to(slot, square.shape)
-        rest = [] if alone else [(*of(around), others < FARTHEST)]
-        first, first_anchor = of(own[..., None])
-        seen = jnp.min(square, -1, keepdims=True) < FARTHEST
-
-        def with_own(first: Array) -> Array:
-            return drawn([(first, first_anchor, seen), *rest])
-
+        # under `layered` the own droplet lies over the next one, or beneath it; that the color of one on top depends
+        # on it is left out of its slopes
+        lower = (placed(first, first_anchor)[2] >= placed(*next_[:2])[2])[..., None]
+        beneath = jnp.where(layered & ~lower, without, base)
+        draw = blend if form.renderer == "blended" else lambda first: laid(beneath, first, first_anchor, seen)
         # a pixel has fewer channels than a droplet parameters: derivatives backwards are the cheaper ones
-        rendering, pull = jax.vjp(with_own, first)
+        drawn, pull = jax.vjp(draw, first)
+        drawn = jax.lax.cond(layered, lambda: jnp.where(lower, laid(drawn, *next_), drawn), lambda: drawn)
+        rendering = jax.nn.sigmoid(drawn)
         # (one after the other: as one batch they take three times as long)
-        unit = jnp.eye(form.channels)
-        slopes = jnp.stack([pull(jnp.broadcast_to(e, values.shape))[0][:, :, 0] for e in unit])  # (C, T, P, D)
-        # without its own droplet a pixel sees the next one, or the empty slide
-        next_ = [(*of(second[..., None]), jnp.min(others, -1, keepdims=True) < FARTHEST)]
-        without = drawn(next_ if alone else rest)
+        steep = rendering * (1 - rendering)
+        slopes = jnp.stack([pull(e * steep)[0] for e in jnp.eye(form.channels)])  # (C, T, P, D)
 
         residual = (values - rendering) / noise
         weighted = weight[..., None] * residual
-        gain = 0.5 * jnp.sum(weight[..., None] * (((values - without) / noise) ** 2 - residual**2), -1)
+        gain = 0.5 * jnp.sum(weight[..., None] * (((values - jax.nn.sigmoid(without)) / noise) ** 2 - residual**2), -1)
         nearest_square = jnp.min(square, -1)
         mine = (slot == own[..., None]) * (nearest_square < REACH**2)[..., None]
         body = mine * (weight * (nearest_square < BODY**2))[..., None]
@@ -194,7 +212,10 @@ def evidence(droplets: np.ndarray, optics: np.ndarray, problem: Problem, noise: 
     weight = np.asarray(problem.weight)
     used = np.flatnonzero(weight.any(1))
     blocks = np.int32(used.max(initial=0) // BLOCK + 1)
-    sums, rendering = _pass(np.float32(droplets), np.float32(optics), problem, np.float32(noise), blocks, form)
+    layered = form.renderer == "layered"
+    form = form._replace(renderer="nearest") if layered else form  # one program for both
+    moved = np.float32(droplets), np.float32(optics)
+    sums, rendering = _pass(*moved, problem, np.float32(noise), blocks, np.bool_(layered), form)
     squares, shared = (np.asarray(a, float) / noise**2 for a in _residuals(problem.values, rendering, problem.weight))
     whole = np.flatnonzero(weight.all(1))
     some = whole[:: -(-len(whole) // NOISE_TILES) or 1]  # none where few tiles are left, in the corner of an image

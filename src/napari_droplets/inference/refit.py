@@ -20,7 +20,8 @@ from .population import pinned_rows
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from .optimize import Setup
+    from .classes import Classes
+    from .prepare import Setup
 
 REFIT_STEPS = 400
 """Optics and background are known: only a few droplets have to settle."""
@@ -72,14 +73,17 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     if not active.any():
         raise InputError("refit: nothing to refit there; give a region that holds droplets, or edit some")
     clock.lap("detect")
-    from .optimize import iterate_chunks, prepare
-    from .run import Frame
+    from .classes import same_classes
+    from .optimize import iterate_chunks
+    from .posterior import sample_droplets
+    from .prepare import prepare
+    from .run import CLASS_DRAWS, Frame
 
     clock.lap("import")
     known = {k: v for k, v in after.labels.items() if str(k).startswith(PREFIX)}
     start = Droplets(after.x, after.y, after.radius, composition=after.composition, labels=known)
     setup = prepare(image.rescaled(chosen.scale), start.scaled(chosen.scale), fit.optics, chosen)
-    setup = _localized(setup, fit, edits.same, active, pinned, chosen.scale)
+    setup = _localized(setup, fit, edits.same, active, pinned, chosen.scale)._replace(endings=(fit.optics.renderer,))
     frame = Frame(setup, image, chosen)
     clock.lap("fit")
     outcome = yield from iterate_chunks(setup, chosen, clock, image.name, frame.snapshot)
@@ -95,7 +99,35 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
         guide[name] = np.array(guide[name])
         guide[name][left] = fit.guide[name][edits.same[left]]
     optics = replace(result.optics, classes=fit.optics.classes)  # a refit finds no new ones
-    return replace(result, droplets=droplets, guide=guide, optics=optics, summary=result.summary | {"refit": counts})
+    summary = result.summary | {"refit": counts}
+    if optics.classes is not None:
+        draws = sample_droplets(guide, optics.composition, CLASS_DRAWS, chosen.seed)["composition"]
+        found = same_classes(optics.classes, draws, droplets.p_present)
+        droplets = replace(
+            droplets, labels=dict(droplets.labels) | _classified(after, fit.droplets, edits.same, active, found)
+        )
+        summary |= {"classes": found.proportions, "class_mixture": optics.classes}
+    return replace(result, droplets=droplets, guide=guide, optics=optics, summary=summary)
+
+
+def _classified(
+    after: Droplets, before: Droplets, same: np.ndarray, active: np.ndarray, found: Classes
+) -> dict[str, np.ndarray]:
+    """Classes of droplets that were refitted; of the others, and where the user chose one, as in the edited table."""
+    told = after.labels.get("class")
+    if told is None:
+        return {"class": found.label, "class_p": found.p}
+    told, old = np.asarray(told), before.labels.get("class")
+    kept = ~active & (same >= 0)
+    if old is not None:
+        here = np.flatnonzero(same >= 0)
+        was = np.asarray(old)[same[here]]
+        kept[here] |= [str(a) != str(b) for a, b in zip(told[here], was, strict=True)]
+    labels = np.where(kept, told, found.label)
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
+        labels = labels.astype(int)  # rows that were added have left the others' as floats
+    p = after.labels.get("class_p")
+    return {"class": labels, "class_p": found.p if p is None else np.where(kept, np.asarray(p, float), found.p)}
 
 
 def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | None) -> np.ndarray:
@@ -144,7 +176,7 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
 
     located = posterior.mean_latents(jax.device_get(state.parameters), anchor, form)
     total = len(setup.problem.corner)
-    assigned = posterior.assign(located, setup.prior.present, setup.tiles, form, total)[: len(setup.tiles.corner)]
+    assigned = posterior.assign(located, setup.prior.present, setup.tiles, total)[: len(setup.tiles.corner)]
     seen = np.append(np.pad(active, (0, len(mean) - n)), False)[assigned].any(1)
     tiles = Tiles(*(a[seen] for a in setup.tiles))
     view = look(located, setup.prior.present, tiles, form, total, 0)

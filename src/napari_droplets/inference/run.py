@@ -19,8 +19,9 @@ from .calibration import Reported, count, image_misfit, reported
 from .classes import Classes, classify, same_classes
 from .clock import Clock
 from .fit import Progress, Steps
-from .optimize import Outcome, Setup, iterate_chunks, prepare
+from .optimize import Outcome, iterate_chunks
 from .population import pinned_rows
+from .prepare import Setup, prepare
 from .settings import Settings
 
 CLASS_DRAWS = 200
@@ -142,6 +143,7 @@ class Frame:
     def result(self, outcome: Outcome, settings: Settings, clock: Clock) -> Fit:
         """The Fit, its reconstruction averaged over the posterior."""
         parameters, p = outcome.parameters, outcome.probability
+        self.form = outcome.form
         kept = self.kept(parameters, outcome.present, p)
         reconstruction = posterior.mean_reconstruction(
             settings.seed, parameters, self.anchor, self.tiles, self.prior._replace(present=kept), self.form
@@ -206,6 +208,7 @@ def _summary(
         "noise_sd": optics.noise_sd,
         "steps": int(outcome.losses[-1][0]) if outcome.losses else 0,
         "stopped": outcome.stopped,
+        "renderer": outcome.form.renderer,
         "seconds": {"total": round(clock.total, 3), **parts},
         "settings": asdict(settings),
         "version": __version__,

@@ -21,7 +21,7 @@ CHOICES = {
     "composition": ("free", "simplex"),
     "background": ("smooth", "uniform"),
     "population": ("inferred", "given"),
-    "renderer": ("nearest", "blended", "layered"),
+    "renderer": (AUTO, "nearest", "blended", "layered"),
 }
 """The settings that are one of a few words."""
 
@@ -51,8 +51,9 @@ class Settings:
         A low-order surface, or one color.
     population : {'inferred', 'given'}
         Whether droplets may join and leave a fit by what the pixels say, or are those that it starts from.
-    renderer : {'nearest', 'blended', 'layered'}
-        Which droplets a pixel sees.
+    renderer : {'auto', 'nearest', 'blended', 'layered'}
+        Which droplets a pixel sees. 'auto': the nearest one while optics are learned; in the end, where that explains
+        the image better, the two nearest, the smaller one over the larger.
     learn_optics : bool
         Whether optics are learned on, or stay those that the fit is given, so that compositions mean the same as there.
     classes : int, optional
@@ -82,7 +83,7 @@ class Settings:
     composition: str = "free"
     background: str = "smooth"
     population: str = "inferred"
-    renderer: str = "nearest"
+    renderer: str = AUTO
     learn_optics: bool = True
     classes: int | None = None
     noise: float | None = None

@@ -18,7 +18,7 @@ from .propose import weighted_median
 from .view import look
 
 if TYPE_CHECKING:
-    from .optimize import Setup
+    from .prepare import Setup
 
 ENOUGH_PIXELS = 1e6
 """Images with no more are taken as they are."""

@@ -21,7 +21,8 @@ from .anchors import anchored
 from .clock import Clock
 from .fit import Progress
 from .laplace import LEAST_NOISE
-from .optimize import RESERVE, Outcome, Setup, form_of, iterate_chunks, prepare, sighted, typical_radius
+from .optimize import RESERVE, Outcome, iterate_chunks
+from .prepare import Setup, form_of, prepare, sighted, typical_radius
 from .settings import AUTO, Settings
 from .start import Start, starting_point
 
@@ -87,6 +88,8 @@ def choose_types(
     tried = candidates(work.shape[2], settings.composition)
     limit = clock.left / (2 * len(tried)) + RESERVE if np.isfinite(clock.left) else None
     wide = replace(settings, types=tried[-1], steps=min(STEPS, settings.steps), learn_optics=True, max_seconds=None)
+    if wide.renderer == AUTO:
+        wide = replace(wide, renderer="nearest")
     seen_pixels, judged = _split(work.shape[:2], settings.seed)
     if counted is not None:
         seen_pixels, judged = seen_pixels & (counted > 0), judged & (counted > 0)
@@ -154,7 +157,7 @@ def widened(point: Start, form: Form, most: int) -> Start:
 
 def _judged(types: int, work: Image, setup: Setup, outcome: Outcome, settings: Settings, judged: np.ndarray) -> Trial:
     """Log likelihood of the pixels that were held out, at the posterior's mean."""
-    form, parameters = setup.form, outcome.parameters
+    form, parameters = outcome.form, outcome.parameters
     latents = posterior.mean_latents(parameters, setup.anchor, form)
     prior = setup.prior._replace(present=outcome.present)
     residual = work.pixels - posterior.render_image(latents, cut(work.pixels), prior, form)

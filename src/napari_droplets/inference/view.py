@@ -20,7 +20,7 @@ def look(
     `number` seeds the draw of the empty ones. Where pixels stand for several (their weight), tiles do.
     """
     n = len(tiles.corner)
-    found = posterior.assign(located, present, tiles, form, total)
+    found = posterior.assign(located, present, tiles, total)
     dummy = len(present) - 1  # padded: far outside of the image
     seen = found < len(present)
     degree = np.bincount(found[seen], minlength=len(present))

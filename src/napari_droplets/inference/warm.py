@@ -54,7 +54,8 @@ def _warm(image: Image, droplets: Droplets, settings: Settings, wanted: Callable
     from ..model.assignment import TILE
     from .ahead import compiled
     from .clock import Clock
-    from .optimize import iterate_chunks, prepare
+    from .optimize import iterate_chunks
+    from .prepare import prepare
     from .run import Frame
     from .types import candidates
 

@@ -2,7 +2,7 @@
 
 All work in logit space on top of the background, see a droplet only within `REACH` radii of its center (beyond it a
 pixel is background, which makes the background identifiable), and cost a fixed number of network evaluations per
-pixel whatever the number of droplets: `nearest` 1, `blended` `BLEND`, `layered` one per candidate.
+pixel whatever the number of droplets: `nearest` 1, `layered` 2, `blended` `BLEND`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,19 @@ def render(
     background: Float[Array, "T P C"],
     length: Float[Array, ""],
 ) -> Float[Array, "T P C"]:
-    """Colors in 0..1 of the pixels at `position` (x, y).
+    """Colors in 0..1 of the pixels at `position` (x, y); see `logits`."""
+    return jax.nn.sigmoid(logits(renderer, network, local, position, background, length))
+
+
+def logits(
+    renderer: str,
+    network: Network,
+    local: Local,
+    position: Float[Array, "T P 2"],
+    background: Float[Array, "T P C"],
+    length: Float[Array, ""],
+) -> Float[Array, "T P C"]:
+    """Colors, in logit space, of the pixels at `position` (x, y).
 
     Parameters
     ----------
@@ -62,8 +74,8 @@ def render(
     features = jnp.concatenate([(local.radius / length)[..., None], local.composition], -1)
     dx = (position[:, :, None, 0] - local.x[:, None]) / local.radius[:, None]
     dy = (position[:, :, None, 1] - local.y[:, None]) / local.radius[:, None]
-    change = {"nearest": _nearest, "blended": _blended, "layered": _layered}[renderer]
-    return jax.nn.sigmoid(change(network, features, dx, dy, background))
+    draw = {"nearest": _nearest, "blended": _blended, "layered": _layered}[renderer]
+    return draw(network, features, dx, dy, background)
 
 
 def fade(square: Array) -> Array:
@@ -72,8 +84,8 @@ def fade(square: Array) -> Array:
     return t * t * (3 - 2 * t)
 
 
-def _change(network: Network, color: Array, dx: Array, dy: Array, features: Array) -> Array:
-    """Color change that one droplet per pixel makes; dx, dy (T, P), features (T, P, F)."""
+def change(network: Network, color: Array, dx: Array, dy: Array, features: Array) -> Array:
+    """Change, in logit space, that one droplet per pixel makes of a color; dx, dy (T, P), features (T, P, F)."""
     offset = jnp.clip(jnp.stack([dx, dy], -1), -REACH, REACH)
     return network(jnp.concatenate([color, offset, features], -1)) * fade(dx**2 + dy**2)[..., None]
 
@@ -85,7 +97,7 @@ def _chosen(hot: Array, dx: Array, dy: Array, features: Array) -> tuple[Array, A
 
 def _nearest(network: Network, features: Array, dx: Array, dy: Array, background: Array) -> Array:
     hot = jax.nn.one_hot(jnp.argmin(dx**2 + dy**2, -1), dx.shape[-1], dtype=dx.dtype)
-    return background + _change(network, jax.nn.sigmoid(background), *_chosen(hot, dx, dy, features))
+    return background + change(network, jax.nn.sigmoid(background), *_chosen(hot, dx, dy, features))
 
 
 def _blended(network: Network, features: Array, dx: Array, dy: Array, background: Array) -> Array:
@@ -103,22 +115,26 @@ def _blended(network: Network, features: Array, dx: Array, dy: Array, background
     @jax.checkpoint
     def add(total: Array, part: tuple[Array, Array]) -> tuple[Array, None]:
         hot, weight = part
-        return total + weight[..., None] * _change(network, color, *_chosen(hot, dx, dy, features)), None
+        return total + weight[..., None] * change(network, color, *_chosen(hot, dx, dy, features)), None
 
     return jax.lax.scan(add, background, (hots, weights))[0]
 
 
 def _layered(network: Network, features: Array, dx: Array, dy: Array, background: Array) -> Array:
-    """Candidates laid over one another, large ones first, each changing the color of what lies beneath."""
-    order = jnp.argsort(-features[..., 0], axis=1)  # radius, largest first
-    features = jnp.take_along_axis(features, order[..., None], 1)
-    dx, dy = (jnp.take_along_axis(a, order[:, None], 2) for a in (dx, dy))
+    """The two nearest droplets, the smaller one over the larger, changing the color of what lies beneath."""
+    square = jax.lax.stop_gradient(dx**2 + dy**2)
+    hot = jax.nn.one_hot(jnp.argmin(square, -1), dx.shape[-1], dtype=dx.dtype)
+    first = _chosen(hot, dx, dy, features)
+    if dx.shape[-1] == 1:
+        return background + change(network, jax.nn.sigmoid(background), *first)
+    left = jnp.where(hot > 0, jnp.inf, square)
+    second = _chosen(jax.nn.one_hot(jnp.argmin(left, -1), dx.shape[-1], dtype=dx.dtype), dx, dy, features)
+    larger = first[2][..., 0] >= second[2][..., 0]
 
-    @jax.checkpoint
-    def lay(logits: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        dx, dy, feature = layer
-        feature = jnp.broadcast_to(feature[:, None], (*dx.shape, feature.shape[-1]))
-        return logits + _change(network, jax.nn.sigmoid(logits), dx, dy, feature), None
+    def of(either: Array, a: tuple[Array, ...], b: tuple[Array, ...]) -> list[Array]:
+        return [jnp.where(jnp.expand_dims(either, tuple(range(2, u.ndim))), u, v) for u, v in zip(a, b, strict=True)]
 
-    layers = (jnp.moveaxis(dx, -1, 0), jnp.moveaxis(dy, -1, 0), jnp.moveaxis(features, 1, 0))
-    return jax.lax.scan(lay, background, layers)[0]
+    below = background
+    for layer in (of(larger, first, second), of(~larger, first, second)):
+        below = below + change(network, jax.nn.sigmoid(below), *layer)
+    return below

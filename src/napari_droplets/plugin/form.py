@@ -76,7 +76,8 @@ TIPS = {
     "composition": "free: each component on its own, 0 to 1; simplex: fractions that sum to one",
     "background": "smooth: follows uneven illumination; uniform: one color",
     "population": "inferred: droplets may join and leave by what the pixels say; given: exactly those it starts from",
-    "renderer": "Which droplets a pixel sees: the nearest one, several blended, or layers one over the other",
+    "renderer": "Which droplets a pixel sees: the nearest one, several blended, or one over the other;\n"
+    "auto: the nearest one first, one over the other in the end where that explains the image better",
     "learn_optics": "How droplets look is learned from the image; else it stays as what comes with the package has it",
     "classes": "Number of classes that droplets are sorted into by composition; 0: as many as can be told apart",
     "noise": "Standard deviation of the noise, intensities from 0 to 1; 0: learned from the image",

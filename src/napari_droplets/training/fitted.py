@@ -252,7 +252,7 @@ class Look:
         row, column = np.mgrid[0:piece:TILE, 0:piece:TILE].reshape(2, -1)
         corners = (np.stack([column, row], -1) + corner).astype(np.float32)
         total = -(-len(corners) // BLOCK) * BLOCK
-        candidates = assign(latents, present, Tiles(corners, corners, corners), form, total)
+        candidates = assign(latents, present, Tiles(corners, corners, corners), total)
         values = np.asarray(render_latents(latents, pad(corners, total), candidates, prior, form))[: len(corners)]
 
         step = np.mgrid[:TILE, :TILE].reshape(2, -1).T[:, ::-1].astype(np.float32)

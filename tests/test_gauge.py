@@ -115,7 +115,9 @@ def seen(explained, left):
         pixels=one,
         gain=explained / 2 * one,
         tiles=np.ones(10),
-        shared=left,
+        shared=np.full(10, left / 10),
+        odd=np.zeros(1, bool),
+        plain=np.ones(10, bool),
         unit=0.02,
         noise=0.02,
     )

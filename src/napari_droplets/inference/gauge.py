@@ -34,7 +34,7 @@ CERTAIN = 0.25
 
 
 class Tie(NamedTuple):
-    """What holds the gauge: droplets (N, D) where the first optics see them, these, and their trust, 0 to 1.
+    """What holds the gauge: droplets (N, D) where the first optics see them (NaN: unknown), these, their trust, 0 to 1.
 
     Optics are in the vector of all that droplets share.
     """
@@ -63,9 +63,10 @@ def trust(seen: Evidence) -> float:
 
 
 def unexplained(seen: Evidence) -> float:
-    """Part of what droplets change in the image that is left, above the noise."""
-    left = max(0.0, seen.shared)
-    return left / max(2 * float(seen.gain.sum()) + left, 1e-9)
+    """Part of what droplets change in the image that is left, above the noise; the odd ones do not count."""
+    left = max(0.0, float(seen.shared[seen.plain].sum()))
+    gain = float(seen.gain[~seen.odd].sum())
+    return left / max(2 * gain + left, 1e-9)
 
 
 def wanted(parameters: Variational, anchor: np.ndarray, prior: Prior, tie: Tie) -> Move:
@@ -75,7 +76,7 @@ def wanted(parameters: Variational, anchor: np.ndarray, prior: Prior, tie: Tie) 
         return Move(0, 0, 1)
     now, first = parameters.mean.droplets[here].astype(float), tie.droplets[here]
     relative = np.exp(now[:, 2])
-    x, y, larger = (float(np.median((first[:, k] - now[:, k]) / (relative if k < 2 else 1))) for k in range(3))
+    x, y, larger = (float(np.nanmedian((first[:, k] - now[:, k]) / (relative if k < 2 else 1))) for k in range(3))
     sd = np.asarray(prior.log_radius_sd)[here]
     told = sd < CERTAIN
     proposed = larger

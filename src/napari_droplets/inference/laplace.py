@@ -44,6 +44,9 @@ KNOWN = 1e8
 """Precision of what is held."""
 NOISE_TILES = 8000
 """Tiles from which the noise is read, at most."""
+ODD = 0.01
+"""Part of the droplets, at most, that make the image worse than it would be without them: they are none, or none of
+that look, and must not outweigh all others where optics are judged."""
 SETTLED_PIXELS = 12.0
 """Pixels' worth of the image's own misfit that a droplet's misfit is drawn to; small ones have few pixels."""
 
@@ -63,12 +66,20 @@ class Evidence(NamedTuple):
     gain: np.ndarray
     tiles: np.ndarray
     """(T,) sum of the squared residuals of each tile."""
-    shared: float
-    """What of these sums neighboring pixels have in common: misfit, not noise."""
+    shared: np.ndarray
+    """(T,) what of these sums neighboring pixels have in common: misfit, not noise."""
+    odd: np.ndarray
+    """(N,) bool, droplets that make the image worse than it would be without them, see `ODD` …"""
+    plain: np.ndarray
+    """(T,) bool … and the tiles that have none of them among their candidates."""
     unit: float
     """Standard deviation of the noise that residuals are measured in."""
     noise: float
     """… and of what changes from pixel to pixel in the residual."""
+
+    def left(self, some: np.ndarray) -> float:
+        """Sum of the squared residuals of some tiles (T,)."""
+        return float(self.tiles[some].sum() * self.unit**2)
 
     @property
     def misfit(self) -> np.ndarray:
@@ -199,10 +210,10 @@ def _pass(
 
 @jax.jit
 def _residuals(values: Array, rendering: Array, weight: Array) -> tuple[Array, Array]:
-    """Sum of squares of each tile (T,), and for the whole image what of it neighbors share, as white noise does not."""
+    """Sum of squares of each tile (T,), and what of it neighbors share, as white noise does not."""
     residual = ((values - rendering) * jnp.sqrt(weight)[..., None]).reshape(-1, TILE, TILE, values.shape[-1])
-    right = jnp.sum(residual[:, :, 1:] * residual[:, :, :-1])
-    down = jnp.sum(residual[:, 1:] * residual[:, :-1])
+    right = jnp.sum(residual[:, :, 1:] * residual[:, :, :-1], (1, 2, 3))
+    down = jnp.sum(residual[:, 1:] * residual[:, :-1], (1, 2, 3))
     shared = 0.5 * (right + down) * TILE / (TILE - 1)
     return jnp.sum(residual**2, (1, 2, 3)), shared
 
@@ -222,7 +233,18 @@ def evidence(droplets: np.ndarray, optics: np.ndarray, problem: Problem, noise: 
     values, rendering = np.asarray(problem.values), np.asarray(rendering)
     residual = (values[some] - rendering[some]).reshape(-1, TILE, form.channels)
     own = pixel_noise(residual) if len(residual) else noise
-    return Evidence(*(np.asarray(a, float) for a in sums), squares, float(shared), noise, own)
+    sums = tuple(np.asarray(a, float) for a in sums)
+    odd = _odd(sums[4], sums[3])
+    view = problem.view
+    plain = ~(odd[np.asarray(view.candidates)] & (np.asarray(view.share) > 0)).any(1)
+    return Evidence(*sums, squares, shared, odd, plain, noise, own)
+
+
+def _odd(gain: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    worst = np.argsort(gain)[: int(np.ceil(ODD * np.count_nonzero(pixels)))]
+    odd = np.zeros(len(gain), bool)
+    odd[worst] = gain[worst] < 0
+    return odd
 
 
 class Belief(NamedTuple):

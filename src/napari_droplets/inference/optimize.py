@@ -22,6 +22,7 @@ from .laplace import Belief, Evidence, polish, prior_belief
 from .population import POSSIBLE, reconsidered
 from .prepare import NOISE_RANGE, Setup
 from .propose import pixel_noise
+from .retie import retied
 from .settings import Settings
 from .thinning import spacing, thinned
 from .view import look
@@ -50,7 +51,7 @@ SETTLED_GAIN = 1e-3
 """… by this many nats per value of the image."""
 RESERVE = 4.0
 """Seconds of a time limit kept for the posterior at the end; compiling it takes most of them."""
-PROMISING = 0.4
+PROMISING = 0.2
 """Optics that leave no larger part unexplained at first sight, with droplets where proposed, are looked at again once
 these have moved, and other blurs are tried; the others have to be learned first."""
 
@@ -136,7 +137,7 @@ def iterate_chunks(
     whole = setup
     if (every := spacing(setup)) > 1:
         setup = thinned(setup, every, settings.seed)
-    form, problem, prior, anchor, tiles, state, free, probability, blurs, endings = setup
+    form, problem, prior, anchor, tiles, state, free, probability, looks, at, endings = setup
     schedule = Schedule(settings.steps, clock)
     values = float(np.sum(tiles.weight)) * form.channels
     losses: Losses = []
@@ -175,35 +176,35 @@ def iterate_chunks(
         parameters: svi.Variational, belief: Belief, seen: Evidence
     ) -> tuple[svi.Variational, Belief, Evidence]:
         """Optics of another blur where they explain the image better: proposals off center look like blur."""
+        nonlocal at
         shared = svi.unpack(parameters.mean.shared, form)
-        for looks in blurs:
-            for weights in looks:
-                other = svi.pack(shared._replace(optics=weights))
+        begun = at
+        for way in (-1, 1):
+            while at * way >= begun * way and 0 <= at + way < len(looks):
+                other = svi.pack(shared._replace(optics=looks[at + way]))
                 tried, fit = polish(belief.mean, other, problem, noise, form, free.droplets, 2)
-                if fit.tiles.sum() / seen.tiles.sum() * (fit.unit / seen.unit) ** 2 >= 1:
+                if fit.left(seen.plain) >= seen.left(seen.plain):
                     break
                 parameters = _with_belief(parameters, tried, free.droplets)
                 parameters = parameters._replace(mean=parameters.mean._replace(shared=other))
                 belief, seen = tried, fit
+                at += way
         return parameters, belief, seen
 
     def ended() -> None:
         """Go on with the renderer that explains the image best from where the steps have led."""
         nonlocal form, parameters, tie
-        if endings == (form.renderer,):
-            return
-        left, beliefs = {}, {}
-        for other in (form._replace(renderer=name) for name in endings):
-            mean, steps = parameters.mean, 1 if other == form else ENDING_POLISH
-            beliefs[other], seen = polish(mean.droplets, mean.shared, problem, noise, other, free.droplets, steps)
-            left[other] = seen.tiles.sum() * seen.unit**2
-        best = min(left, key=left.__getitem__)
-        parameters = _with_belief(parameters, beliefs[best], free.droplets)
-        if best != form and tie is not None:  # the first optics draw an edge elsewhere where light adds up
-            first, _ = polish(tie.droplets, tie.shared, problem, noise, best, free.droplets, 1)
-            tie = tie._replace(droplets=first.mean)
+        if endings != (form.renderer,):
+            tried: dict[Form, tuple[Belief, Evidence]] = {}
+            for other in (form._replace(renderer=name) for name in endings):
+                mean, steps = parameters.mean, 1 if other == form else ENDING_POLISH
+                tried[other] = polish(mean.droplets, mean.shared, problem, noise, other, free.droplets, steps)
+            plain = np.all([seen.plain for _, seen in tried.values()], 0)
+            form = min(tried, key=lambda other: tried[other][1].left(plain))
+            parameters = _with_belief(parameters, tried[form][0], free.droplets)
+        if tie is not None and tie.trust > 0:
+            tie = retied(tie, looks, at, problem, noise, form, free.droplets)
             parameters = tied(parameters)
-        form = best
 
     def outcome(stopped: str, steps: int) -> Outcome:
         nonlocal parameters, problem, prior, anchor, tiles, form
@@ -243,7 +244,7 @@ def iterate_chunks(
         tie = Tie(belief.mean, parameters.mean.shared, trust(seen))
         if unexplained(seen) < PROMISING:  # droplets may be the matter
             before = parameters
-            parameters, belief, seen = polished(FIRST_POLISH if any(blurs) else 1)
+            parameters, belief, seen = polished(FIRST_POLISH if len(looks) > 1 else 1)
             parameters, belief, seen = focused(parameters, belief, seen)
             if trust(seen) > 0:
                 tie = Tie(belief.mean, parameters.mean.shared, trust(seen))

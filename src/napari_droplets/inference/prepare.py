@@ -50,8 +50,10 @@ class Setup(NamedTuple):
     """1 for what may change, 0 for what is held; broadcasts against the guide's means."""
     probability: np.ndarray | None = None
     """(N,) that a candidate is a droplet, before the fit; None where all of them are taken for granted."""
-    blurs: tuple[list[dict[str, np.ndarray]], ...] = ()
-    """Optics for sharper images than those that the fit starts from, and for softer ones, nearest first."""
+    looks: tuple[dict[str, np.ndarray], ...] = ()
+    """Optics of sharp to blurred images, where others may be tried than those that the fit starts from …"""
+    at: int = 0
+    """… and which of them these are."""
     endings: tuple[str, ...] = ("nearest",)
     """Renderers of which the one that explains the image best is used in the end; steps use that of the form."""
 
@@ -135,7 +137,8 @@ def prepare(
         state,
         free,
         probability,
-        (point.sharper, point.softer),
+        (*point.sharper[::-1], point.weights, *point.softer),
+        len(point.sharper),
         endings_of(settings, optics),
     )
 

@@ -213,7 +213,7 @@ def _shipped(
     if chosen in dyed:
         place = dyed.index(chosen)
         order = [[chosen], dyed[:place][::-1], dyed[place + 1 :]]
-    return [[_turned(_look(name, channels).weights, light, channels) for name in some] for some in order], absorbed
+    return [[turned(_look(name, channels).weights, light, channels) for name in some] for some in order], absorbed
 
 
 def _grid(reach: float, n: int) -> np.ndarray:
@@ -222,7 +222,7 @@ def _grid(reach: float, n: int) -> np.ndarray:
     return grid[np.hypot(*grid.T) <= reach]
 
 
-def _turned(weights: dict[str, np.ndarray], angle: float, channels: int) -> dict[str, np.ndarray]:
+def turned(weights: dict[str, np.ndarray], angle: float, channels: int) -> dict[str, np.ndarray]:
     """Optics under light from a direction turned by an angle."""
     kernel = weights["Dense_0.kernel"].copy()
     kernel[channels : channels + 2] = _turn(angle) @ kernel[channels : channels + 2]

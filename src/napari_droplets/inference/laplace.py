@@ -1,8 +1,8 @@
 """Gauss-Newton steps for all droplets at once, and the Gaussian approximation of each one's posterior (Laplace).
 
 Given optics and background a pixel depends on its own droplet only, or nearly so: one pass over the image gives the
-gradient and the information matrix (Fisher, D x D) of every droplet. A pass costs some 1 + D evaluations of the network
-per pixel, whatever the number of droplets.
+gradient and the information matrix (Fisher, D x D) of every droplet. Per pixel a pass costs two evaluations of the
+network (three under `layered`) and one derivative for each channel, whatever the number of droplets.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ p = prepare.prepare(nd.Image(image), start, None, Settings(types=2))
 step = jax.make_jaxpr(svi.chunk.__wrapped__, static_argnums=6)
 one = step(p.state, p.problem, p.free, np.float32(0.01), np.uint32(0), np.uint32(0), p.form)
 mean = p.state.parameters.mean
-look = jax.make_jaxpr(laplace._pass.__wrapped__, static_argnums=5)
-other = look(mean.droplets, mean.shared, p.problem, np.float32(0.01), np.int32(1), p.form)
+look = jax.make_jaxpr(laplace._pass.__wrapped__, static_argnums=6)
+other = look(mean.droplets, mean.shared, p.problem, np.float32(0.01), np.int32(1), np.bool_(False), p.form)
 print(hashlib.sha256((str(one) + str(other)).encode()).hexdigest())
 """
 

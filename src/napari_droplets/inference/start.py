@@ -65,11 +65,13 @@ class Seen(NamedTuple):
     """What is seen through shipped optics: what each droplet absorbs (N, C), as a typical radius of liquid does.
 
     `looks` are lists of weights: those that come nearest to the image, sharper and softer ones under the same light.
-    `scatter` (N,) is the standard deviation of what is absorbed, None where it is not known.
+    `surface` (H, W, C) is the empty slide, `scatter` (N,) the standard deviation of what is absorbed, None where it is
+    not known.
     """
 
     looks: list[list[dict[str, np.ndarray]]]
     absorbed: np.ndarray
+    surface: np.ndarray
     scatter: np.ndarray | None = None
 
 
@@ -80,11 +82,13 @@ Measure = Callable[[Start], tuple[np.ndarray, np.ndarray]]
 def first_sight(image: Image, droplets: Droplets, form: Form, length: float, measure: Measure | None = None) -> Seen:
     """What droplets absorb by the shipped optics that come nearest, read off their mean colors or measured."""
     colors, size = _colors(image, droplets), droplets.radius / length
-    looks, absorbed = _shipped(image, droplets, colors, np.median(background_surface(image.pixels), (0, 1)), size)
+    surface = background_surface(image.pixels)
+    looks, absorbed = _shipped(image, droplets, colors, np.median(surface, (0, 1)), size)
     if measure is None:
-        return Seen(looks, absorbed)
-    rough = Start(logit(np.clip(absorbed, 0.01, 0.99)), _background(image, form), INITIAL_NOISE, looks[0][0], [], [])
-    return Seen(looks, *measure(rough))
+        return Seen(looks, absorbed, surface)
+    rough = Start(logit(np.clip(absorbed, 0.01, 0.99)), _background(surface, form), INITIAL_NOISE, looks[0][0], [], [])
+    absorbed, scatter = measure(rough)
+    return Seen(looks, absorbed, surface, scatter)
 
 
 def starting_point(
@@ -100,13 +104,15 @@ def starting_point(
     known = known_compositions(droplets, form.types, form.composition)
     if optics is not None:
         looks = [[optics.weights], [], []]
-        ground = np.median(background_surface(image.pixels), (0, 1))
+        surface = background_surface(image.pixels)
+        ground = np.median(surface, (0, 1))
         palette = _unconstrained_palette(form, seed)
         look = _constrained(palette, form)
         size = droplets.radius / length
         composition = palette[_nearest_look(optics.weights, look, ground, _colors(image, droplets), size)]
     else:
         seen = seen or first_sight(image, droplets, form, length)
+        surface = seen.surface
         found = components(seen.absorbed, form, seed, known, seen.scatter)
         looks = [[in_components(weights, found) for weights in some] for some in seen.looks]
         composition = _unconstrained(found.composition, form)
@@ -117,7 +123,7 @@ def starting_point(
     composition[held] = _unconstrained(known[held], form, KNOWN_EDGE)
     noise = optics.noise_sd if optics else INITIAL_NOISE
     fixed = np.repeat(held[:, None], composition.shape[1], 1)
-    return Start(composition, _background(image, form), noise, looks[0][0], *looks[1:], fixed)
+    return Start(composition, _background(surface, form), noise, looks[0][0], *looks[1:], fixed)
 
 
 def _unconstrained(composition: np.ndarray, form: Form, edge: float = 0.01) -> np.ndarray:
@@ -135,12 +141,12 @@ def _unconstrained_palette(form: Form, seed: int) -> np.ndarray:
     return 1.5 * rng.standard_normal((PALETTE, form.types - (form.composition == "simplex")))
 
 
-def _background(image: Image, form: Form) -> np.ndarray:
-    h, w, _ = image.shape
-    surface = logit(np.clip(background_surface(image.pixels), 0.004, 0.996))
+def _background(surface: np.ndarray, form: Form) -> np.ndarray:
+    """Coefficients (B, C) of the background's logits."""
+    h, w, c = surface.shape
     v, u = np.mgrid[0 : h : max(1, h // 64), 0 : w : max(1, w // 64)]
     basis = surface_basis(np.stack([u.ravel(), v.ravel()], -1), np.array([w, h]), form)
-    return np.linalg.lstsq(basis, surface[v, u].reshape(len(basis), -1), rcond=None)[0]
+    return np.linalg.lstsq(basis, logit(np.clip(surface[v, u], 0.004, 0.996)).reshape(-1, c), rcond=None)[0]
 
 
 def _colors(image: Image, droplets: Droplets) -> np.ndarray:

@@ -172,8 +172,8 @@ def test_nothing_of_the_image_is_in_the_program():
         rate, at = np.float32(0.01 * n), np.uint32(number)
         step = jax.make_jaxpr(svi.chunk.__wrapped__, static_argnums=6)(p.state, p.problem, p.free, rate, at, at, p.form)
         mean, blocks = p.state.parameters.mean, np.int32(n)
-        look = jax.make_jaxpr(laplace._pass.__wrapped__, static_argnums=5)(
-            mean.droplets, mean.shared, p.problem, rate, blocks, p.form
+        look = jax.make_jaxpr(laplace._pass.__wrapped__, static_argnums=6)(
+            mean.droplets, mean.shared, p.problem, rate, blocks, np.bool_(number > 0), p.form
         )
         return step, look
 

@@ -7,7 +7,7 @@ import pytest
 
 import napari_droplets as nd
 from napari_droplets.inference import fit as fitting
-from napari_droplets.inference import laplace, optimize, posterior, svi, warm
+from napari_droplets.inference import laplace, optimize, posterior, prepare, svi, warm
 from napari_droplets.inference.settings import Settings
 
 
@@ -22,8 +22,8 @@ def candidates(image):
 
 
 def test_after_it_a_fit_compiles_nothing_of_ours(image, candidates, monkeypatch):
-    monkeypatch.setattr(optimize, "LEAST_TILES", 32)  # the image is larger than the smallest arrays hold
-    monkeypatch.setattr(optimize, "LEAST_DROPLETS", 4)
+    monkeypatch.setattr(prepare, "LEAST_TILES", 32)  # the image is larger than the smallest arrays hold
+    monkeypatch.setattr(prepare, "LEAST_DROPLETS", 4)
     jitted = (svi.chunk, laplace._pass, laplace._residuals, posterior.render_latents)
 
     def compiled():
@@ -51,7 +51,7 @@ def test_it_begins_where_the_fit_begins(image, more):
 def prepared(monkeypatch):
     """Calls of `prepare`, which does nothing else."""
     calls = []
-    monkeypatch.setattr(optimize, "prepare", lambda *args, **kwargs: calls.append(args) or 1 / 0)
+    monkeypatch.setattr(prepare, "prepare", lambda *args, **kwargs: calls.append(args) or 1 / 0)
     return calls
 
 

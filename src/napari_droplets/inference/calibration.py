@@ -80,9 +80,12 @@ def way_to_fit(misfit: float | np.ndarray) -> np.ndarray:
 
 
 def deviations(laplace: np.ndarray, proposed: np.ndarray, misfit: float | np.ndarray, terms: list[float]) -> np.ndarray:
-    """Standard deviations that hold, from Laplace's and those of the proposals, all in units of the radius."""
-    factor, base, growth = terms
-    return np.hypot(factor * laplace, (base + growth * np.log(misfit) ** 2) * proposed)
+    """Standard deviations that hold, from Laplace's and those of the proposals, all in units of the radius.
+
+    The floor is what droplets of an image err together, as where its light comes from is not quite known.
+    """
+    factor, floor, growth = terms
+    return np.sqrt((factor * laplace) ** 2 + floor**2 + (growth * np.log(misfit) ** 2 * proposed) ** 2)
 
 
 UNTOLD_SD = 0.1

@@ -77,7 +77,8 @@ def _warm(image: Image, droplets: Droplets, settings: Settings, wanted: Callable
             if progress.step:
                 progress.snapshot()
         except StopIteration as end:
-            frame.result(end.value, quick, clock)
+            for renderer in setup.endings:
+                frame.result(end.value._replace(form=setup.form._replace(renderer=renderer)), quick, clock)
             compiled(image, settings)
             return
 

@@ -38,9 +38,11 @@ SEED = 90_210_377  # of images that nothing else is developed or tested on
 SIDE = 256
 SURE = 0.5  # probability from which a droplet counts for error bars
 WILD = 0.5  # radii; what is further off is another droplet
-STARTS = ((1.0, 0.25, 0.3), (2.0, 0.1, 0.3), (1.5, 0.3, 0.5))  # of the terms of standard deviations
+STARTS = ((1.0, 0.01, 0.3), (2.0, 0.003, 0.3), (1.5, 0.005, 0.1))  # of the terms of standard deviations
 DECIDING = 0.02  # weight of the likelihood of errors, where terms are right alike
 ROUGH = 1.5  # misfit from which dyed images count as another kind
+SHARES = 5  # kinds that droplets of either are divided into, by how well the pixels place them
+SCENES = -1  # the kind of all droplets of scenes
 PENALTY = 1.0  # on squared coefficients of the logistic regression of presence
 
 
@@ -160,8 +162,7 @@ def learn(parts: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
     misfit = table["misfit"][good][:, None]
     for name, columns in (("place", slice(0, 2)), ("radius", slice(2, 3))):
         own, sd = (table[k][good][:, columns] for k in ("laplace", "proposed"))
-        dyed = np.isfinite(table["composition"][good, 0])
-        kind = np.where(dyed, misfit[:, 0] > ROUGH, 2)  # scenes know no dyes
+        kind = _kinds(np.isfinite(table["composition"][good, 0]), misfit[:, 0], own.mean(1))  # scenes know no dyes
         numbers[name] = _deviations(error[good][:, columns], own, sd, misfit, weight[good], kind).tolist()
     numbers["composition"] = _composition(table, good, weight).tolist()
     p = expit(np.clip(table["features"] @ np.array(numbers["presence"]), -9, 9))
@@ -182,20 +183,29 @@ def _presence(features: np.ndarray, right: np.ndarray, weight: np.ndarray) -> np
     return minimize(surprise, np.zeros(features.shape[1]), jac=True).x
 
 
+def _kinds(dyed: np.ndarray, misfit: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Kinds of droplets (N,): dyed ones by their image's misfit and by how well pixels place them, and `SCENES`."""
+    edges = np.quantile(own[dyed], np.arange(1, SHARES) / SHARES) if dyed.any() else np.zeros(SHARES - 1)
+    return np.where(dyed, np.digitize(own, edges) + SHARES * (misfit > ROUGH), SCENES)
+
+
 def _deviations(
     error: np.ndarray, own: np.ndarray, sd: np.ndarray, misfit: np.ndarray, weight: np.ndarray, kind: np.ndarray
 ) -> np.ndarray:
-    """Terms with which intervals of one and two standard deviations are right for each kind of images, or nearly so.
+    """Terms with which intervals of one and two standard deviations are right for each kind of droplets, or nearly so.
 
-    The most likely terms would do so for all kinds together only, too wide for one and too narrow for another.
+    The most likely terms would do so for all kinds together only, too wide for one and too narrow for another. Kinds
+    of dyed droplets count for a fifth each, so that scenes keep their weight.
     """
+    kinds = np.unique(kind)
+    counts = np.where(kinds == SCENES, 1, 1 / SHARES)[:, None]
 
     def off(log_terms: np.ndarray) -> float:
         deviation = calibration.deviations(own, sd, misfit, list(np.exp(log_terms)))
         z = np.abs(error / deviation)
-        quantiles = np.array([np.quantile(z[kind == k], (ONE, TWO)) for k in np.unique(kind)])
+        quantiles = np.array([np.quantile(z[kind == k], (ONE, TWO)) for k in kinds])
         likely = _surprise(error, deviation, weight[:, None])  # decides between terms that are right alike
-        return float(np.sum(np.log(quantiles / [1, 2]) ** 2) + DECIDING * likely)
+        return float(np.sum(counts * np.log(quantiles / [1, 2]) ** 2) + DECIDING * likely)
 
     found = [minimize(off, np.log(start), method="Nelder-Mead") for start in STARTS]
     return np.exp(min(found, key=lambda result: result.fun).x)

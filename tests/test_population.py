@@ -109,7 +109,7 @@ def reconsidered(real, rows=None, **changed):
         parameters = drawn.state.parameters
         mean = parameters.mean._replace(droplets=droplets.astype(np.float32), shared=shared)
         located = posterior.mean_latents(parameters._replace(mean=mean), setup.anchor, setup.form)
-        view = prepare.look(located, present, setup.tiles, setup.form, total, 0)
+        view = prepare.look(located, present, setup.tiles, total, 0)
         return setup.problem._replace(view=view)
 
     def polish(droplets, problem, steps):

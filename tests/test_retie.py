@@ -6,7 +6,7 @@ import pytest
 from drawn import NOISE, placed, prepared, truth
 
 from napari_droplets.files import read_optics
-from napari_droplets.inference import gauge, laplace, retie, svi
+from napari_droplets.inference import gauge, laplace, retie, svi, view
 from napari_droplets.inference.start import LOOKS, turned
 
 N = 12
@@ -74,8 +74,8 @@ def test_given_optics_are_taken_as_they_are(scene):
 
 def test_only_some_tiles_are_looked_at(scene, monkeypatch):
     setup, looks = scene
-    monkeypatch.setattr(retie, "TILES", 60)
-    few, whole = retie._some(setup.problem)
+    monkeypatch.setattr(view, "PART", 60)
+    few, whole = view.part_of(setup.problem)
     assert np.asarray(few.weight).any(1).sum() == 60
     assert 0 < whole[:N].sum() < N
     assert not whole[N:].any()

@@ -97,7 +97,7 @@ def test_every_droplet_and_every_tile_counts_once(sparse):
     assert importance.max() > 4
     # another number draws other empty tiles
     latents = posterior.mean_latents(jax.device_get(prepared.state.parameters), prepared.anchor, prepared.form)
-    drawn = [prepare.look(latents, present, prepared.tiles, prepared.form, total, i).visited for i in (1, 2)]
+    drawn = [prepare.look(latents, present, prepared.tiles, total, i).visited for i in (1, 2)]
     assert not np.array_equal(*drawn)
 
 

@@ -25,7 +25,7 @@ from .propose import pixel_noise
 from .retie import retied
 from .settings import Settings
 from .thinning import spacing, thinned
-from .view import look
+from .view import look, part_of
 
 REFRESH = 4
 """Chunks between two searches for candidates: droplets move by small parts of a radius in a hundred steps."""
@@ -40,7 +40,7 @@ image one is enough), and after them."""
 WHOLE_POLISH = 1
 """Those with all pixels of a large image, after some with part of them."""
 ENDING_POLISH = 2
-"""Gauss-Newton steps by which another renderer is judged: droplets are where that of the steps sees them."""
+"""Gauss-Newton steps by which renderers are compared, on part of the image."""
 FINAL_RATE = 0.05
 """Fraction of the learning rate at the end of the cooling."""
 COOLING = 0.3
@@ -155,7 +155,7 @@ def iterate_chunks(
     def viewed(droplets: np.ndarray, present: np.ndarray) -> svi.Problem:
         there = parameters._replace(mean=parameters.mean._replace(droplets=droplets))
         located = posterior.mean_latents(there, anchor, form)
-        view = look(located, present, tiles, form, len(problem.corner), settings.seed + step)
+        view = look(located, present, tiles, len(problem.corner), settings.seed + step)
         return problem._replace(view=jax.device_put(view))
 
     def polish_of(droplets: np.ndarray, problem: svi.Problem, steps: int) -> tuple[Belief, Evidence]:
@@ -194,14 +194,17 @@ def iterate_chunks(
     def ended() -> None:
         """Go on with the renderer that explains the image best from where the steps have led."""
         nonlocal form, parameters, tie
-        if endings != (form.renderer,):
-            tried: dict[Form, tuple[Belief, Evidence]] = {}
-            for other in (form._replace(renderer=name) for name in endings):
-                mean, steps = parameters.mean, 1 if other == form else ENDING_POLISH
-                tried[other] = polish(mean.droplets, mean.shared, problem, noise, other, free.droplets, steps)
-            plain = np.all([seen.plain for _, seen in tried.values()], 0)
-            form = min(tried, key=lambda other: tried[other][1].left(plain))
-            parameters = _with_belief(parameters, tried[form][0], free.droplets)
+        mean, begun = parameters.mean, form
+        if len(endings) > 1:
+            some, whole = part_of(problem)
+            others, move = [form._replace(renderer=name) for name in endings], free.droplets * whole[:, None]
+            seen = [polish(mean.droplets, mean.shared, some, noise, other, move, ENDING_POLISH)[1] for other in others]
+            plain = np.all([one.plain for one in seen], 0)
+            form = others[int(np.argmin([one.left(plain) for one in seen]))]
+        else:
+            form = form._replace(renderer=endings[0])
+        if form != begun:
+            parameters = polished(1)[0]
         if tie is not None and tie.trust > 0:
             tie = retied(tie, looks, at, problem, noise, form, free.droplets)
             parameters = tied(parameters)

@@ -120,7 +120,7 @@ def prepare(
     anchor[n:, 2] = 1
     state = _initial_state(point, padded, settings)
     located = posterior.mean_latents(jax.device_get(state.parameters), anchor, form)
-    view = look(located, prior.present, tiles, form, total, settings.seed)
+    view = look(located, prior.present, tiles, total, settings.seed)
     problem = svi.Problem(*(svi.pad(a, total) for a in tiles), view, prior, anchor)
     free = svi.all_free(padded, form)
     free.droplets[np.flatnonzero(pinned_rows(start)), :3] = 0

@@ -179,7 +179,7 @@ def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pin
     assigned = posterior.assign(located, setup.prior.present, setup.tiles, total)[: len(setup.tiles.corner)]
     seen = np.append(np.pad(active, (0, len(mean) - n)), False)[assigned].any(1)
     tiles = Tiles(*(a[seen] for a in setup.tiles))
-    view = look(located, setup.prior.present, tiles, form, total, 0)
+    view = look(located, setup.prior.present, tiles, total, 0)
     problem = svi.Problem(*(svi.pad(a, total) for a in tiles), view, setup.prior, anchor)
     local = svi.Guide(free, np.zeros_like(setup.free.shared))
     return setup._replace(problem=jax.device_put(problem), anchor=anchor, tiles=tiles, state=state, free=local)

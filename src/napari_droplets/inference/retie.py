@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Array
 
@@ -19,9 +18,8 @@ from . import svi
 from .gauge import Tie, trust
 from .laplace import Belief, Evidence, polish
 from .start import turned
+from .view import part_of
 
-TILES = 1024
-"""Tiles that are looked at."""
 TURN = np.radians(6)
 """Step between directions …"""
 FARTHEST = 5
@@ -68,7 +66,7 @@ def retied(
     Tie
         Droplets that were not looked at are NaN.
     """
-    problem, whole = _some(problem)
+    problem, whole = part_of(problem)
     free = free * whole[:, None]
     shared = svi.unpack(tie.shared, form)
 
@@ -115,22 +113,3 @@ def _lowest(beside: list[float], middle: float) -> float:
     if not (np.isfinite(bend) and bend > 0):
         return 0.0
     return float(np.clip(0.5 * (a - c) / bend, -0.5, 0.5))
-
-
-def _some(problem: svi.Problem) -> tuple[svi.Problem, np.ndarray]:
-    """The problem with some of its tiles, and which droplets (N,) are seen in these alone."""
-    view = problem.view
-    candidates, share = np.asarray(view.candidates), np.array(view.share) > 0
-    share[~np.asarray(problem.weight).any(1)] = False
-    n, total = len(problem.anchor), len(candidates)
-    rank = np.random.default_rng(0).permutation(n)
-    first = np.where(share, rank[candidates], n).min(1)
-    chosen = np.argsort(first, kind="stable")[: min(TILES, int((first < n).sum()))]
-    degree, seen = (np.bincount(candidates[t][share[t]], minlength=n) for t in (slice(None), chosen))
-
-    def some(array: Array) -> np.ndarray:
-        return svi.pad(np.asarray(array)[chosen], total)
-
-    few = view._replace(candidates=some(view.candidates), share=some(view.share))
-    parts = {name: some(getattr(problem, name)) for name in ("corner", "values", "weight")}
-    return jax.device_put(problem._replace(view=few, **parts)), (seen > 0) & (seen == degree)

@@ -64,6 +64,6 @@ def thinned(setup: Setup, step: int, number: int) -> Setup:
     )
     total = len(setup.problem.corner)
     located = posterior.mean_latents(jax.device_get(setup.state.parameters), anchor, form)
-    view = look(located, prior.present, few, form, total, number)
+    view = look(located, prior.present, few, total, number)
     problem = svi.Problem(*(svi.pad(a, total) for a in few), view, prior, anchor)
     return setup._replace(problem=jax.device_put(problem), prior=prior, anchor=anchor, tiles=few)

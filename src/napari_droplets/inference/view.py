@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
+from jaxtyping import Array
 
 from ..model.assignment import Tiles
-from ..model.generative import Form
 from . import posterior, svi
 
 EMPTY_IMPORTANCE = 8
 """Of the tiles that see no droplet only one in so many is looked at, with that weight."""
+PART = 1024
+"""Tiles that questions about the image as a whole are settled by."""
 
 
-def look(
-    located: dict[str, np.ndarray], present: np.ndarray, tiles: Tiles, form: Form, total: int, number: int
-) -> svi.View:
+def look(located: dict[str, np.ndarray], present: np.ndarray, tiles: Tiles, total: int, number: int) -> svi.View:
     """Decide what each tile may see, and which tiles to look at: all with droplets, few of the empty ones.
 
     `number` seeds the draw of the empty ones. Where pixels stand for several (their weight), tiles do.
@@ -35,3 +36,22 @@ def look(
     return svi.View(
         np.minimum(found, dummy), share / np.float32(stands_for), filled, importance, np.int32(len(visited))
     )
+
+
+def part_of(problem: svi.Problem) -> tuple[svi.Problem, np.ndarray]:
+    """The problem with `PART` of its tiles at most, and which droplets (N,) are seen in these alone."""
+    view = problem.view
+    candidates, share = np.asarray(view.candidates), np.array(view.share) > 0
+    share[~np.asarray(problem.weight).any(1)] = False
+    n, total = len(problem.anchor), len(candidates)
+    rank = np.random.default_rng(0).permutation(n)
+    first = np.where(share, rank[candidates], n).min(1)
+    chosen = np.argsort(first, kind="stable")[: min(PART, int((first < n).sum()))]
+    degree, seen = (np.bincount(candidates[t][share[t]], minlength=n) for t in (slice(None), chosen))
+
+    def some(array: Array) -> np.ndarray:
+        return svi.pad(np.asarray(array)[chosen], total)
+
+    few = view._replace(candidates=some(view.candidates), share=some(view.share))
+    parts = {name: some(getattr(problem, name)) for name in ("corner", "values", "weight")}
+    return jax.device_put(problem._replace(view=few, **parts)), (seen > 0) & (seen == degree)

@@ -37,6 +37,10 @@ steps would move droplets along with their optics, and make them shrink."""
 FIRST_POLISH, LAST_POLISH = 2, 2
 """Gauss-Newton steps before the stochastic ones, after a first one that judges the optics (with those of an earlier
 image one is enough), and after them."""
+MOST_POLISH = 6
+"""Those after them, at most, as long as more than MOVING of the droplets still move by more than STILL of their
+standard deviations: where a candidate on top of a droplet has left, that has far to go."""
+MOVING, STILL = 0.01, 0.5
 WHOLE_POLISH = 1
 """Those with all pixels of a large image, after some with part of them."""
 ENDING_POLISH = 2
@@ -237,6 +241,11 @@ def iterate_chunks(
             steps = WHOLE_POLISH
         problem = viewed(parameters.mean.droplets, prior.present)
         final, belief, seen = polished(steps)
+        for _ in range(MOST_POLISH - steps if steps == LAST_POLISH and trial is not None else 0):
+            if not _moving(belief, parameters, prior.present & (free.droplets[:, :3] > 0).any(1)):
+                break
+            parameters = final
+            final, belief, seen = polished(1)
         if trial is not None:
             p = presence(probability, trial, image_misfit(seen, prior.present))
         return Outcome(final, prior.present, losses, stopped, values, form, belief, seen, p, trial, probability)
@@ -285,6 +294,15 @@ def iterate_chunks(
             "fit", step, max(schedule.end, step), loss, left, count, partial(snapshot, parameters, prior.present)
         )
     return outcome(schedule.stopped, LAST_POLISH)
+
+
+def _moving(belief: Belief, before: svi.Variational, here: np.ndarray) -> bool:
+    """Whether too many of the droplets that are `here` were not yet where they are believed to be."""
+    if not here.any():
+        return False
+    sd = np.sqrt(np.einsum("nii->ni", belief.covariance[here]))
+    step = np.abs(belief.mean[here] - before.mean.droplets[here]) / sd
+    return bool(np.mean((step > STILL).any(1)) > MOVING)
 
 
 def _with_belief(parameters: svi.Variational, belief: Belief, free: np.ndarray) -> svi.Variational:

@@ -199,6 +199,19 @@ def test_misfit_tells_where_the_image_is_spoiled(scene):
     assert (deviations[1][2, :3] > 2 * deviations[0][2, :3]).all()
 
 
+def test_one_bubble_that_the_model_does_not_describe_hardly_spoils_the_image():
+    small, large = np.full(100, 80.0), 50_000.0
+    pixels = np.r_[small, large, 0]
+    squares = np.r_[small * 1.2, large * 30, 0]
+    zero = np.zeros(len(pixels))
+    none = np.zeros(0)
+    seen = laplace.Evidence(zero, zero, squares, pixels, zero, none, none, zero > 0, none > 0, 0.01, 0.01)
+    assert seen.mean_square(np.arange(100)) == pytest.approx(1.2)
+    expected = (100 * 80 * 1.2 + 800 * 30) / (100 * 80 + 800)
+    assert seen.mean_square() == pytest.approx(expected)
+    assert seen.mean_square(np.array([101])) == 0
+
+
 def test_an_image_without_a_whole_tile_keeps_its_noise(scene):
     """After a local refit in a corner there may be none."""
     setup, _ = scene

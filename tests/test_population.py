@@ -59,6 +59,20 @@ def test_pinned_points_stay_where_they_are():
     assert population.pinned_rows(start).tolist() == [True, False, False]
 
 
+def test_a_candidate_far_larger_than_the_rest_waits_unless_it_is_likely_or_a_users():
+    n = 8
+    radius = np.r_[np.linspace(3, 5, n), 60, 60, 15]
+    p = np.r_[np.full(n, 0.9), 0.4, 0.6, 0.4]
+    found = population.likely(nd.Droplets(20.0 * np.arange(n + 3), np.zeros(n + 3), radius, p_present=p))
+    assert found.tolist() == [True] * n + [False, True, True]
+    bubble = nd.Droplets([300], [300], [60])
+    assert population.likely(population.gathered(bubble, told(20 * np.arange(n), p[:n]), asserted=True)).all()
+
+
+def test_nobody_is_likely_among_doubtful_candidates():
+    assert not population.likely(told([10, 20], [0.1, 0.2])).any()
+
+
 @pytest.mark.parametrize("pinned", [[1.0, np.nan], ["True", None], [True, False], ["true", ""]])
 def test_pinned_is_read_from_any_table(pinned):
     droplets = nd.Droplets([1, 2], [1, 2], [1, 1], labels={"pinned": np.array(pinned, object)})

@@ -44,9 +44,8 @@ def numbers() -> dict[str, list[float]]:
 
 
 def image_misfit(seen: Evidence, present: np.ndarray) -> float:
-    """Root mean square residual over the noise in the bodies of droplets, at least 1."""
-    here = np.flatnonzero(present)
-    return max(1.0, float(np.sqrt(seen.squares[here].sum() / max(seen.pixels[here].sum(), 1e-6))))
+    """Root mean square residual over the noise in the bodies of droplets, at least 1; see `Evidence.mean_square`."""
+    return max(1.0, float(np.sqrt(seen.mean_square(np.flatnonzero(present)))))
 
 
 def reported(belief: Belief, seen: Evidence, prior: Prior, anchor: np.ndarray, present: np.ndarray) -> Reported:

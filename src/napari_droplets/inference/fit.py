@@ -252,7 +252,7 @@ def _iterate(
 
 def start_of(image: Image, given: Droplets | None, settings: Settings) -> Droplets:
     """Candidates of a fit, with p_present where presence is to be inferred."""
-    from .population import LIKELY, gathered
+    from .population import gathered, likely
 
     if settings.population == "given":
         start = propose(image, settings) if given is None else given
@@ -263,7 +263,7 @@ def start_of(image: Image, given: Droplets | None, settings: Settings) -> Drople
         if given is None and settings.detector == "blobs":
             given = find_candidates(image, settings)
         start = gathered(given, find_candidates(image, replace(settings, detector="network")), asserted=asserted)
-        found = bool(np.any(np.asarray(start.p_present) >= LIKELY))
+        found = bool(likely(start).any())
     if not found:
         raise InputError(
             f"{image.name}: no droplets found; give their typical diameter in pixels (diameter=...), or droplets to "

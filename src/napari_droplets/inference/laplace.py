@@ -50,6 +50,10 @@ that look, and must not outweigh all others where optics are judged."""
 SETTLED_PIXELS = 12.0
 """Pixels' worth of the image's own misfit that a droplet's misfit is drawn to; small ones have few pixels."""
 
+MOST_PIXELS = 10.0
+"""Pixels for which a droplet counts in the image's misfit, at most, in those of a typical one: a bubble that the model
+does not describe says nothing of the droplets beside it."""
+
 
 class Evidence(NamedTuple):
     """What the pixels say of each droplet, before any prior; arrays of N, in units of the noise's variance.
@@ -86,11 +90,19 @@ class Evidence(NamedTuple):
         """(N,) root mean square residual of a droplet's body over the noise, about 1 where the model is right."""
         return np.sqrt(self.squares / np.maximum(self.pixels, 1e-6))
 
+    def mean_square(self, droplets: np.ndarray | slice = slice(None)) -> float:
+        """Of the residual in the bodies of these droplets (indices), where no droplet counts for many."""
+        squares, pixels = self.squares[droplets], self.pixels[droplets]
+        seen = pixels > 0
+        if not seen.any():
+            return 0.0
+        share = np.minimum(1, MOST_PIXELS * np.median(pixels[seen]) / np.maximum(pixels, 1e-6))
+        return float((share * squares).sum() / (share * pixels).sum())
+
     @property
     def variance(self) -> np.ndarray:
         """(N,) by what the noise's variance counts as larger: residuals of a wrong model agree among neighbors."""
-        total = self.squares.sum() / max(self.pixels.sum(), 1e-6)
-        own = (self.squares + SETTLED_PIXELS * total) / (self.pixels + SETTLED_PIXELS)
+        own = (self.squares + SETTLED_PIXELS * self.mean_square()) / (self.pixels + SETTLED_PIXELS)
         return 1 + TEMPER * np.maximum(own - 1, 0)
 
     def lost_with(self, other: Evidence, problem: Problem, droplets: np.ndarray) -> np.ndarray:

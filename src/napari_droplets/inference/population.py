@@ -22,7 +22,10 @@ from .laplace import Belief, Evidence
 from .svi import Problem
 
 LIKELY = 0.3
-"""Candidates at least as probable take part from the beginning; the others wait."""
+"""Candidates at least as probable take part from the beginning; the others wait …"""
+GIANT = 4.0
+"""… as do those larger than this, in typical radii, unless they are ASSERTED or as probable: one of them can take the
+ground for its body while the background is learned."""
 POSSIBLE = 0.05
 """Less probable ones are left out."""
 ASSERTED = 0.5
@@ -71,6 +74,16 @@ def gathered(given: Droplets | None, recognized: Droplets, *, asserted: bool) ->
     start = replace(given, **places, **deviations, p_present=p, composition_sd=None)
     others = np.setdiff1d(np.arange(len(recognized)), j)
     return _joined(start, recognized[others])
+
+
+def likely(candidates: Droplets) -> np.ndarray:
+    """(N,) bool, those that take part in a fit from the beginning."""
+    assert candidates.p_present is not None
+    p, radius = np.asarray(candidates.p_present), candidates.radius
+    found = p >= LIKELY
+    if not found.any():
+        return found
+    return found & ((p >= ASSERTED) | (radius <= GIANT * np.median(radius[found])))
 
 
 SDS = ("x_sd", "y_sd", "radius_sd")

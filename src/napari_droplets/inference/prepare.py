@@ -17,7 +17,7 @@ from ..model.generative import FAR, Form, Prior
 from . import posterior, svi
 from .anchors import anchored
 from .laplace import polish
-from .population import LIKELY, pinned_rows
+from .population import likely, pinned_rows
 from .propose import contrast, pixel_noise
 from .settings import AUTO, Settings
 from .start import Seen, Start, first_sight, starting_point
@@ -115,7 +115,7 @@ def prepare(
     prior = _prior(start, padded, work, length, noise)._replace(optics=point.weights)
     probability = None if start.p_present is None else svi.pad(start.p_present, padded)
     if probability is not None:
-        prior = prior._replace(present=probability >= LIKELY)
+        prior = prior._replace(present=svi.pad(likely(start), padded, False))
     anchor = svi.pad(np.stack([start.x, start.y, start.radius], -1), padded, FAR).astype(np.float32)
     anchor[n:, 2] = 1
     state = _initial_state(point, padded, settings)
@@ -145,9 +145,8 @@ def prepare(
 
 def typical_radius(start: Droplets) -> float:
     """Median radius of the droplets that take part from the beginning: the others depend on what found them."""
-    p = start.p_present
-    likely = None if p is None else p >= LIKELY
-    return float(np.median(start.radius if likely is None or not likely.any() else start.radius[likely]))
+    found = np.ones(len(start), bool) if start.p_present is None else likely(start)
+    return float(np.median(start.radius[found] if found.any() else start.radius))
 
 
 def sighted(work: Image, start: Droplets, settings: Settings, counted: np.ndarray | None = None) -> Seen:

@@ -85,14 +85,14 @@ def _warm(image: Image, droplets: Droplets, settings: Settings, wanted: Callable
 
 def _start(image: Image, droplets: Droplets, settings: Settings) -> Droplets:
     """What the fit will start from, without looking for droplets again where that can be helped."""
-    from .population import LIKELY, gathered
+    from .population import gathered, likely
 
     if settings.population == "given":
         start = replace(probable(droplets, settings), p_present=None)
         found = len(start) > 0
     elif droplets.p_present is not None:
         start = gathered(None, droplets, asserted=False)
-        found = bool(np.any(np.asarray(start.p_present) >= LIKELY))
+        found = bool(likely(start).any())
     else:
         return start_of(image, None, settings)
     if not found:

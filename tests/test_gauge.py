@@ -49,10 +49,13 @@ def test_moves_are_undone(setup):
     assert np.abs(moved.mean.shared - parameters.mean.shared).max() > 0.01
 
 
-def proposed(setup, factor, sd):
-    """The prior where the network proposes radii larger by a factor, with this deviation of their logarithm."""
-    log_radius = np.log(setup.anchor[:, 2]) + np.float32(np.log(factor))
-    return setup.prior._replace(log_radius=log_radius, log_radius_sd=np.full(len(log_radius), sd, np.float32))
+def proposed(setup, factor, sd, x=0.0):
+    """The prior where the network proposes radii larger by a factor, with this deviation, and places x radii aside."""
+    x0, _, r0 = setup.anchor.T
+    log_radius = np.log(r0) + np.float32(np.log(factor))
+    return setup.prior._replace(
+        x=x0 + np.float32(x) * r0, log_radius=log_radius, log_radius_sd=np.full(len(r0), sd, np.float32)
+    )
 
 
 def drifted(setup):
@@ -63,13 +66,13 @@ def drifted(setup):
 
 @pytest.mark.parametrize(("trust", "radius"), [(1.0, 1.0), (0.0, 0.8), (0.5, 0.8**0.5)])
 def test_optics_and_proposals_are_weighed(setup, trust, radius):
-    """Shifts come from the optics alone, the factor from both; once there, nothing more is wanted."""
+    """Once where both want them, nothing more is wanted."""
     parameters, first = drifted(setup)
-    prior, tie = proposed(setup, 0.8, 0.1), gauge.Tie(first, setup.state.parameters.mean.shared, trust)
+    prior, tie = proposed(setup, 0.8, 0.1, x=0.2), gauge.Tie(first, setup.state.parameters.mean.shared, trust)
     move = gauge.wanted(parameters, setup.anchor, prior, tie)
     tied = gauge.regauge(parameters, move, setup.form)
     np.testing.assert_allclose(np.exp(tied.mean.droplets[:N, 2]), radius, rtol=1e-4)
-    x = first[:N, 0] + (1 - trust) * 0.05 * np.exp(first[:N, 2])
+    x = first[:N, 0] + (1 - trust) * 0.2
     np.testing.assert_allclose(tied.mean.droplets[:N, 0], x, atol=1e-4)
     if trust in (0, 1):
         np.testing.assert_allclose(gauge.wanted(tied, setup.anchor, prior, tie), (0, 0, 1), atol=1e-4)

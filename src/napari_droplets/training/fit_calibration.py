@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from ..compare import match
@@ -128,11 +129,27 @@ def _noted(setup: Setup, outcome: Outcome, truth: Droplets, n: int, number: int)
         "laplace": np.sqrt(np.einsum("nii->ni", belief.covariance[:n, :3, :3])),
         "proposed": proposed_sd,
         "misfit": np.full(n, misfit),
+        "own": seen.misfit[:n],
+        "radius": found.radius,
+        "gap": _gaps(found, outcome.present[:n]),
         "covariance": padded[:, 3:, 3:],
         "logits": logits,
         "composition": made_of,
         "left": np.full(n, len(truth)),
     }
+
+
+def _gaps(droplets: Droplets, present: np.ndarray) -> np.ndarray:
+    """(N,) radii from the outline of each droplet to that of the nearest other one that is present."""
+    x, y, r = droplets.x, droplets.y, droplets.radius
+    here = np.flatnonzero(present)
+    gaps = np.full(len(x), np.inf)
+    if len(here) > 1:
+        near = cKDTree(np.stack([x[here], y[here]], -1)).query(np.stack([x, y], -1), k=min(8, len(here)))[1]
+        j = here[near]
+        gap = (np.hypot(x[j] - x[:, None], y[j] - y[:, None]) - r[j]) / r[:, None] - 1
+        gaps = np.where(j == np.arange(len(x))[:, None], np.inf, gap).min(1)
+    return gaps
 
 
 def gather(kind: str, first: int, count: int, path: Path) -> None:

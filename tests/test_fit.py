@@ -281,6 +281,16 @@ def test_grey_image_at_another_scale():
     assert result.optics.noise_sd == 0.05
 
 
+def test_light_and_blur_are_looked_for_even_if_optics_are_not_learned():
+    """Shipped optics of the wrong light and blur would shift all centers, and change all radii."""
+    pixels, truth = nd.simulate((220, 220), 60, radius=5, noise=0.01, light_angle=47.0, blur=1.3, seed=11)
+    found = nd.fit(pixels, learn_optics=False, steps=100).droplets
+    i, j = match(truth, found)
+    assert len(i) >= 58
+    off = [(getattr(found, k)[j] - getattr(truth, k)[i]) / truth.radius[i] for k in ("x", "y", "radius")]
+    assert np.abs(np.median(off, 1)).max() < 0.006
+
+
 @pytest.mark.parametrize("renderer", ["blended", "layered"])
 def test_other_renderers_fit_as_well(simulated, renderer):
     result = nd.fit(simulated[0], steps=300, renderer=renderer, types=4, composition="simplex", background="uniform")

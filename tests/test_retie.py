@@ -97,10 +97,10 @@ def test_a_droplet_of_another_look_does_not_decide_about_the_optics(scene):
     setup, _ = scene
     droplets, shared = truth(setup)
     right = laplace.evidence(droplets, shared, setup.problem, NOISE / 2, setup.form)
-    assert gauge.unexplained(right) < 0.01
+    assert right.unexplained < 0.01
     spoiled = np.array(droplets)
     spoiled[0, :2] += 3.0  # a droplet where there is none, in the place of one
     seen = laplace.evidence(spoiled, shared, setup.problem, NOISE / 2, setup.form)
     assert seen.odd.sum() == 1
     whole = seen._replace(plain=np.ones_like(seen.plain), odd=np.zeros_like(seen.odd))
-    assert gauge.unexplained(whole) > 3 * gauge.unexplained(seen)
+    assert whole.unexplained > 3 * seen.unexplained

@@ -1,9 +1,9 @@
 """What a fit says made true: places, error bars, presence and counts as they hold on simulated images.
 
 Laplace's error bars know the noise and nothing else. What they miss is the error of a model that is nearly right:
-optics that all droplets share, outlines that are not quite circles. It grows with the misfit, and with how hard the
-droplet was to place for the recognition network, whose own error bars are calibrated. The numbers in
-`calibration.json` were fitted by `training.fit_calibration` to errors on simulated images.
+optics that all droplets share, outlines that are not quite circles. It grows with what the model leaves unexplained,
+and with how hard the droplet was to place for the recognition network, whose own error bars are calibrated. The
+numbers in `calibration.json` were fitted by `training.fit_calibration` to errors on simulated images.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ FURTHEST = 1e-3
 """Probabilities are kept from 0 and 1 by as much."""
 SURE = 0.5
 """Candidates at least as probable tell how much of an image is doubtful."""
-DISCREPANCY = 0.35
-"""Scatter between the circle that optics fill and a droplet's outline where the model is wrong, in units of the
-standard deviation of the network's proposal and for each factor e of the misfit; zero where that is 1."""
+DISCREPANCY = 2.5
+"""Scatter of the radius that optics fill about that of a droplet's outline, in units of the standard deviation of the
+network's proposal, where optics leave all unexplained; it grows with the square root of the part that they leave."""
 
 
 class Reported(NamedTuple):
@@ -48,43 +48,41 @@ def image_misfit(seen: Evidence, present: np.ndarray) -> float:
     return max(1.0, float(np.sqrt(seen.mean_square(np.flatnonzero(present)))))
 
 
-def reported(belief: Belief, seen: Evidence, prior: Prior, anchor: np.ndarray, present: np.ndarray) -> Reported:
-    """Means and covariances to tell: the fit's, drawn to the network's proposals where the model is wrong.
+def reported(belief: Belief, seen: Evidence, prior: Prior, anchor: np.ndarray) -> Reported:
+    """Means and covariances to tell: the fit's, radii drawn to the network's proposals where the model is wrong.
 
-    See `way_to_fit` for how far.
+    The circle that optics fill is the outline with a scatter b = DISCREPANCY * sqrt(unexplained), in units of a
+    proposal's standard deviation; so the outline's posterior mean lies 1 / (1 + b^2) of the way from there to the fit.
     """
-    misfit = image_misfit(seen, present)
+    wrong = np.sqrt(seen.unexplained)
     proposal, sd, told = proposals(prior, anchor)
-    way = np.where(told, way_to_fit(misfit), 1)[:, None]
+    way = np.where(told, way_to_fit(wrong), 1)
     mean = belief.mean.copy()
-    mean[:, :3] = proposal + way * (mean[:, :3] - proposal)
+    mean[:, 2] = proposal[:, 2] + way * (mean[:, 2] - proposal[:, 2])
     covariance = belief.covariance
     laplace = np.sqrt(np.einsum("nii->ni", covariance))
     wanted = np.empty_like(laplace)
     for columns, name in ((slice(0, 2), "place"), (slice(2, 3), "radius")):
-        wanted[:, columns] = deviations(laplace[:, columns], sd[:, columns], misfit, numbers()[name])
+        wanted[:, columns] = deviations(laplace[:, columns], sd[:, columns], wrong, numbers()[name])
     factor, floor, growth = numbers()["composition"]
-    wanted[:, 3:] = np.hypot(factor * laplace[:, 3:], floor + growth * np.log(misfit))
+    wanted[:, 3:] = np.hypot(factor * laplace[:, 3:], floor + growth * wrong)
     stretch = wanted / laplace
     return Reported(mean, np.linalg.cholesky(covariance) * stretch[..., None])
 
 
-def way_to_fit(misfit: float | np.ndarray) -> np.ndarray:
-    """Part of the way from a proposal to the fit at which the outline is to be expected.
-
-    The circle that optics fill is the outline with a scatter b = DISCREPANCY * sd * log(misfit); with a proposal of
-    standard deviation sd the outline's posterior mean lies at 1 / (1 + (b / sd)^2) of the way.
-    """
-    return 1 / (1 + (DISCREPANCY * np.log(misfit)) ** 2)
+def way_to_fit(wrong: float | np.ndarray) -> np.ndarray:
+    """Part of the way from a proposed radius to the fit's, from the root of what is left unexplained."""
+    return np.asarray(1 / (1 + (DISCREPANCY * wrong) ** 2))
 
 
-def deviations(laplace: np.ndarray, proposed: np.ndarray, misfit: float | np.ndarray, terms: list[float]) -> np.ndarray:
+def deviations(laplace: np.ndarray, proposed: np.ndarray, wrong: float | np.ndarray, terms: list[float]) -> np.ndarray:
     """Standard deviations that hold, from Laplace's and those of the proposals, all in units of the radius.
 
-    The floor is what droplets of an image err together, as where its light comes from is not quite known.
+    The floor is what droplets of an image err together, as where its light comes from is not quite known. `wrong` is
+    the square root of the part of what droplets change that is left unexplained: an amplitude, as an error is.
     """
     factor, floor, growth = terms
-    return np.sqrt((factor * laplace) ** 2 + floor**2 + (growth * np.log(misfit) ** 2 * proposed) ** 2)
+    return np.sqrt((factor * laplace) ** 2 + floor**2 + (growth * wrong * proposed) ** 2)
 
 
 UNTOLD_SD = 0.1

@@ -11,7 +11,7 @@ import numpy as np
 from ..model.assignment import TILE
 from . import posterior, svi
 from .calibration import Trial, image_misfit, presence
-from .gauge import Tie, regauge, trust, unexplained, wanted
+from .gauge import Tie, regauge, trust, wanted
 from .laplace import Belief, Evidence, polish, prior_belief
 from .population import POSSIBLE, reconsidered
 from .prepare import NOISE_RANGE, Setup
@@ -78,7 +78,7 @@ class Estimate:
         """First steps of the droplets under the optics to start from, and what ties places and radii from here on."""
         first, belief, seen = self._polished(1)
         self.tie = Tie(belief.mean, first.mean.shared, trust(seen))
-        if unexplained(seen) < PROMISING:  # droplets may be the matter
+        if seen.unexplained < PROMISING:  # droplets may be the matter
             self.parameters = first
             _, belief, seen = self._focus(*self._polished(FIRST_POLISH if len(self.looks) > 1 else 1))
             if trust(seen) > 0:
@@ -196,8 +196,16 @@ class Estimate:
             self.form = begun._replace(renderer=self.endings[0])
         if self.form != begun:
             self.parameters = self._polished(1)[0]
-        if self.tie is not None and self.tie.trust > 0:
-            self.tie = retied(self.tie, self.looks, self.at, self.problem, self.noise, self.form, self.free.droplets)
+        held = self.tie is None and len(self.looks) > 1  # shipped optics that are not learned
+        mean = self.parameters.mean
+        tie = Tie(mean.droplets, mean.shared, 1.0) if held else self.tie
+        if tie is None or tie.trust == 0:
+            return
+        tie = retied(tie, self.looks, self.at, self.problem, self.noise, self.form, self.free.droplets)
+        if held:
+            self.parameters = self.parameters._replace(mean=mean._replace(shared=tie.shared))
+        else:
+            self.tie = tie
             self._tie_down()
 
     def _reconsider(self, probability: np.ndarray) -> Trial:

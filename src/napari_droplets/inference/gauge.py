@@ -58,15 +58,8 @@ def trust(seen: Evidence) -> float:
     They are judged by the part of what droplets change that they leave unexplained, above the noise. Those that would
     count for less than the network count for nothing: an edge where there is none would pull at every turn.
     """
-    weight = PROPOSED_SD**2 / (PROPOSED_SD**2 + (OPTICS_SD * unexplained(seen)) ** 2)
+    weight = PROPOSED_SD**2 / (PROPOSED_SD**2 + (OPTICS_SD * seen.unexplained) ** 2)
     return max(0.0, 2 * weight - 1)
-
-
-def unexplained(seen: Evidence) -> float:
-    """Part of what droplets change in the image that is left, above the noise; the odd ones do not count."""
-    left = max(0.0, float(seen.shared[seen.plain].sum()))
-    gain = float(seen.gain[~seen.odd].sum())
-    return left / max(2 * gain + left, 1e-9)
 
 
 def wanted(parameters: Variational, anchor: np.ndarray, prior: Prior, tie: Tie) -> Move:

@@ -90,6 +90,13 @@ class Evidence(NamedTuple):
         """(N,) root mean square residual of a droplet's body over the noise, about 1 where the model is right."""
         return np.sqrt(self.squares / np.maximum(self.pixels, 1e-6))
 
+    @property
+    def unexplained(self) -> float:
+        """Part of what droplets change in the image that is left, above the noise; the odd ones do not count."""
+        left = max(0.0, float(self.shared[self.plain].sum()))
+        gain = float(self.gain[~self.odd].sum())
+        return left / max(2 * gain + left, 1e-9)
+
     def mean_square(self, droplets: np.ndarray | slice = slice(None)) -> float:
         """Of the residual in the bodies of these droplets (indices), where no droplet counts for many."""
         squares, pixels = self.squares[droplets], self.pixels[droplets]

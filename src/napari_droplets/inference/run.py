@@ -150,7 +150,7 @@ class Frame:
         )
         told = None
         if outcome.belief is not None and outcome.evidence is not None:
-            told = reported(outcome.belief, outcome.evidence, self.work_prior, self.work_anchor, outcome.present)
+            told = reported(outcome.belief, outcome.evidence, self.work_prior, self.work_anchor)
         guide = self.guide(parameters, kept, told)
         droplets, optics = self.droplets(guide), self.optics(parameters, settings)
         droplets = replace(droplets, composition=self.composition(droplets, kept))

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.spatial import cKDTree
 from scipy.special import expit
 
 from ..compare import match
@@ -41,7 +40,7 @@ SURE = 0.5  # probability from which a droplet counts for error bars
 WILD = 0.5  # radii; what is further off is another droplet
 STARTS = ((1.0, 0.01, 0.3), (2.0, 0.003, 0.3), (1.5, 0.005, 0.1))  # of the terms of standard deviations
 DECIDING = 0.02  # weight of the likelihood of errors, where terms are right alike
-ROUGH = 1.5  # misfit from which dyed images count as another kind
+ROUGH = 0.055  # root of the part unexplained from which dyed images count as another kind
 SHARES = 5  # kinds that droplets of either are divided into, by how well the pixels place them
 SCENES = -1  # the kind of all droplets of scenes
 PENALTY = 1.0  # on squared coefficients of the logistic regression of presence
@@ -100,7 +99,7 @@ def _noted(setup: Setup, outcome: Outcome, truth: Droplets, n: int, number: int)
     assert trial is not None
     assert outcome.proposed is not None
     misfit = calibration.image_misfit(seen, outcome.present)
-    told = calibration.reported(belief, seen, setup.prior, setup.anchor, outcome.present)
+    told = calibration.reported(belief, seen, setup.prior, setup.anchor)
     found = droplets_at(told.mean, setup.anchor, setup.form.composition)[:n]
     proposal, proposed_sd, _ = (a[:n] for a in calibration.proposals(setup.prior, setup.anchor))
     right, made_of = np.full((n, 3), np.nan), np.full((n, 4), np.nan)
@@ -129,27 +128,12 @@ def _noted(setup: Setup, outcome: Outcome, truth: Droplets, n: int, number: int)
         "laplace": np.sqrt(np.einsum("nii->ni", belief.covariance[:n, :3, :3])),
         "proposed": proposed_sd,
         "misfit": np.full(n, misfit),
-        "own": seen.misfit[:n],
-        "radius": found.radius,
-        "gap": _gaps(found, outcome.present[:n]),
+        "wrong": np.full(n, np.sqrt(seen.unexplained)),
         "covariance": padded[:, 3:, 3:],
         "logits": logits,
         "composition": made_of,
         "left": np.full(n, len(truth)),
     }
-
-
-def _gaps(droplets: Droplets, present: np.ndarray) -> np.ndarray:
-    """(N,) radii from the outline of each droplet to that of the nearest other one that is present."""
-    x, y, r = droplets.x, droplets.y, droplets.radius
-    here = np.flatnonzero(present)
-    gaps = np.full(len(x), np.inf)
-    if len(here) > 1:
-        near = cKDTree(np.stack([x[here], y[here]], -1)).query(np.stack([x, y], -1), k=min(8, len(here)))[1]
-        j = here[near]
-        gap = (np.hypot(x[j] - x[:, None], y[j] - y[:, None]) - r[j]) / r[:, None] - 1
-        gaps = np.where(j == np.arange(len(x))[:, None], np.inf, gap).min(1)
-    return gaps
 
 
 def gather(kind: str, first: int, count: int, path: Path) -> None:
@@ -171,16 +155,17 @@ def learn(parts: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
     table["image"] = table["image"] + 10**6 * of
     crowd = np.unique(table["image"], return_inverse=True)[1]
     weight = np.bincount(crowd)[crowd] ** -0.5  # a few crowded images would outnumber all others
-    way = calibration.way_to_fit(table["misfit"])[:, None]
-    error = table["proposal_error"] + way * (table["fit_error"] - table["proposal_error"])
+    error = table["fit_error"].copy()
+    proposed = table["proposal_error"][:, 2]
+    error[:, 2] = proposed + calibration.way_to_fit(table["wrong"]) * (error[:, 2] - proposed)
     right = np.isfinite(error[:, 0])
     numbers = {"presence": _presence(table["features"], right, weight).tolist()}
     good = right & table["sure"] & (np.abs(error) < WILD).all(1)
-    misfit = table["misfit"][good][:, None]
+    wrong = table["wrong"][good][:, None]
     for name, columns in (("place", slice(0, 2)), ("radius", slice(2, 3))):
         own, sd = (table[k][good][:, columns] for k in ("laplace", "proposed"))
-        kind = _kinds(np.isfinite(table["composition"][good, 0]), misfit[:, 0], own.mean(1))  # scenes know no dyes
-        numbers[name] = _deviations(error[good][:, columns], own, sd, misfit, weight[good], kind).tolist()
+        kind = _kinds(np.isfinite(table["composition"][good, 0]), wrong[:, 0], own.mean(1))  # scenes know no dyes
+        numbers[name] = _deviations(error[good][:, columns], own, sd, wrong, weight[good], kind).tolist()
     numbers["composition"] = _composition(table, good, weight).tolist()
     p = expit(np.clip(table["features"] @ np.array(numbers["presence"]), -9, 9))
     there = np.bincount(crowd, right) + np.bincount(crowd, table["left"]) / np.bincount(crowd)
@@ -200,14 +185,14 @@ def _presence(features: np.ndarray, right: np.ndarray, weight: np.ndarray) -> np
     return minimize(surprise, np.zeros(features.shape[1]), jac=True).x
 
 
-def _kinds(dyed: np.ndarray, misfit: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Kinds of droplets (N,): dyed ones by their image's misfit and by how well pixels place them, and `SCENES`."""
+def _kinds(dyed: np.ndarray, wrong: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Kinds of droplets (N,): dyed ones by how wrong the model is and by how well pixels place them, and `SCENES`."""
     edges = np.quantile(own[dyed], np.arange(1, SHARES) / SHARES) if dyed.any() else np.zeros(SHARES - 1)
-    return np.where(dyed, np.digitize(own, edges) + SHARES * (misfit > ROUGH), SCENES)
+    return np.where(dyed, np.digitize(own, edges) + SHARES * (wrong > ROUGH), SCENES)
 
 
 def _deviations(
-    error: np.ndarray, own: np.ndarray, sd: np.ndarray, misfit: np.ndarray, weight: np.ndarray, kind: np.ndarray
+    error: np.ndarray, own: np.ndarray, sd: np.ndarray, wrong: np.ndarray, weight: np.ndarray, kind: np.ndarray
 ) -> np.ndarray:
     """Terms with which intervals of one and two standard deviations are right for each kind of droplets, or nearly so.
 
@@ -218,7 +203,7 @@ def _deviations(
     counts = np.where(kinds == SCENES, 1, 1 / SHARES)[:, None]
 
     def off(log_terms: np.ndarray) -> float:
-        deviation = calibration.deviations(own, sd, misfit, list(np.exp(log_terms)))
+        deviation = calibration.deviations(own, sd, wrong, list(np.exp(log_terms)))
         z = np.abs(error / deviation)
         quantiles = np.array([np.quantile(z[kind == k], (ONE, TWO)) for k in kinds])
         likely = _surprise(error, deviation, weight[:, None])  # decides between terms that are right alike
@@ -259,14 +244,14 @@ def _composition(table: dict[str, np.ndarray], good: np.ndarray, weight: np.ndar
         covariance = table["covariance"][rows][:, :k, :k]
         own = np.sqrt(np.einsum("nii->ni", covariance))
         correlation = covariance / own[:, :, None] / own[:, None]
-        misfit = table["misfit"][rows][0]
-        images.append(((design @ axes - truth) / spread, axes[:k], slope, own, correlation, misfit, weight[rows]))
+        wrong = table["wrong"][rows][0]
+        images.append(((design @ axes - truth) / spread, axes[:k], slope, own, correlation, wrong, weight[rows]))
 
     def deviations(terms: np.ndarray) -> list[np.ndarray]:
         factor, floor, growth = terms
         result = []
-        for _, axes, slope, own, correlation, misfit, _ in images:
-            sd = slope * np.hypot(factor * own, floor + growth * np.log(misfit))
+        for _, axes, slope, own, correlation, wrong, _ in images:
+            sd = slope * np.hypot(factor * own, floor + growth * wrong)
             result.append(np.sqrt(np.einsum("nk,nl,nkl,kt,lt->nt", sd, sd, correlation, axes, axes)))
         return result
 

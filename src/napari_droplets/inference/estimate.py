@@ -76,15 +76,13 @@ class Estimate:
 
     def begin(self) -> None:
         """First steps of the droplets under the optics to start from, and what ties places and radii from here on."""
-        first, belief, seen = self._polished(1)
-        self.tie = Tie(belief.mean, first.mean.shared, trust(seen))
+        self.parameters, belief, seen = self._polished(1)
+        self.tie = Tie(belief.mean, self.parameters.mean.shared, trust(seen))
         if seen.unexplained < PROMISING:  # droplets may be the matter
-            self.parameters = first
-            _, belief, seen = self._focus(*self._polished(FIRST_POLISH if len(self.looks) > 1 else 1))
-            if trust(seen) > 0:
-                self.tie = Tie(belief.mean, self.parameters.mean.shared, trust(seen))
-                first = self.parameters
-        self.parameters = first  # where they cannot be trusted the optics have to be learned first
+            focused, belief, seen = self._focused(FIRST_POLISH if len(self.looks) > 1 else 1)
+            if trust(seen) > 0:  # else the optics have to be learned first
+                self.parameters = focused
+                self.tie = Tie(belief.mean, focused.mean.shared, trust(seen))
         self._tie_down()
         self._upload()
 
@@ -162,10 +160,9 @@ class Estimate:
         droplets = np.where(self.free.droplets > 0, moved.mean.droplets, self.parameters.mean.droplets)
         self.parameters = moved._replace(mean=moved.mean._replace(droplets=droplets))
 
-    def _focus(
-        self, parameters: svi.Variational, belief: Belief, seen: Evidence
-    ) -> tuple[svi.Variational, Belief, Evidence]:
-        """Take optics of another blur where they explain the image better: proposals off center look like blur."""
+    def _focused(self, steps: int) -> tuple[svi.Variational, Belief, Evidence]:
+        """Optics of another blur where they explain the image better: proposals off center look like blur."""
+        parameters, belief, seen = self._polished(steps)
         shared = svi.unpack(parameters.mean.shared, self.form)
         begun, free = self.at, self.free.droplets
         for way in (-1, 1):
@@ -178,7 +175,6 @@ class Estimate:
                 parameters = parameters._replace(mean=parameters.mean._replace(shared=other))
                 belief, seen = tried, fit
                 self.at += way
-        self.parameters = parameters
         return parameters, belief, seen
 
     def _end_renderer(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ SIDE = 256
 SURE = 0.5  # probability from which a droplet counts for error bars
 WILD = 0.5  # radii; what is further off is another droplet
 STARTS = ((1.0, 0.01, 0.3), (2.0, 0.003, 0.3), (1.5, 0.005, 0.1))  # of the terms of standard deviations
+COMPOSITION_STARTS = ((1.0, 0.1, 0.1), (1.4, 0.05, 1.0))  # of those of components, in logits
+MOST_DYES = 4
 DECIDING = 0.02  # weight of the likelihood of errors, where terms are right alike
 ROUGH = 0.055  # root of the part unexplained from which dyed images count as another kind
 SHARES = 5  # kinds that droplets of either are divided into, by how well the pixels place them
@@ -194,34 +197,44 @@ def _kinds(dyed: np.ndarray, wrong: np.ndarray, own: np.ndarray) -> np.ndarray:
 def _deviations(
     error: np.ndarray, own: np.ndarray, sd: np.ndarray, wrong: np.ndarray, weight: np.ndarray, kind: np.ndarray
 ) -> np.ndarray:
+    """Terms of the deviations of places or radii; kinds of dyed droplets count for a fifth each, scenes for one."""
+
+    def deviation(terms: np.ndarray) -> np.ndarray:
+        return calibration.deviations(own, sd, wrong, list(terms))
+
+    counts = np.where(np.unique(kind) == SCENES, 1, 1 / SHARES)
+    return _right_for_all(error, deviation, weight, kind, counts, STARTS)
+
+
+def _right_for_all(
+    error: np.ndarray,
+    deviation: Callable[[np.ndarray], np.ndarray],
+    weight: np.ndarray,
+    kind: np.ndarray,
+    counts: np.ndarray,
+    starts: tuple[tuple[float, ...], ...],
+) -> np.ndarray:
     """Terms with which intervals of one and two standard deviations are right for each kind of droplets, or nearly so.
 
-    The most likely terms would do so for all kinds together only, too wide for one and too narrow for another. Kinds
-    of dyed droplets count for a fifth each, so that scenes keep their weight.
+    The most likely terms would do so for all kinds together only, too wide for one and too narrow for another.
+    Errors and deviations are (N, D), weights and kinds (N,); each kind counts for as much as `counts` has for it.
     """
     kinds = np.unique(kind)
-    counts = np.where(kinds == SCENES, 1, 1 / SHARES)[:, None]
 
     def off(log_terms: np.ndarray) -> float:
-        deviation = calibration.deviations(own, sd, wrong, list(np.exp(log_terms)))
-        z = np.abs(error / deviation)
+        sd = deviation(np.exp(log_terms))
+        z = np.abs(error / sd)
         quantiles = np.array([np.quantile(z[kind == k], (ONE, TWO)) for k in kinds])
-        likely = _surprise(error, deviation, weight[:, None])  # decides between terms that are right alike
-        return float(np.sum(counts * np.log(quantiles / [1, 2]) ** 2) + DECIDING * likely)
+        likely = _surprise(error, sd, weight[:, None])  # decides between terms that are right alike
+        return float(np.sum(counts[:, None] * np.log(quantiles / [1, 2]) ** 2) + DECIDING * likely)
 
-    found = [minimize(off, np.log(start), method="Nelder-Mead") for start in STARTS]
+    found = [minimize(off, np.log(start), method="Nelder-Mead") for start in starts]
     return np.exp(min(found, key=lambda result: result.fun).x)
 
 
 def _surprise(error: np.ndarray, sd: np.ndarray, weight: np.ndarray) -> float:
     """Mean negative log likelihood of a t distribution: a few errors are out of all proportion."""
     return float(np.mean(weight * (np.log(sd) + (FREEDOM + 1) / 2 * np.log1p((error / sd) ** 2 / FREEDOM))))
-
-
-def _factor(z: np.ndarray) -> float:
-    """What makes the intervals of one and of two standard deviations both right as nearly as possible."""
-    z = np.abs(z[np.isfinite(z)])
-    return float(np.sqrt(np.quantile(z, ONE) * np.quantile(z, TWO) / 2))
 
 
 def _composition(table: dict[str, np.ndarray], good: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -247,22 +260,32 @@ def _composition(table: dict[str, np.ndarray], good: np.ndarray, weight: np.ndar
         wrong = table["wrong"][rows][0]
         images.append(((design @ axes - truth) / spread, axes[:k], slope, own, correlation, wrong, weight[rows]))
 
-    def deviations(terms: np.ndarray) -> list[np.ndarray]:
+    def deviation(terms: np.ndarray) -> np.ndarray:
         factor, floor, growth = terms
         result = []
         for _, axes, slope, own, correlation, wrong, _ in images:
             sd = slope * np.hypot(factor * own, floor + growth * wrong)
-            result.append(np.sqrt(np.einsum("nk,nl,nkl,kt,lt->nt", sd, sd, correlation, axes, axes)))
-        return result
+            variance = np.einsum("nk,nl,nkl,kt,lt->nt", sd, sd, correlation, axes, axes)
+            result.append(_padded(np.sqrt(variance), 1.0))
+        return np.concatenate(result)
 
-    error = np.concatenate([e.ravel() for e, *_ in images])
-    shares = np.concatenate([np.repeat(w, e.shape[1]) for e, *_, w in images])
+    error = np.concatenate([_padded(e, np.nan) for e, *_ in images])
+    known, shares = np.isfinite(error), np.concatenate([w for *_, w in images])
+    plain = deviation(np.array([1.0, 0.0, 0.0]))
+    kind = np.repeat(_kinds(np.ones(len(error), bool), np.zeros(len(error)), plain.mean(1))[:, None], error.shape[1], 1)
+    return _right_for_all(
+        error[known][:, None],
+        lambda terms: deviation(terms)[known][:, None],
+        np.repeat(shares[:, None], error.shape[1], 1)[known],
+        kind[known],
+        np.ones(SHARES),
+        COMPOSITION_STARTS,
+    )
 
-    def surprise(log_terms: np.ndarray) -> float:
-        return _surprise(error, np.concatenate([sd.ravel() for sd in deviations(np.exp(log_terms))]), shares)
 
-    terms = np.exp(minimize(surprise, np.log([1.0, 0.1, 0.1]), method="Nelder-Mead").x)
-    return terms * _factor(error / np.concatenate([sd.ravel() for sd in deviations(terms)]))
+def _padded(values: np.ndarray, value: float) -> np.ndarray:
+    """Columns added up to the number of dyes at most."""
+    return np.pad(values, [(0, 0), (0, MOST_DYES - values.shape[1])], constant_values=value)
 
 
 def _count(

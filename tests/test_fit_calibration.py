@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from drawn import placed, prepared
+from scipy.special import expit
 
 from napari_droplets.inference import calibration
 from napari_droplets.inference.laplace import Belief, Evidence
@@ -73,3 +74,35 @@ def test_radii_are_drawn_to_the_proposals_where_the_model_is_wrong_and_places_st
     np.testing.assert_allclose(np.delete(wrong.mean, 2, 1), np.delete(mean, 2, 1))
     spread = [np.sqrt(np.einsum("nij,nij->ni", r.tril, r.tril)) for r in (right, wrong)]
     assert (spread[1][:, :3] > spread[0][:, :3]).all()
+
+
+def test_terms_of_compositions_are_found_whatever_the_number_of_dyes():
+    """From images of two and of three dyes together, with droplets sure and unsure in each."""
+    rng = np.random.default_rng(2)
+    images, n, k = 16, 300, 3
+    terms = 1.4, 0.06, 1.5
+    wrong = np.repeat(rng.uniform(0, 0.1, images), n)
+    own = np.exp(rng.normal(-3, 1, (images * n, k)))
+    right = rng.normal(0, 0.7, own.shape)
+    sd = np.hypot(terms[0] * own, terms[1] + terms[2] * wrong[:, None])
+    dyes = np.full((images * n, 4), np.nan)
+    for image in range(images):
+        rows, types = slice(image * n, (image + 1) * n), 2 + image % 2
+        dyes[rows, :types] = expit(right[rows]) @ rng.normal(0, 1, (k, types))
+    unknown = np.full(len(own), np.nan)
+    logits = np.concatenate([right + sd * rng.standard_normal(own.shape), unknown[:, None]], 1)
+    covariance = np.full((len(own), 4, 4), np.nan)
+    covariance[:, :k, :k] = own[:, :, None] ** 2 * np.eye(k)
+    table = {
+        "image": np.repeat(np.arange(images), n),
+        "composition": dyes,
+        "logits": logits,
+        "covariance": covariance,
+        "wrong": wrong,
+    }
+    everyone = np.ones(len(own), bool)
+    found = learning._composition(table, everyone, everyone.astype(float))
+    told = np.hypot(found[0] * own, found[1] + found[2] * wrong[:, None])
+    assert np.median(told / sd) == pytest.approx(1, abs=0.1)
+    for share in np.array_split(np.argsort(own.mean(1)), learning.SHARES):
+        assert np.median((told / sd)[share]) == pytest.approx(1, abs=0.15)

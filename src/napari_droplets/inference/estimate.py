@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -114,7 +113,8 @@ class Estimate:
             self.problem = self._viewed(self.parameters.mean.droplets, self.present)
             return Believed(*self._polished(1), self.probability)
         if compare or len(self.endings) == 1:
-            self._end_renderer()
+            self._choose_renderer()
+            self._look_again()
         trial = None if self.probability is None else self._reconsider(self.probability)
         steps = LAST_POLISH
         if self.whole is not None:
@@ -177,8 +177,8 @@ class Estimate:
                 self.at += way
         return parameters, belief, seen
 
-    def _end_renderer(self) -> None:
-        """Go on with the renderer that explains the image best from where the steps have led, and tie again."""
+    def _choose_renderer(self) -> None:
+        """Go on with the renderer that explains the image best from where the steps have led."""
         mean, begun = self.parameters.mean, self.form
         if len(self.endings) > 1:
             some, whole = part_of(self.problem)
@@ -192,6 +192,9 @@ class Estimate:
             self.form = begun._replace(renderer=self.endings[0])
         if self.form != begun:
             self.parameters = self._polished(1)[0]
+
+    def _look_again(self) -> None:
+        """Find light and blur as they are seen now: what ties droplets, or the optics themselves if they are held."""
         held = self.tie is None and len(self.looks) > 1  # shipped optics that are not learned
         mean = self.parameters.mean
         tie = Tie(mean.droplets, mean.shared, 1.0) if held else self.tie
@@ -207,7 +210,6 @@ class Estimate:
     def _reconsider(self, probability: np.ndarray) -> Trial:
         """Let droplets leave and candidates join."""
         waiting = ~self.present & (probability >= POSSIBLE)
-        told = partial(prior_belief, form=self.form, free=self.free.droplets)
         mean = self.parameters.mean
         census = reconsidered(
             mean.droplets,
@@ -216,7 +218,7 @@ class Estimate:
             waiting,
             self._viewed,
             self._polish,
-            lambda droplets, problem: told(problem, droplets),
+            lambda droplets, problem: prior_belief(problem, droplets, self.form, self.free.droplets),
         )
         self.prior = self.prior._replace(present=census.present)
         self.parameters = self.parameters._replace(mean=mean._replace(droplets=census.droplets.astype(np.float32)))

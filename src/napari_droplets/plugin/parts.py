@@ -8,6 +8,7 @@ from typing import Any
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from superqt import QCollapsible
 
 from .coloring import CHOICES, COMPOSITION, recolor
 from .words import TIPS, legend_text
@@ -28,6 +29,15 @@ def row(*widgets: QWidget) -> QWidget:
     layout.setContentsMargins(0, 0, 0, 0)
     for widget in widgets:
         layout.addWidget(widget)
+    return made
+
+
+def folded(title: str, rows: QFormLayout) -> QCollapsible:
+    """Rows that show when their title is clicked."""
+    made, inner = QCollapsible(title), QWidget()
+    inner.setLayout(rows)
+    made.setDuration(0)
+    made.addWidget(inner)
     return made
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
@@ -20,7 +19,7 @@ from .coloring import n_poor
 from .correction import corrected
 from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
-from .parts import ColorBox, button, row, text_label
+from .parts import ColorBox, button, folded, row, text_label
 from .place import Place, Plane, pixel_size_um, place_of
 from .presence import n_hidden, show_probable
 from .warming import FORM_OF_FIT, Warmer
@@ -348,13 +347,9 @@ class DropletsWidget(QWidget):
                 self._estimate_button = button("Estimate", self.estimate, "Estimate the diameter from the image")
                 widget = row(widget, self._estimate_button)
             main.addRow(LABELS[name], widget)
-        advanced, inner = QWidget(), QFormLayout()
+        inner = QFormLayout()
         for name in ADVANCED:
             inner.addRow(LABELS[name], self.form.inputs[name].native)
-        advanced.setLayout(inner)
-        fold = QCollapsible("Advanced")
-        fold.setDuration(0)
-        fold.addWidget(advanced)
         for form in (main, inner):
             form.setContentsMargins(0, 0, 0, 0)
             form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
@@ -370,7 +365,7 @@ class DropletsWidget(QWidget):
 
         layout = QVBoxLayout(self)
         layout.addLayout(main)
-        layout.addWidget(fold)
+        layout.addWidget(folded("Advanced", inner))
         layout.addWidget(row(self._detect, self._run))
         layout.addWidget(row(self._refit_button, self._cancel))
         layout.addWidget(self._bar)

@@ -41,7 +41,6 @@ SURE = 0.5  # probability from which a droplet counts for error bars
 WILD = 0.5  # radii; what is further off is another droplet
 STARTS = ((1.0, 0.01, 0.3), (2.0, 0.003, 0.3), (1.5, 0.005, 0.1))  # of the terms of standard deviations
 COMPOSITION_STARTS = ((1.0, 0.1, 0.1), (1.4, 0.05, 1.0))  # of those of components, in logits
-MOST_DYES = 4
 DECIDING = 0.02  # weight of the likelihood of errors, where terms are right alike
 ROUGH = 0.055  # root of the part unexplained from which dyed images count as another kind
 SHARES = 5  # kinds that droplets of either are divided into, by how well the pixels place them
@@ -261,31 +260,19 @@ def _composition(table: dict[str, np.ndarray], good: np.ndarray, weight: np.ndar
         images.append(((design @ axes - truth) / spread, axes[:k], slope, own, correlation, wrong, weight[rows]))
 
     def deviation(terms: np.ndarray) -> np.ndarray:
+        """(V, 1) of every fraction of every droplet."""
         factor, floor, growth = terms
-        result = []
+        parts = []
         for _, axes, slope, own, correlation, wrong, _ in images:
             sd = slope * np.hypot(factor * own, floor + growth * wrong)
-            variance = np.einsum("nk,nl,nkl,kt,lt->nt", sd, sd, correlation, axes, axes)
-            result.append(_padded(np.sqrt(variance), 1.0))
-        return np.concatenate(result)
+            parts.append(np.sqrt(np.einsum("nk,nl,nkl,kt,lt->nt", sd, sd, correlation, axes, axes)).ravel())
+        return np.concatenate(parts)[:, None]
 
-    error = np.concatenate([_padded(e, np.nan) for e, *_ in images])
-    known, shares = np.isfinite(error), np.concatenate([w for *_, w in images])
-    plain = deviation(np.array([1.0, 0.0, 0.0]))
-    kind = np.repeat(_kinds(np.ones(len(error), bool), np.zeros(len(error)), plain.mean(1))[:, None], error.shape[1], 1)
-    return _right_for_all(
-        error[known][:, None],
-        lambda terms: deviation(terms)[known][:, None],
-        np.repeat(shares[:, None], error.shape[1], 1)[known],
-        kind[known],
-        np.ones(SHARES),
-        COMPOSITION_STARTS,
-    )
-
-
-def _padded(values: np.ndarray, value: float) -> np.ndarray:
-    """Columns added up to the number of dyes at most."""
-    return np.pad(values, [(0, 0), (0, MOST_DYES - values.shape[1])], constant_values=value)
+    error = np.concatenate([e.ravel() for e, *_ in images])
+    shares = np.concatenate([np.repeat(w, e.shape[1]) for e, *_, w in images])
+    plain = deviation(np.array([1.0, 0.0, 0.0]))[:, 0]
+    kind = _kinds(np.ones(len(error), bool), np.zeros(len(error)), plain)
+    return _right_for_all(error[:, None], deviation, shares, kind, np.ones(SHARES), COMPOSITION_STARTS)
 
 
 def _count(

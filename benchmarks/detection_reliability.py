@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 import napari_droplets as nd
 from napari_droplets.compare import match
-from napari_droplets.inference.encoder import count_sd
+from napari_droplets.detection.scales import count_sd
 
 LEVELS = (0.68, 0.95)
 BINS = 15

@@ -14,7 +14,7 @@ from fit_scores import adjusted_rand, affine, contingency, gaps, mapped
 
 import napari_droplets as nd
 from napari_droplets.compare import match
-from napari_droplets.inference.propose import background_surface
+from napari_droplets.image_statistics import background_surface
 
 N_SERIES = 3
 N_IMAGES = 4  # of a series

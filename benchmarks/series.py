@@ -21,7 +21,7 @@ from detection_data import HELD_OUT, Case, Pairs, Scorer, pooled_scores, real_se
 from detection_reliability import probable, reliability
 
 import napari_droplets as nd
-from napari_droplets.inference.fit import detect_all
+from napari_droplets.inference.api import detect_all
 from napari_droplets.training.recipe import train
 
 REPOSITORY = Path(__file__).parents[1]

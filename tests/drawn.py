@@ -8,9 +8,9 @@ import numpy as np
 import napari_droplets as nd
 from napari_droplets.files import read_optics
 from napari_droplets.inference import posterior, prepare, svi
-from napari_droplets.inference.settings import Settings
 from napari_droplets.inference.start import LOOKS
 from napari_droplets.model.assignment import cut
+from napari_droplets.settings import Settings
 
 NOISE = 0.02
 

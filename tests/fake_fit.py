@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from napari_droplets.droplets import Droplets, Fit, Optics
-from napari_droplets.inference import fit as fitting
+from napari_droplets.inference import api as fitting
 
 FOUND = 12
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.images import as_image
-from napari_droplets.inference.fit import Detection, Progress
-from napari_droplets.inference.settings import Settings
+from napari_droplets.inference.api import Detection
+from napari_droplets.progress import Progress
+from napari_droplets.settings import Settings
 
 
 def write_image(path, seed=0, shape=(24, 32, 3)):

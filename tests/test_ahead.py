@@ -8,7 +8,7 @@ import pytest
 
 import napari_droplets as nd
 from napari_droplets.inference import ahead, laplace, svi
-from napari_droplets.inference.settings import AUTO, Settings
+from napari_droplets.settings import AUTO, Settings
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ from stand_in import StandIn, write_image
 import napari_droplets as nd
 from napari_droplets.droplets import Optics
 from napari_droplets.errors import InputError
-from napari_droplets.inference.settings import Settings
 from napari_droplets.series import batch, tables
 from napari_droplets.series.batch import Plan, check_output, find_images, name_results, run
+from napari_droplets.settings import Settings
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
     stand_in = StandIn()
-    monkeypatch.setattr("napari_droplets.inference.fit.fit", stand_in.fit)
-    monkeypatch.setattr("napari_droplets.inference.fit.detect_all", stand_in.detect_all)
+    monkeypatch.setattr("napari_droplets.inference.api.fit", stand_in.fit)
+    monkeypatch.setattr("napari_droplets.inference.api.detect_all", stand_in.detect_all)
     return stand_in
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from napari_droplets.inference.cells import Cells, calibrated
+from napari_droplets.detection.cells import Cells, calibrated
 from napari_droplets.training.calibration import Evidence, fitted
 
 

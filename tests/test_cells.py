@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from napari_droplets.inference.cells import Cells, Marginal, calibrated, cells_of, merged, without_repeats
+from napari_droplets.detection.cells import Cells, Marginal, calibrated, cells_of, merged, without_repeats
 
 
 def cells(p, x, y, radius, sd=0.2):

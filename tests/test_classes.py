@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from napari_droplets.composition.classes import classify, same_classes
 from napari_droplets.errors import InputError
-from napari_droplets.inference.classes import classify, same_classes
 
 MEANS = np.array([[0.2, 0.3, 0.7], [0.5, 0.7, 0.3], [0.8, 0.3, 0.5]])
 PROPORTIONS = np.array([0.55, 0.3, 0.15])

@@ -18,21 +18,21 @@ import tifffile
 from stand_in import StandIn, write_image
 
 import napari_droplets as nd
-from napari_droplets.cli import main
+from napari_droplets.cli.commands import main
+from napari_droplets.cli.options import SETTINGS
+from napari_droplets.cli.terminal import ProgressLines
+from napari_droplets.detection.network import init, write_weights
 from napari_droplets.droplets import Optics
 from napari_droplets.files import save_optics
-from napari_droplets.inference.fit import Progress
-from napari_droplets.inference.network import init, write_weights
-from napari_droplets.inference.settings import Settings
-from napari_droplets.options import SETTINGS
-from napari_droplets.progress import ProgressLines
+from napari_droplets.progress import Progress
+from napari_droplets.settings import Settings
 
 
 @pytest.fixture
 def stand_in(monkeypatch):
     stand_in = StandIn()
-    monkeypatch.setattr("napari_droplets.inference.fit.fit", stand_in.fit)
-    monkeypatch.setattr("napari_droplets.inference.fit.detect_all", stand_in.detect_all)
+    monkeypatch.setattr("napari_droplets.inference.api.fit", stand_in.fit)
+    monkeypatch.setattr("napari_droplets.inference.api.detect_all", stand_in.detect_all)
     return stand_in
 
 
@@ -157,7 +157,7 @@ def test_optics_reach_the_fit(picture, out, stand_in, monkeypatch):
         seen.append(optics)
         return original(image, droplets, optics, **options)
 
-    monkeypatch.setattr("napari_droplets.inference.fit.fit", watching)
+    monkeypatch.setattr("napari_droplets.inference.api.fit", watching)
     assert call("fit", picture, "-o", out, "--no-overlay") == 0
     assert call("fit", picture, "-o", out / "again", "--no-overlay", "--optics", out / "a") == 0
     save_optics(seen[1], out / "mine.safetensors")
@@ -354,7 +354,7 @@ def test_first_interrupt_keeps_what_was_reached_and_begins_no_other(picture, out
 
         return original(*args, callback=after, **options)
 
-    monkeypatch.setattr("napari_droplets.inference.fit.fit", interrupted)
+    monkeypatch.setattr("napari_droplets.inference.api.fit", interrupted)
     before = signal.getsignal(signal.SIGINT)
     assert call("batch", picture.parent, "-o", out, "--no-overlay") == 130
     assert replies == [True, False]
@@ -372,8 +372,8 @@ SLOW = """
 import sys, time
 sys.path.insert(0, sys.argv.pop(1))
 from stand_in import StandIn
-import napari_droplets.inference.fit as fit
-from napari_droplets.cli import main
+import napari_droplets.inference.api as fit
+from napari_droplets.cli.commands import main
 slow = StandIn()
 original = slow.fit
 def stuck(*args, callback, **options):
@@ -415,7 +415,7 @@ def progress(stage, step, loss=-1234.5, n=12, left=9.4):
 
 def test_plain_progress_is_a_line_a_stage_and_one_now_and_then(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("napari_droplets.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("napari_droplets.cli.terminal.time.monotonic", lambda: now[0])
     stream = io.StringIO()
     lines = ProgressLines(1, stream=stream)
     lines.begin("a.png")
@@ -459,7 +459,7 @@ def test_help_says_defaults_and_units(capsys):
 
 def test_help_imports_nothing_slow():
     code = (
-        "import sys; from napari_droplets.cli import main; code = main(['fit', '--help']); "
+        "import sys; from napari_droplets.cli.commands import main; code = main(['fit', '--help']); "
         "slow = {'jax', 'pandas', 'matplotlib', 'scipy', 'skimage', 'numpyro', 'napari'} & set(sys.modules); "
         "print(slow, file=sys.stderr); sys.exit(code or bool(slow))"
     )

@@ -9,7 +9,7 @@ import pytest
 import napari_droplets as nd
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
-from napari_droplets.inference import fit as fitting
+from napari_droplets.inference import api as fitting
 
 asked_weights = []
 
@@ -30,7 +30,7 @@ def network(monkeypatch):
 
     monkeypatch.setitem(
         sys.modules,
-        "napari_droplets.inference.encoder",
+        "napari_droplets.detection.scales",
         SimpleNamespace(detect_droplets=detect_droplets, count_sd=lambda p, weights: len(p) / 4),
     )
     return asked

@@ -429,7 +429,7 @@ def test_bad_settings_are_named(simulated, name, value):
 
 
 def test_numpy_numbers_are_settings():
-    from napari_droplets.inference.settings import Settings
+    from napari_droplets.settings import Settings
 
     chosen = Settings(types=np.int64(3), noise=np.float32(0.5), channels=np.array([0, 1, 2]))
     assert json.loads(json.dumps(asdict(chosen))) == asdict(Settings(types=3, noise=0.5, channels=[0, 1, 2]))

@@ -12,15 +12,15 @@ import pytest
 from scipy.special import expit, logit
 from stand_in import some_droplets
 
-from napari_droplets import cli
+from napari_droplets.cli import commands as cli
+from napari_droplets.detection import scales
+from napari_droplets.detection.network import init, read_weights, write_weights
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.errors import InputError
 from napari_droplets.files import save_summary, save_table
+from napari_droplets.image_statistics import pixel_noise
 from napari_droplets.images import Image
-from napari_droplets.inference import encoder
-from napari_droplets.inference.network import init, read_weights, write_weights
 from napari_droplets.inference.posterior import render_image
-from napari_droplets.inference.propose import pixel_noise
 from napari_droplets.model import assignment
 from napari_droplets.model.generative import Form, Prior
 from napari_droplets.model.optics import initial_weights
@@ -64,7 +64,7 @@ def made(radius=4.5, *, channels=3, scale=1.0, n=48, renderer="nearest", seed=0)
 def at_working_size(monkeypatch):
     """Scenes neither enlarged nor shrunk: those of a fit whose typical radius is the network's own."""
     fit = made()
-    monkeypatch.setattr(encoder, "WORKING_RADIUS", Look.of(fit, "fit").typical)
+    monkeypatch.setattr(scales, "WORKING_RADIUS", Look.of(fit, "fit").typical)
     monkeypatch.setattr(fitted, "CLOSENESS_SD", 0.0)
     return fit
 
@@ -170,7 +170,7 @@ def test_noise_lies_between_that_of_pixels_and_all_that_is_unexplained():
     [(18, 1.0, 0.7, 1.4), (4.5, 0.5, 0.7, 1.4), (1.2, 1.0, 2 * 1.2 / 4.5, 2 * 1.2 / 4.5)],
 )
 def test_droplets_are_shown_at_the_size_that_detection_shows_them(radius, scale, low, high, monkeypatch):
-    monkeypatch.setattr(encoder, "WORKING_RADIUS", 4.5)
+    monkeypatch.setattr(scales, "WORKING_RADIUS", 4.5)
     fit = made(radius, scale=scale)
     medians = [np.median(truth[:, 2]) for _, truth in drawn(FittedScenes.of([fit]), 12, 64) if len(truth) > 8]
     assert min(medians) > 0.8 * 4.5 * low
@@ -298,7 +298,7 @@ def asked(tmp_path, monkeypatch):
     asked = []
     package = tmp_path / "package.safetensors"
     write_weights(init(0), package, {})
-    monkeypatch.setattr(encoder, "WEIGHTS", package)
+    monkeypatch.setattr(scales, "WEIGHTS", package)
 
     def train(output, callback, **options):
         output = Path(output)
@@ -325,7 +325,7 @@ def test_training_from_fits(tmp_path, asked):
     assert n == recipe.N_SERIES_CALIBRATED
     assert options["minutes"] == 2
     assert options["seed"] == 4
-    assert options["start"] == encoder.WEIGHTS
+    assert options["start"] == scales.WEIGHTS
     assert options["rate"] < loop.RATE
     assert options["warm_up"] < loop.WARM_UP
     assert options["scene"].sha256 == FittedScenes.of([fit]).sha256
@@ -369,14 +369,14 @@ def test_ctrl_c_while_calibrating_keeps_the_weights(tmp_path, asked, monkeypatch
 
     monkeypatch.setattr(recipe, "calibrate", interrupted)
     output = tmp_path / "w.safetensors"
-    assert cli.main(["train", "-o", str(output)]) == cli.STOPPED
+    assert cli.commands(["train", "-o", str(output)]) == cli.STOPPED
     assert signal.getsignal(signal.SIGINT) is before
     said = capsys.readouterr()
     assert "trained but not calibrated" in said.err
     assert said.out == ""
     assert "calibration" not in read_weights(output)[1]
     monkeypatch.setattr(recipe, "calibrate", calibrate)
-    assert cli.main(["train", "-o", str(output)]) == cli.DONE
+    assert cli.commands(["train", "-o", str(output)]) == cli.DONE
     assert "calibration" in read_weights(output)[1]
 
 
@@ -402,7 +402,7 @@ def test_a_quarter_stays_broad():
 def test_the_command_trains_from_fits(tmp_path, asked, capsys):
     made(n=48).save(tmp_path / "slide")
     output = tmp_path / "w.safetensors"
-    assert cli.main(["train", "-o", str(output), "--from-fit", str(tmp_path / "slide"), "--quiet"]) == 0
+    assert cli.commands(["train", "-o", str(output), "--from-fit", str(tmp_path / "slide"), "--quiet"]) == 0
     assert capsys.readouterr().out == f"{output}\n"
     assert len(asked[0]["scene"].looks) == 1
     assert asked[0]["minutes"] == 2
@@ -418,8 +418,8 @@ def test_the_command_trains_from_fits(tmp_path, asked, capsys):
 )
 def test_wrong_use_of_the_command(tmp_path, monkeypatch, capsys, args, says):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(encoder, "WEIGHTS", tmp_path / ("none" if args[-1] == "slide" else "."))
+    monkeypatch.setattr(scales, "WEIGHTS", tmp_path / ("none" if args[-1] == "slide" else "."))
     made().save("slide")
-    assert cli.main(["train", "-o", "w.safetensors", *args]) == cli.MISUSED
+    assert cli.commands(["train", "-o", "w.safetensors", *args]) == cli.MISUSED
     assert says in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["slide"]

@@ -250,7 +250,7 @@ def test_a_pasted_copy_of_a_point_is_new():
 
 
 def test_fit_layer_does_what_run_does_without_a_window(monkeypatch):
-    from napari_droplets.inference import fit as fitting
+    from napari_droplets.inference import api as fitting
 
     fake = FakeFit()
     monkeypatch.setattr(fitting, "iterate", fake.iterate)

@@ -16,7 +16,7 @@ import tifffile
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from napari_droplets import cli
+from napari_droplets.cli import commands as cli
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.training import loop, recipe, step
@@ -520,7 +520,7 @@ def test_streams_of_numbers_are_independent():
 
 
 def call(*args):
-    return cli.main(["train", *map(str, args)])
+    return cli.commands(["train", *map(str, args)])
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_droplets.inference.posterior import assign, generate
-from napari_droplets.inference.settings import CHOICES
 from napari_droplets.inference.svi import pad
 from napari_droplets.model import assignment, generative, optics, rendering
+from napari_droplets.settings import CHOICES
 
 rng = np.random.default_rng(0)
 

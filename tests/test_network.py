@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
+from napari_droplets.detection import network
 from napari_droplets.errors import InputError
-from napari_droplets.inference import network
 
 RNG = np.random.default_rng(0)
 

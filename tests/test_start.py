@@ -8,9 +8,9 @@ import napari_droplets as nd
 from napari_droplets.inference import start
 from napari_droplets.inference.posterior import stick_breaking
 from napari_droplets.inference.prepare import form_of, prepare
-from napari_droplets.inference.settings import Settings
 from napari_droplets.inference.svi import unpack
 from napari_droplets.model.optics import weight_shapes
+from napari_droplets.settings import Settings
 from napari_droplets.simulate import LUMA, spectra
 
 

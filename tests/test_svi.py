@@ -13,11 +13,11 @@ from numpyro.infer.util import log_density
 
 import napari_droplets as nd
 from napari_droplets.inference import laplace, optimize, posterior, prepare, svi
-from napari_droplets.inference.clock import Clock
-from napari_droplets.inference.settings import Settings
 from napari_droplets.model import generative
 from napari_droplets.model.generative import Batch, Form
 from napari_droplets.model.optics import initial_weights
+from napari_droplets.progress import Clock
+from napari_droplets.settings import Settings
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import napari_droplets as nd
-from napari_droplets.inference import fit as fitting
+from napari_droplets.inference import api as fitting
 from napari_droplets.inference import laplace, optimize, posterior, prepare, svi, warm
-from napari_droplets.inference.settings import Settings
+from napari_droplets.settings import Settings
 
 
 @pytest.fixture(scope="module")

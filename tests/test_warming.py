@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from napari_droplets.droplets import Droplets
-from napari_droplets.inference import fit as fitting
-from napari_droplets.inference.settings import Settings
+from napari_droplets.inference import api as fitting
+from napari_droplets.settings import Settings
 
 pytest.importorskip("napari")
 from napari_droplets.plugin import work

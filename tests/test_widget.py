@@ -16,7 +16,7 @@ from napari_droplets.droplets import Fit
 from napari_droplets.errors import InputError
 from napari_droplets.files import read_table
 from napari_droplets.images import as_image
-from napari_droplets.inference import fit as fitting
+from napari_droplets.inference import api as fitting
 from napari_droplets.plugin import work
 
 TIMEOUT = 10_000  # milliseconds; most that anything quick may take
@@ -748,9 +748,9 @@ def test_no_droplets_detected(viewer, open_widget, qtbot, fake, notices, n, says
 
 
 def test_estimate(viewer, open_widget, qtbot, monkeypatch):
-    from napari_droplets.inference import encoder
+    from napari_droplets.detection import scales
 
-    monkeypatch.setattr(encoder, "estimate_diameter", lambda image, weights: 6.25)
+    monkeypatch.setattr(scales, "estimate_diameter", lambda image, weights: 6.25)
     viewer.add_image(picture())
     widget = open_widget(viewer)
     widget.estimate()
@@ -821,10 +821,10 @@ def test_fit_from_an_opened_table_does_not_take_its_uncertainties_as_known(viewe
 
 @pytest.mark.parametrize("action", ["run", "detect", "estimate"])
 def test_channels_are_chosen_before_intensities_are_scaled(viewer, open_widget, qtbot, fake, monkeypatch, action):
-    from napari_droplets.inference import encoder
+    from napari_droplets.detection import scales
 
     estimated = []
-    monkeypatch.setattr(encoder, "estimate_diameter", lambda image, weights: estimated.append(image) or 6.0)
+    monkeypatch.setattr(scales, "estimate_diameter", lambda image, weights: estimated.append(image) or 6.0)
     data = picture(dtype=np.uint16) // np.array([1, 64, 1], np.uint16)  # the second has 10 bits only
     viewer.add_image(data, name="slide")
     widget = open_widget(viewer)

@@ -1,3 +1,5 @@
+from .composition.anchors import pure as pure
+from .detection.scales import estimate_diameter as estimate_diameter
 from .droplets import Droplets as Droplets
 from .droplets import Fit as Fit
 from .droplets import Optics as Optics
@@ -6,16 +8,14 @@ from .files import read as read
 from .files import read_optics as read_optics
 from .images import Image as Image
 from .images import read_image as read_image
-from .inference.anchors import pure as pure
-from .inference.encoder import estimate_diameter as estimate_diameter
-from .inference.fit import Progress as Progress
-from .inference.fit import detect as detect
-from .inference.fit import fit as fit
-from .inference.fit import fit_series as fit_series
-from .inference.fit import iterate as iterate
-from .inference.fit import refit as refit
-from .inference.settings import Settings as Settings
+from .inference.api import detect as detect
+from .inference.api import fit as fit
+from .inference.api import fit_series as fit_series
+from .inference.api import iterate as iterate
+from .inference.api import refit as refit
 from .plugin.layers import to_layers as to_layers
+from .progress import Progress as Progress
+from .settings import Settings as Settings
 from .simulate import simulate as simulate
 
 __version__: str

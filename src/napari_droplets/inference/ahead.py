@@ -17,10 +17,10 @@ from ..images import Image
 from ..model.assignment import TILE
 from ..model.generative import Form, Prior
 from ..model.optics import weight_shapes
+from ..settings import AUTO, Settings
 from . import posterior, svi
 from .laplace import evidence
 from .prepare import LEAST_DROPLETS, LEAST_TILES, form_of
-from .settings import AUTO, Settings
 
 log = logging.getLogger(__name__)
 

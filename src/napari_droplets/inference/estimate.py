@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from ..image_statistics import pixel_noise
 from ..model.assignment import TILE
 from . import posterior, svi
 from .calibration import Trial, image_misfit, presence
@@ -14,7 +15,6 @@ from .gauge import Tie, regauge, trust, wanted
 from .laplace import Belief, Evidence, polish, prior_belief
 from .population import POSSIBLE, reconsidered
 from .prepare import NOISE_RANGE, Setup
-from .propose import pixel_noise
 from .retie import retied
 from .thinning import spacing, thinned
 from .view import look, part_of

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..image_statistics import weighted_median
 from ..model.generative import Form, Prior
 from .calibration import proposals
 from .laplace import Evidence
-from .propose import weighted_median
 from .svi import Guide, Variational, pack, unpack
 
 PROPOSED_SD = 0.03

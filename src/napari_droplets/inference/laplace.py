@@ -17,11 +17,11 @@ from jaxtyping import Array, Float
 from numpyro.distributions.transforms import SigmoidTransform, StickBreakingTransform
 from scipy.special import expit
 
+from ..image_statistics import pixel_noise
 from ..model.assignment import TILE
 from ..model.generative import Form, pixel_positions, surface_basis
 from ..model.optics import OpticsNetwork, unflatten
 from ..model.rendering import REACH, Local, change, logits
-from .propose import pixel_noise
 from .svi import Problem, unpack
 
 BLOCK = 128

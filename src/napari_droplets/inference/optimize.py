@@ -11,14 +11,13 @@ import numpy as np
 from ..droplets import Droplets
 from ..errors import InputError
 from ..model.generative import Form
+from ..progress import Clock, Progress
+from ..settings import Settings
 from . import svi
 from .calibration import Trial
-from .clock import Clock
 from .estimate import Estimate
-from .fit import Progress
 from .laplace import Belief, Evidence
 from .prepare import Setup
-from .settings import Settings
 
 REFRESH = 4
 """Chunks between two searches for candidates: droplets move by small parts of a radius in a hundred steps."""

@@ -9,17 +9,17 @@ import jax
 import numpy as np
 from scipy.special import expit
 
+from ..composition.anchors import anchored
 from ..droplets import Droplets, Optics
 from ..errors import InputError
+from ..image_statistics import contrast, pixel_noise
 from ..images import Image
 from ..model.assignment import Tiles, cut
 from ..model.generative import FAR, Form, Prior
+from ..settings import AUTO, Settings
 from . import posterior, svi
-from .anchors import anchored
 from .laplace import polish
 from .population import likely, pinned_rows
-from .propose import contrast, pixel_noise
-from .settings import AUTO, Settings
 from .start import Seen, Start, first_sight, starting_point
 from .view import look
 

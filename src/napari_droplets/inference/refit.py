@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..composition.anchors import PREFIX, known_compositions
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..model.assignment import Tiles
 from ..model.rendering import REACH
-from .anchors import PREFIX, known_compositions
-from .clock import Clock
-from .fit import Progress, Region, Steps, usable
+from ..progress import Clock, Progress
+from ..settings import Settings
+from .api import Region, Steps, usable
 from .population import pinned_rows
-from .settings import Settings
 
 if TYPE_CHECKING:
-    from .classes import Classes
+    from ..composition.classes import Classes
     from .prepare import Setup
 
 REFIT_STEPS = 400
@@ -73,7 +73,7 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     if not active.any():
         raise InputError("refit: nothing to refit there; give a region that holds droplets, or edit some")
     clock.lap("detect")
-    from .classes import same_classes
+    from ..composition.classes import same_classes
     from .optimize import iterate_chunks
     from .posterior import sample_droplets
     from .prepare import prepare

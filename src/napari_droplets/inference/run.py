@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..composition.anchors import known_compositions
+from ..composition.classes import Classes, classify, same_classes
 from ..droplets import Droplets, Fit, Optics
 from ..images import Image
 from ..model.assignment import Tiles, cut
 from ..model.generative import Prior
+from ..progress import Clock, Progress
+from ..settings import Settings
 from . import posterior, svi
-from .anchors import known_compositions
+from .api import Steps
 from .calibration import Reported, count, image_misfit, reported
-from .classes import Classes, classify, same_classes
-from .clock import Clock
-from .fit import Progress, Steps
 from .optimize import Outcome, iterate_chunks
 from .population import pinned_rows
 from .prepare import Setup, prepare
-from .settings import Settings
 
 CLASS_DRAWS = 200
 """Samples of the posterior that classes are found from."""

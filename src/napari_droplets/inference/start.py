@@ -14,15 +14,15 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.special import expit, logit
 
+from ..composition.anchors import known_compositions
+from ..composition.components import components, in_components
 from ..droplets import Droplets, Optics
 from ..files import read_optics
+from ..image_statistics import background_surface
 from ..images import Image
 from ..model.generative import Form, surface_basis
 from ..model.optics import OpticsNetwork, unflatten
-from .anchors import known_compositions
-from .components import components, in_components
 from .posterior import stick_breaking, stick_breaking_logits
-from .propose import background_surface
 
 LOOKS = Path(__file__).with_name("optics")
 """Shipped optics, see `training.prior_optics`: `dyed` lit from above, from sharp to blurred, and `plain` discs."""

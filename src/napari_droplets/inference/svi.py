@@ -22,9 +22,9 @@ from numpyro.distributions.transforms import SigmoidTransform, StickBreakingTran
 from numpyro.handlers import block, replay, substitute
 from numpyro.infer.util import log_density
 
+from ..compiling.disk import keep_compiled
 from ..model.generative import OPTICS_SD, Batch, Form, Prior, model
 from ..model.optics import unflatten, weight_shapes
-from .compiled import keep_compiled
 
 keep_compiled()
 

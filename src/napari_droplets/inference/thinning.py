@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
+from ..image_statistics import weighted_median
 from ..model.assignment import cut, join
 from . import posterior, svi
-from .propose import weighted_median
 from .view import look
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ import numpy as np
 from ..droplets import Droplets
 from ..errors import InputError
 from ..images import MIN_SIDE, Image
-from .fit import probable, start_of
-from .settings import AUTO, Settings
+from ..settings import AUTO, Settings
+from .api import probable, start_of
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +52,12 @@ def _warm(image: Image, droplets: Droplets, settings: Settings, wanted: Callable
     if not wanted():
         return
     from ..model.assignment import TILE
+    from ..progress import Clock
     from .ahead import compiled
-    from .clock import Clock
+    from .number_of_components import candidates
     from .optimize import iterate_chunks
     from .prepare import prepare
     from .run import Frame
-    from .types import candidates
 
     if settings.types == AUTO:  # found out by fits with the most
         settings = replace(settings, types=candidates(image.shape[2], settings.composition)[-1])

@@ -9,7 +9,7 @@ from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSlider, FloatSpi
 from qtpy.QtWidgets import QDoubleSpinBox
 
 from ..errors import InputError
-from ..inference.settings import AUTO, CHOICES, MAX_CLASSES, MAX_TYPES, Settings
+from ..settings import AUTO, CHOICES, MAX_CLASSES, MAX_TYPES, Settings
 
 DEFAULTS = {f.name: f.default for f in fields(Settings)}
 MAIN = ("diameter", "types", "steps", "max_seconds", "min_probability")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..droplets import Droplets
-    from ..inference.fit import Progress
+    from ..progress import Progress
 
 WITH_PICTURE = ("fit", "posterior")
 PICTURE_SECONDS = 0.5  # least time between two pictures

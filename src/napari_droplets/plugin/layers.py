@@ -80,7 +80,7 @@ def fit_layer(viewer: ViewerModel, layer: Any = None, **settings: Any) -> Fit:
     InputError
         There is no image, or the image or a setting cannot be used.
     """
-    from ..inference.fit import fit
+    from ..inference.api import fit
 
     layer = default_image(viewer) if layer is None else layer
     place = place_of(layer, viewer.dims.point)

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..inference.fit import Detection
+from ..inference.api import Detection
 from . import layers, work
 from .coloring import n_poor
 from .correction import corrected

@@ -9,7 +9,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ..droplets import Fit
-    from ..inference.fit import Detection, Progress
+    from ..inference.api import Detection
+    from ..progress import Progress
 
 STAGES = {
     "estimate": "Estimating the diameter",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..images import as_image
-from ..inference import fit as fitting
+from ..inference import api as fitting
 
 if TYPE_CHECKING:
     from ..droplets import Fit
@@ -35,7 +35,7 @@ def detect(plane: Plane, settings: dict[str, Any]) -> Steps:
 def estimate(plane: Plane, channels: list[int] | None, weights: str | None) -> Steps:
     """Estimate the typical diameter, pixels."""
     yield _waiting("estimate")
-    from ..inference.encoder import estimate_diameter
+    from ..detection.scales import estimate_diameter
 
     return estimate_diameter(as_image(plane, channels=channels), weights)
 

@@ -25,8 +25,8 @@ from ..images import IMAGE_SUFFIXES, as_image
 from .tables import TABLE_FILES, Outcome, Tables
 
 if TYPE_CHECKING:
-    from ..inference.fit import Progress
-    from ..inference.settings import Settings
+    from ..progress import Progress
+    from ..settings import Settings
 
 RESULT_FILES = (
     "summary.json",  # first to go and last to come: a folder that has it is complete
@@ -200,7 +200,7 @@ def run(
     InputError
         At the end: the tables of all images cannot be written.
     """
-    from ..inference.fit import held
+    from ..inference.api import held
 
     names = name_results(paths)
     unique = len({p.name for p in names}) == len(names)
@@ -235,7 +235,7 @@ def process(
     path: Path, label: str, folder: Path, plan: Plan, watch: Watch | None = None, since: float | None = None
 ) -> Outcome:
     """Find the droplets of one image file and write its result folder, all of it or nothing."""
-    from ..inference.fit import detect_all, fit, waiting
+    from ..inference.api import detect_all, fit, waiting
 
     start = time.perf_counter()
     starting = 0.0 if since is None else start - since

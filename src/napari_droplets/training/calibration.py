@@ -11,11 +11,11 @@ from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit
 
 from ..compare import match
+from ..detection.cells import UNCHANGED, Cells, Marginal, calibrated, count_sd, doubt, logits
+from ..detection.network import read_weights, write_weights
+from ..detection.scales import candidates, within
 from ..droplets import Droplets
 from ..errors import InputError
-from ..inference.cells import UNCHANGED, Cells, Marginal, calibrated, count_sd, doubt, logits
-from ..inference.encoder import candidates, within
-from ..inference.network import read_weights, write_weights
 from .feed import Scene
 
 SEED = 7_301_224_558  # of the images calibrated on: neither trained nor tested on

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 
 from ..compare import compare
+from ..detection.cells import CERTAIN, cells_of, merged
+from ..detection.network import Params, apply, normalized
 from ..droplets import Droplets
-from ..inference.cells import CERTAIN, cells_of, merged
-from ..inference.network import Params, apply, normalized
 from .feed import Drawn, Feed
 from .loss import Targets, loss, targets
 

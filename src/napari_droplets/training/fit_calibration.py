@@ -25,12 +25,12 @@ from ..droplets import Droplets
 from ..errors import InputError
 from ..images import as_image
 from ..inference import calibration
-from ..inference.clock import Clock
-from ..inference.fit import start_of
+from ..inference.api import start_of
 from ..inference.optimize import Outcome, iterate_chunks
 from ..inference.posterior import droplets_at
 from ..inference.prepare import Setup, prepare
-from ..inference.settings import Settings
+from ..progress import Clock
+from ..settings import Settings
 from ..simulate import simulate
 from .calibration import FREEDOM, LEAST, ONE, TWO
 from .scenes import scene

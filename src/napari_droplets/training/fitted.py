@@ -15,8 +15,8 @@ from scipy.special import expit
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..files import read
+from ..image_statistics import pixel_noise, weighted_median
 from ..images import resampled
-from ..inference.propose import pixel_noise, weighted_median
 from ..model.assignment import TILE, Tiles
 from .feed import Drawn
 from .scenes import RADII, place
@@ -124,7 +124,7 @@ class Look:
     @classmethod
     def of(cls, fit: Fit, name: str) -> Look:
         """Learn the look of a fit."""
-        from ..inference.encoder import WORKING_RADIUS
+        from ..detection.scales import WORKING_RADIUS
 
         n, optics = len(fit.droplets), fit.optics
         if n < FEWEST or fit.droplets.composition is None:
@@ -163,7 +163,7 @@ class Look:
 
     def draw(self, rng: np.random.Generator, side: int) -> Drawn:
         """Draw one image and its droplets, see `FittedScenes`."""
-        from ..inference.encoder import FINEST, WORKING_RADIUS
+        from ..detection.scales import FINEST, WORKING_RADIUS
 
         largest = FINEST / self.scale  # images are not enlarged further when droplets are looked for
 

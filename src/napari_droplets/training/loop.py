@@ -20,9 +20,9 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
+from ..detection.network import STRIDE, write_weights
 from ..errors import InputError
 from ..files import writable_folder, write_whole
-from ..inference.network import STRIDE, write_weights
 from .checkpoint import Record, read_checkpoint, write_checkpoint
 from .exam import Exam, Found, droplets_in, prepared
 from .feed import Drawn, Feed, Mixed, Scene

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..inference.network import CELL, Params, apply
+from ..detection.network import CELL, Params, apply
 
 
 class Targets(NamedTuple):

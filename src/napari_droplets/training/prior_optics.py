@@ -25,7 +25,7 @@ from scipy.special import expit, logit
 
 from ..droplets import Optics
 from ..files import save_optics
-from ..inference.propose import background_surface
+from ..image_statistics import background_surface
 from ..model.optics import OpticsNetwork, flatten, initial_weights, unflatten
 from ..model.rendering import REACH, fade
 from ..simulate import ABSORBANCE, LUMA, simulate, spectra

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..detection import scales
+from ..detection.network import read_weights
 from ..droplets import Fit
 from ..errors import InputError
-from ..inference import encoder
-from ..inference.network import read_weights
 from . import loop
 from .calibration import calibrate
 from .feed import Scene
@@ -86,10 +86,10 @@ def train(
         from .fitted import FittedScenes
         from .scenes import scene as scene_of_all_kinds
 
-        if start is None and not encoder.WEIGHTS.exists():
-            raise InputError(f"{encoder.WEIGHTS}: no weights to begin from; give some with start=... (--start)")
+        if start is None and not scales.WEIGHTS.exists():
+            raise InputError(f"{scales.WEIGHTS}: no weights to begin from; give some with start=... (--start)")
         scene = FittedScenes.of(from_fit)
-        options = SERIES | {"others": scene_of_all_kinds, "scene": scene, "start": start or encoder.WEIGHTS} | options
+        options = SERIES | {"others": scene_of_all_kinds, "scene": scene, "start": start or scales.WEIGHTS} | options
         if options.get("steps") is None:
             minutes = minutes or SERIES_MINUTES
             options = {"every": 60 * minutes / VALIDATIONS} | options

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..inference.network import Params, init, read_weights
+from ..detection.network import Params, init, read_weights
 from .loss import Targets, loss
 
 CLIP = 3.0  # longest gradient, in units of the usual length: one odd batch must not throw the weights about

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 import napari_droplets as nd
-from napari_droplets.inference import propose
+from napari_droplets.detection import blobs
+from napari_droplets.image_statistics import background_surface, contrast
 
 
 @pytest.mark.parametrize("radius", [2.5, 5, 12])
 def test_diameter_is_estimated(radius):
     image, truth = nd.simulate((256, 256), int(9000 / radius**2 / 3), radius=radius, seed=1)
-    got = propose.estimate_diameter(image)
+    got = blobs.estimate_diameter(image)
     assert 0.5 < got / (2 * np.median(truth.radius)) < 2  # sizes of a third to three times are looked for
 
 
@@ -60,18 +61,18 @@ def test_background_is_found_under_droplets():
     image = surface.copy()
     for x, y in np.random.default_rng(0).uniform(5, 95, (25, 2)):
         image[(u - x) ** 2 + (v - y) ** 2 < 25] *= 0.5
-    np.testing.assert_allclose(propose.background_surface(image.astype(np.float32)), surface, atol=0.02)
+    np.testing.assert_allclose(background_surface(image.astype(np.float32)), surface, atol=0.02)
 
 
 def test_noise_is_read_off_the_pixels():
     image = 0.5 + 0.03 * np.random.default_rng(0).standard_normal((200, 200, 3)).astype(np.float32)
-    assert propose.contrast(image)[1] == pytest.approx(0.03, rel=0.05)
+    assert contrast(image)[1] == pytest.approx(0.03, rel=0.05)
 
 
 def test_nothing_to_estimate_a_diameter_from():
     flat = 0.5 + 0.01 * np.random.default_rng(0).standard_normal((64, 64, 1)).astype(np.float32)
     with pytest.raises(nd.InputError, match="diameter="):
-        propose.estimate_diameter(nd.Image(flat, name="empty.png"))
+        blobs.estimate_diameter(nd.Image(flat, name="empty.png"))
 
 
 def test_micrometres_are_those_of_the_image():

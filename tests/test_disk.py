@@ -7,14 +7,14 @@ import sys
 import jax
 import pytest
 
-from napari_droplets.inference import compiled
+from napari_droplets.compiling import disk as compiled
 
 PROGRAM = """
 import hashlib
 import jax, numpy as np
 import napari_droplets as nd
 from napari_droplets.inference import laplace, prepare, svi
-from napari_droplets.inference.settings import Settings
+from napari_droplets.settings import Settings
 
 image, truth = nd.simulate((64, 80), 12, radius=5, seed=2)
 start = nd.Droplets(truth.x, truth.y, truth.radius)

@@ -12,18 +12,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..composition.anchors import anchored
 from ..droplets import Droplets, Optics
 from ..images import Image
 from ..model.assignment import cut
 from ..model.generative import Form
+from ..progress import Clock, Progress
+from ..settings import AUTO, Settings
 from . import posterior, svi
-from .anchors import anchored
-from .clock import Clock
-from .fit import Progress
 from .laplace import LEAST_NOISE
 from .optimize import RESERVE, Outcome, iterate_chunks
 from .prepare import Setup, form_of, prepare, sighted, typical_radius
-from .settings import AUTO, Settings
 from .start import Start, starting_point
 
 STEPS = 200

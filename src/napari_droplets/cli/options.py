@@ -68,7 +68,7 @@ SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
 
 def parser() -> argparse.ArgumentParser:
     """What reads the command line; `command` names the command."""
-    from . import __version__
+    from .. import __version__
 
     program = argparse.ArgumentParser(
         prog="napari-droplets",
@@ -146,7 +146,7 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
 
 def _add_settings(command: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
     """An option for each field of Settings."""
-    from .inference.settings import CHOICES, Settings
+    from ..settings import CHOICES, Settings
 
     defaults = Settings()
     settings = command.add_argument_group("settings")

@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..compiling.disk import keep_compiled
 from ..droplets import Droplets
 from ..errors import InputError
+from ..image_statistics import weighted_median
 from ..images import Image, as_image, resampled
 from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, without_repeats
-from .compiled import keep_compiled
 from .network import CELL, Params, apply, normalized, read_weights
-from .propose import weighted_median
 
 keep_compiled()
 

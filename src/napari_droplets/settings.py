@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from .errors import InputError
 
 MAX_TYPES = 16
 MAX_CLASSES = 16

@@ -13,12 +13,12 @@ from contextlib import closing  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
-from .errors import InputError  # noqa: E402
+from ..errors import InputError  # noqa: E402
 from .options import SETTINGS, parser  # noqa: E402
 
 if TYPE_CHECKING:
-    from .series.batch import Plan
-    from .series.tables import Outcome
+    from ..series.batch import Plan
+    from ..series.tables import Outcome
 
 DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130  # 130: what shells give for Ctrl-C
 
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from .series.batch import find_images
+    from ..series.batch import find_images
 
     paths: list[Path] = []
     missing: list[InputError] = []
@@ -66,7 +66,7 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _batch(args: argparse.Namespace) -> int:
-    from .series.batch import find_images
+    from ..series.batch import find_images
 
     if args.same_optics and args.detect_only:
         raise InputError("--same-optics: there are no optics with --detect-only; leave out one of them")
@@ -77,10 +77,10 @@ def _batch(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     import tifffile
 
-    from .compare import compare
-    from .files import read_table, save_table, write_whole
-    from .series.batch import check_output
-    from .simulate import sample
+    from ..compare import compare
+    from ..files import read_table, save_table, write_whole
+    from ..series.batch import check_output
+    from ..simulate import sample
 
     plan = _plan(args)
     image, truth = sample()
@@ -101,9 +101,9 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from .progress import Interrupt
-    from .training.recipe import train
-    from .training.report import Progress, describe
+    from ..training.recipe import train
+    from ..training.report import Progress, describe
+    from .terminal import Interrupt
 
     given = {name: getattr(args, name) for name in ("minutes", "steps") if getattr(args, name) is not None}
     with Interrupt("the steps since the last line") as interrupt:
@@ -140,19 +140,19 @@ def _train(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """What the options ask for; wrong ones are found out here."""
-    from .inference.settings import Settings
-    from .series.batch import Plan
+    from ..series.batch import Plan
+    from ..settings import Settings
 
     given = {name: getattr(args, name) for _, name, *_ in SETTINGS if hasattr(args, name)}
     optics = None
     if getattr(args, "optics", None):
-        from .files import read_optics
+        from ..files import read_optics
 
         optics = read_optics(args.optics)
         given = {"types": optics.types, "composition": optics.composition} | given
     settings = Settings.of(**given)
     if settings.weights is not None:
-        from .inference.network import read_weights
+        from ..detection.network import read_weights
 
         read_weights(settings.weights)
     if optics is not None:
@@ -169,9 +169,9 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options: Any) -> int:
-    from .progress import Interrupt, ProgressLines
-    from .series.batch import check_output, name_results, run
-    from .series.tables import message
+    from ..series.batch import check_output, name_results, run
+    from ..series.tables import message
+    from .terminal import Interrupt, ProgressLines
 
     names = name_results(paths)
     out = check_output(args.output, list(names.values()))
@@ -222,7 +222,7 @@ def _named(outcome: Outcome, text: str) -> str:
 
 def _line(outcome: Outcome) -> str:
     """The result of one image on one line."""
-    from .series.batch import CANCELLED
+    from ..series.batch import CANCELLED
 
     summary = outcome.summary
     n = summary["n_droplets"]

@@ -9,32 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..composition.anchors import anchored, known_compositions
 from ..droplets import Droplets, Fit, Optics
 from ..errors import InputError
 from ..images import Image, as_image
-from .anchors import anchored, known_compositions
-from .settings import AUTO, Settings
+from ..progress import Progress
+from ..settings import AUTO, Settings
 
 Region = tuple[float, float, float, float]
-
-
-class Progress(NamedTuple):
-    """Where a running fit is; one per chunk of steps, and one at the start of each stage."""
-
-    stage: str
-    """'detect', 'types', 'compile', 'fit' or 'posterior'."""
-    step: int
-    steps: int
-    """Planned steps; the fit may settle and stop sooner."""
-    loss: float
-    """Negative ELBO, mean of the last chunk; NaN before the first."""
-    seconds_left: float
-    """At most, estimated from the last chunks; NaN while unknown."""
-    n_droplets: int
-    """0 while detecting."""
-    snapshot: Callable[[], tuple[Droplets, np.ndarray]]
-    """Droplets and (H, W, C) reconstruction at this moment, computed when called, from the thread that runs the
-    fit (not during 'detect'); takes some tenths of a second."""
 
 
 Callback = Callable[[Progress], bool | None]
@@ -86,7 +68,7 @@ def detect_all(image: Any, **settings: Any) -> Detection:
     p = candidates.p_present
     if p is None:
         return Detection(candidates, None, None, candidates)
-    from .encoder import count_sd
+    from ..detection.scales import count_sd
 
     return Detection(probable(candidates, chosen), float(p.sum()), count_sd(p, chosen.weights), candidates)
 
@@ -117,11 +99,11 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
     work = image.rescaled(settings.scale)
     diameter = None if settings.diameter is None else settings.diameter * settings.scale
     if settings.detector == "blobs":
-        from .propose import detect_blobs
+        from ..detection.blobs import detect_blobs
 
         found = detect_blobs(work, diameter)
     else:
-        from .encoder import detect_droplets
+        from ..detection.scales import detect_droplets
 
         found = detect_droplets(work, diameter, weights=settings.weights)
     return found.scaled(1 / settings.scale)
@@ -231,15 +213,15 @@ def iterate(
 def _iterate(
     image: Image, droplets: Droplets | pd.DataFrame | None, optics: Optics | None, settings: Settings
 ) -> Steps:
-    from .clock import Clock
+    from ..progress import Clock
 
     clock = Clock(settings.max_seconds)
     given = None if droplets is None else usable(droplets, image, settings)
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
     from .ahead import meanwhile
+    from .number_of_components import resolved
     from .run import run
-    from .types import resolved
 
     clock.lap("import")
     with meanwhile(image, settings):

@@ -6,8 +6,8 @@ import pytest
 
 import napari_droplets as nd
 from napari_droplets.compare import compare
-from napari_droplets.inference import encoder
-from napari_droplets.inference.network import read_weights
+from napari_droplets.detection import scales
+from napari_droplets.detection.network import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def found(scene):
 
 
 def test_the_weights_are_small_and_say_where_they_come_from():
-    assert encoder.WEIGHTS.stat().st_size <= 4e6
-    about = read_weights(encoder.WEIGHTS)[1]
+    assert scales.WEIGHTS.stat().st_size <= 4e6
+    about = read_weights(scales.WEIGHTS)[1]
     assert {"seed", "steps", "scenes", "calibration"} <= set(about)
 
 
@@ -61,7 +61,7 @@ def test_the_diameter_is_estimated_or_given(scene, found):
 
 
 def test_tiles_do_not_show(scene, found, monkeypatch):
-    monkeypatch.setattr(encoder, "TILE", 256)
+    monkeypatch.setattr(scales, "TILE", 256)
     tiled = nd.detect(scene[0])
     result = compare(found, tiled)
     assert result.f1 > 0.98
@@ -98,12 +98,12 @@ def test_nothing_is_found_where_there_is_nothing(sd):
 
 def test_another_image_of_the_bucket_compiles_nothing(scene):
     nd.detect(scene[0], diameter=9.0)
-    compiled = encoder._outputs._cache_size()
+    compiled = scales._outputs._cache_size()
     nd.detect(scene[0][:290, :370], diameter=9.0)
-    assert encoder._outputs._cache_size() == compiled
+    assert scales._outputs._cache_size() == compiled
     jax.clear_caches()
 
 
 def test_missing_weights_are_named(scene):
     with pytest.raises(nd.InputError, match=r"nowhere\.safetensors"):
-        encoder.detect_droplets(nd.Image(scene[0]), weights="nowhere.safetensors")
+        scales.detect_droplets(nd.Image(scene[0]), weights="nowhere.safetensors")

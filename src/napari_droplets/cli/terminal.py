@@ -1,0 +1,143 @@
+"""How a run on the command line shows where it is, and how Ctrl-C stops it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from ..progress import Progress
+
+INTERVAL = 5.0  # seconds between lines where there is no terminal
+STAGES = {
+    "detect": "finding droplets",
+    "types": "counting components",
+    "compile": "compiling",
+    "fit": "fitting",
+    "posterior": "posterior",
+}
+
+
+class ProgressLines:
+    """A bar on a terminal; elsewhere plain lines, one for each stage and one every few seconds.
+
+    Parameters
+    ----------
+    n_images : int
+        Number of images to come.
+    quiet : bool
+        Show nothing.
+    stream : file, optional
+        stderr by default.
+    """
+
+    def __init__(self, n_images: int, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self.n_images, self.quiet = n_images, quiet
+        self.stream = sys.stderr if stream is None else stream
+        self.terminal = self.stream.isatty()
+        self.begun = 0
+        self.running = False
+        self.bar: Any = None
+
+    def begin(self, name: str) -> None:
+        """The next image is begun."""
+        self.begun += 1
+        self.running = True
+        self.name = name if self.n_images == 1 else f"[{self.begun}/{self.n_images}] {name}"
+        self.stage, self.last = "", -math.inf
+        if self.quiet:
+            return
+        if self.terminal:
+            from tqdm import tqdm
+
+            self.bar = tqdm(
+                desc=f"{self.name}: reading",
+                total=None,
+                file=self.stream,
+                leave=False,
+                # tqdm's own way shows nothing on a terminal that does not tell its size
+                ncols=shutil.get_terminal_size().columns - 1,
+                nrows=shutil.get_terminal_size().lines,
+                unit="step",
+                bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
+            )
+        else:
+            print(f"{self.name}: reading", file=self.stream, flush=True)
+
+    def update(self, progress: Progress) -> None:
+        """Show where the running fit is."""
+        if self.quiet:
+            return
+        stage = STAGES.get(progress.stage, progress.stage)
+        facts = []
+        if progress.n_droplets:
+            facts.append(f"{progress.n_droplets} droplet{'' if progress.n_droplets == 1 else 's'}")
+        if math.isfinite(progress.loss):
+            facts.append(f"loss {progress.loss:,.0f}")
+        if math.isfinite(progress.seconds_left):
+            facts.append(f"at most {progress.seconds_left:.0f} s left")
+        now = time.monotonic()
+        if self.bar is not None:
+            self.bar.total = progress.steps or None
+            self.bar.n = progress.step
+            self.bar.set_description_str(f"{self.name}: {stage}", refresh=False)
+            self.bar.set_postfix_str(", ".join(facts), refresh=False)
+            self.bar.refresh()
+        elif progress.stage != self.stage or now - self.last >= INTERVAL:
+            if progress.step:
+                facts.insert(0, f"step {progress.step} of {progress.steps}")
+            print(
+                ": ".join([f"{self.name}: {stage}", ", ".join(facts)][: 1 + bool(facts)]), file=self.stream, flush=True
+            )
+            self.last = now
+        self.stage = progress.stage
+
+    def end(self, *, skipped: bool = False) -> None:
+        """The running image is done, or was `skipped` without having begun."""
+        if skipped and not self.running:
+            self.begun += 1
+        self.running = False
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class Interrupt:
+    """Within this context the first Ctrl-C only sets `asked`; the second one ends the program at once.
+
+    Parameters
+    ----------
+    loss : str
+        What is lost by the second one.
+    """
+
+    def __init__(self, loss: str = "this image") -> None:
+        self.asked, self.loss = False, loss
+        self._previous: Any = None
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def at_once(self) -> None:
+        """From now on there is nothing to keep: Ctrl-C raises KeyboardInterrupt, as it usually does."""
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # not print: the handler may have come in the middle of another one
+        os.write(2, f"\nnapari-droplets: stopping; Ctrl-C again ends at once, without keeping {self.loss}\n".encode())

@@ -1,0 +1,1 @@
+"""Compiled programs: kept on disk, made ahead, one at a time."""

@@ -1,0 +1,1 @@
+"""What droplets are made of: components, known compositions and classes; NumPy alone."""

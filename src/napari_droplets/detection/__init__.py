@@ -1,0 +1,1 @@
+"""Droplets read off an image without a fit: the recognition network, its scales and tiles, or blobs."""

@@ -166,7 +166,8 @@ class Optics:
     Attributes
     ----------
     weights, weights_sd : dict
-        Posterior means and standard deviations of the network's weights by name, as `Dense_0.kernel`, float32.
+        Posterior means and standard deviations of the network's weights by name, as `Dense_0.kernel`, and the
+        coefficients `glow` of the light outside of droplets, float32.
     types, channels : int
         Composition components K and image channels C that the network was made for.
     length : float
@@ -174,9 +175,11 @@ class Optics:
     composition : str
         'free' or 'simplex'.
     renderer : str
-        'nearest', 'blended' or 'layered'.
+        'layered' or 'nearest'.
     noise_sd : float
         Standard deviation of the noise, intensities 0..1.
+    blur_px : float
+        Standard deviation of the image's blur, pixels.
     classes : dict, optional
         The classes found among the droplets that these optics were learned on, `Fit.summary["class_mixture"]`: images
         fitted with these optics as they are sort their droplets into the same ones.
@@ -190,6 +193,7 @@ class Optics:
     composition: str
     renderer: str
     noise_sd: float
+    blur_px: float
     classes: dict[str, list[Any]] | None = None
 
 
@@ -210,9 +214,11 @@ class Fit:
     summary : dict
         What `summary.json` holds.
     guide : dict
-        Parameters of the posterior: `anchor` (N, 3) x, y, radius; means and log standard deviations, as `droplets`
-        and `droplets_log_sd` (N, D), of the offset from the anchor in radii (2), the log radius relative to it and the
-        composition in logits; `background` (B, C) coefficients of the surface in logit space; `log_noise`.
+        Parameters of the posterior: `anchor` (N, 3) x, y, radius; `droplets` (N, D), means of the offset from the
+        anchor in radii (2), the log radius relative to it and the composition in logits, and `droplets_tril` (N, D, D),
+        Cholesky factors of their covariances; `systematic` (3,), deviations of what all droplets err together (shift in
+        radii, log radius); `prior_mean` and `prior_sd` (N, 3); `background` and `background_sd`, coefficients of the
+        B-spline surface and their deviations.
     image : Image, optional
         The image fitted; None when its file is gone after `read`.
     """

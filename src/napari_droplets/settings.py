@@ -21,7 +21,7 @@ CHOICES = {
     "composition": ("free", "simplex"),
     "background": ("smooth", "uniform"),
     "population": ("inferred", "given"),
-    "renderer": (AUTO, "nearest", "blended", "layered"),
+    "renderer": ("layered", "nearest"),
 }
 """The settings that are one of a few words."""
 
@@ -83,7 +83,7 @@ class Settings:
     composition: str = "free"
     background: str = "smooth"
     population: str = "inferred"
-    renderer: str = AUTO
+    renderer: str = "layered"
     learn_optics: bool = True
     classes: int | None = None
     noise: float | None = None

@@ -1,1 +1,3 @@
-"""Compiled programs: kept on disk, made ahead, one at a time."""
+"""Compiled programs: kept on disk, and made one at a time, also ahead of need."""
+
+from .service import tracing as tracing

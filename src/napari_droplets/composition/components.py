@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment, minimize, nnls
 from scipy.spatial import cKDTree
 from scipy.special import log_ndtr
 
-from ..model.generative import Form
+from ..model.problem import Form
 
 TAILS = 0.02
 """Part of the droplets whose composition may lie outside of what the range of components is made for."""

@@ -13,7 +13,7 @@ from ..composition.anchors import anchored, known_compositions
 from ..droplets import Droplets, Fit, Optics
 from ..errors import InputError
 from ..images import Image, as_image
-from ..progress import Progress
+from ..progress import Clock, Progress
 from ..settings import AUTO, Settings
 
 Region = tuple[float, float, float, float]
@@ -213,28 +213,42 @@ def iterate(
 def _iterate(
     image: Image, droplets: Droplets | pd.DataFrame | None, optics: Optics | None, settings: Settings
 ) -> Steps:
-    from ..progress import Clock
-
     clock = Clock(settings.max_seconds)
     given = None if droplets is None else usable(droplets, image, settings)
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
-    from .ahead import meanwhile
+    from ..compiling.service import meanwhile
+    from .ahead import make, usual_size
     from .number_of_components import resolved
-    from .run import run
+    from .posterior import Frame
+    from .prepare import form_of, prepare
+    from .run import iterate_rounds
 
     clock.lap("import")
-    with meanwhile(image, settings):
+
+    def compile_ahead(wanted: Callable[[], bool]) -> None:
+        if settings.types != AUTO:
+            learning = settings.learn_optics or optics is None
+            make(form_of(image.shape[2], settings), usual_size(), wanted, learning=learning)
+
+    with meanwhile(compile_ahead):
         start = start_of(image, given, settings)
     clock.lap("detect")
     settings, tried = yield from resolved(image, start, optics, settings, clock)
-    result = yield from run(image, start, optics, settings, clock)
+    setup, state = prepare(image.rescaled(settings.scale), start.scaled(settings.scale), optics, settings)
+    frame = Frame(image, settings, start, optics)
+    outcome = yield from iterate_rounds(setup, state, settings, clock, image.name, frame.snapshot)
+    n, loss, step = int(outcome.state.present.sum()), outcome.losses[-1][1], int(outcome.losses[-1][0])
+    yield Progress(
+        "posterior", step, step, loss, 0.0, n, lambda: frame.snapshot(outcome.setup, outcome.state, outcome.colors)
+    )
+    result = frame.result(outcome, clock)
     return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})
 
 
 def start_of(image: Image, given: Droplets | None, settings: Settings) -> Droplets:
     """Candidates of a fit, with p_present where presence is to be inferred."""
-    from .population import gathered, likely
+    from .candidates import gathered, likely
 
     if settings.population == "given":
         start = propose(image, settings) if given is None else given
@@ -319,7 +333,7 @@ def refit(
     callback
         As in `fit`.
     **settings
-        `steps` (400 by default), `max_seconds`, `seed` and `scale`; all others are those of the fit.
+        `steps`, `max_seconds`, `seed` and `scale`; all others are those of the fit.
 
     Returns
     -------
@@ -336,9 +350,17 @@ def refit(
 
 def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = None, **settings: Any) -> Steps:
     """`refit` as a generator, as `iterate`."""
-    from .refit import iterate_refit
+    from .refit import MAY_CHANGE, iterate_refit
 
-    return iterate_refit(fit, edited_table, region, **settings)
+    if fit.image is None:
+        raise InputError("refit: the image of this fit is not at hand; use read(folder, image=...)")
+    if fixed := sorted(set(settings) - set(MAY_CHANGE)):
+        raise InputError(f"refit: {', '.join(fixed)} cannot change here, only {', '.join(MAY_CHANGE)}; run a new fit")
+    before = {k: v for k, v in fit.summary.get("settings", {}).items() if k not in ("steps", "max_seconds")}
+    chosen = Settings.of(**{**before, "types": fit.optics.types, **settings})
+    clock = Clock(chosen.max_seconds)
+    after = usable(edited_table, fit.image, chosen)
+    return iterate_refit(fit, after, chosen, region, clock)
 
 
 def run(steps: Steps, callback: Callback | None) -> Fit:

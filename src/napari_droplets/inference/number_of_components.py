@@ -15,15 +15,14 @@ import pandas as pd
 from ..composition.anchors import anchored
 from ..droplets import Droplets, Optics
 from ..images import Image
-from ..model.assignment import cut
-from ..model.generative import Form
+from ..model.picture import draw
+from ..model.problem import PLACE
 from ..progress import Clock, Progress
 from ..settings import AUTO, Settings
-from . import posterior, svi
-from .laplace import LEAST_NOISE
-from .optimize import RESERVE, Outcome, iterate_chunks
-from .prepare import Setup, form_of, prepare, sighted, typical_radius
-from .start import Start, starting_point
+from ..transforms import constrained
+from .loop import circles
+from .prepare import prepare
+from .run import Outcome, iterate_rounds
 
 STEPS = 200
 """Of a trial; half of what lowers the loss is reached by then, from the same start for all."""
@@ -31,8 +30,6 @@ HELD_OUT = 0.25
 """Part of the pixels that is held out …"""
 BLOCK = 16
 """… in every other block of so many pixels a side; blocks are also what the error of a comparison is counted over."""
-ABSENT = -12.0
-"""Logit of the fraction of a species that does not take part."""
 WORTH = 0.03
 """A component more has to explain at least this part of what the best trial leaves unexplained above the noise: it
 explains some of any image that is not quite as the model thinks."""
@@ -60,7 +57,7 @@ def resolved(
 
 
 def choose_types(
-    image: Image, start: Droplets, settings: Settings, clock: Clock, counted: np.ndarray | None = None
+    image: Image, start: Droplets, settings: Settings, clock: Clock
 ) -> Generator[Progress, bool | None, tuple[int, list[dict[str, Any]]]]:
     """Find the smallest number of components that is as good as the best.
 
@@ -74,8 +71,6 @@ def choose_types(
         Of the fit to come.
     clock : Clock
         Its time limit, if any, is kept.
-    counted : ndarray, optional
-        (H, W), 0 for pixels of the resized image that do not count.
 
     Returns
     -------
@@ -85,23 +80,14 @@ def choose_types(
     """
     work, begin = image.rescaled(settings.scale), start.scaled(settings.scale)
     tried = candidates(work.shape[2], settings.composition)
-    limit = clock.left / (2 * len(tried)) + RESERVE if np.isfinite(clock.left) else None
-    wide = replace(settings, types=tried[-1], steps=min(STEPS, settings.steps), learn_optics=True, max_seconds=None)
-    if wide.renderer == AUTO:
-        wide = replace(wide, renderer="nearest")
-    seen_pixels, judged = _split(work.shape[:2], settings.seed)
-    if counted is not None:
-        seen_pixels, judged = seen_pixels & (counted > 0), judged & (counted > 0)
-    sight = sighted(work, begin, wide, seen_pixels)
-    length = typical_radius(begin)
+    limit = clock.left / (2 * len(tried)) if np.isfinite(clock.left) else None
+    seen, judged = _split(work.shape[:2], settings.seed)
     trials: list[Trial] = []
     for types in tried:
-        form = form_of(work.shape[2], replace(settings, types=types))
-        point = starting_point(work, begin, None, form, length, settings.seed, sight)
-        setup = prepare(work, begin, None, wide, widened(point, form, tried[-1]), seen_pixels)._replace(
-            probability=None
-        )
-        fitting = iterate_chunks(setup, wide, Clock(limit), image.name, _nothing)
+        some = replace(settings, types=types, steps=min(STEPS, settings.steps), learn_optics=True, max_seconds=None)
+        setup, state = prepare(work, begin, None, some, seen)
+        setup = setup._replace(probability=None)
+        fitting = iterate_rounds(setup, state, some, Clock(limit), image.name, _nothing)
         reply: bool | None = None
         while True:
             try:
@@ -109,7 +95,7 @@ def choose_types(
             except StopIteration as end:
                 outcome = end.value
                 break
-        trials.append(_judged(types, work, setup, outcome, settings, judged))
+        trials.append(_judged(types, outcome, judged))
         if outcome.stopped == "cancelled":
             break
     clock.lap("fit")
@@ -133,40 +119,19 @@ def _split(shape: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     return ~held, held
 
 
-def widened(point: Start, form: Form, most: int) -> Start:
-    """The same start for a program with more components, the first of which do not take part."""
-    more = most - form.types
-    n, inputs = len(point.composition), form.channels + 3
-    simplex = form.composition == "simplex"
-    held = np.zeros(point.composition.shape, bool) if point.held is None else point.held
-
-    def wide(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        kernel = weights["Dense_0.kernel"]
-        rows = np.zeros((more, kernel.shape[1]), kernel.dtype)
-        return weights | {"Dense_0.kernel": np.concatenate([kernel[:inputs], rows, kernel[inputs:]])}
-
-    return point._replace(
-        composition=np.concatenate([np.full((n, more), ABSENT if simplex else 0.0), point.composition], 1),
-        weights=wide(point.weights),
-        sharper=[wide(w) for w in point.sharper],
-        softer=[wide(w) for w in point.softer],
-        held=np.concatenate([np.ones((n, more), bool), held], 1),
-    )
-
-
-def _judged(types: int, work: Image, setup: Setup, outcome: Outcome, settings: Settings, judged: np.ndarray) -> Trial:
+def _judged(types: int, outcome: Outcome, judged: np.ndarray) -> Trial:
     """Log likelihood of the pixels that were held out, at the posterior's mean."""
-    form, parameters = outcome.form, outcome.parameters
-    latents = posterior.mean_latents(parameters, setup.anchor, form)
-    prior = setup.prior._replace(present=outcome.present)
-    residual = work.pixels - posterior.render_image(latents, cut(work.pixels), prior, form)
-    noise = settings.noise or float(np.exp(svi.unpack(parameters.mean.shared, form).log_noise))
-    log_p = -0.5 * (residual / noise) ** 2 - np.log(noise) - 0.5 * np.log(2 * np.pi)
-    least = max(noise if outcome.evidence is None else min(noise, outcome.evidence.noise), LEAST_NOISE)
+    state, form = outcome.state, outcome.setup.form
+    here = state.present
+    x, y, radius = (a[here] for a in circles(outcome.setup, state.mean))
+    composition = constrained(state.mean[here, PLACE:].T, form.composition).T
+    picture = draw(x, y, radius, composition, state.ground.field, state.shared)
+    noise = state.noise
+    log_p = -0.5 * ((outcome.setup.image - picture) / noise) ** 2 - np.log(noise) - 0.5 * np.log(2 * np.pi)
     v, u = np.indices(judged.shape) // BLOCK
     block = (v * (u.max() + 1) + u)[judged]
     sums = np.bincount(block, log_p[judged].sum(-1))
-    possible = -0.5 - np.log(least) - 0.5 * np.log(2 * np.pi)
+    possible = -0.5 - np.log(noise) - 0.5 * np.log(2 * np.pi)
     return Trial(types, sums[np.unique(block)], float(judged.sum() * form.channels), float(possible))
 
 

@@ -1,208 +1,249 @@
-"""From the guide to results: droplets with standard deviations, samples, and images drawn from the model."""
+"""From the guide to results: droplets with their deviations, joint samples, and the Fit."""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
-from numpyro.handlers import seed, substitute, trace
-from scipy.special import expit
 
-from ..droplets import Droplets
-from ..model.assignment import Tiles, candidates, join
-from ..model.generative import Batch, Form, Prior, model
-from ..model.rendering import REACH
-from .svi import Guide, Variational, network_template, pad, unpack
+from .. import __version__
+from ..composition.anchors import known_compositions
+from ..composition.classes import Classes, classify, same_classes
+from ..droplets import Droplets, Fit, Optics
+from ..images import Image
+from ..model.picture import draw
+from ..model.problem import PLACE
+from ..model.rendering import Shared
+from ..progress import Clock
+from ..settings import Settings
+from ..transforms import constrained, sigmoid_moments
+from . import calibration
+from .loop import Setup, State, circles
+from .run import Outcome
 
-CANDIDATES = 8
-"""Droplets that a tile's pixels choose from."""
-BLOCK = 128
-"""Tiles rendered at a time, whose pixels stay in the fast memory of a processor: 512 take more than twice as long."""
-NODES = 20
-"""Gauss-Hermite nodes: moments of a logit-normal to float32 precision at the widths met here."""
-DRAWS = 400
-"""Samples for the moments of a simplex, which have no such rule: a standard error of 1/20 of the deviation."""
-SAMPLED_PIXELS = 1e6
-"""Pixels rendered for a mean reconstruction; the number of samples follows, at most 16, and none for large images."""
-
-Latents = dict[str, Array]
+CLASS_DRAWS = 200
+"""Samples of the posterior that classes are found from."""
+SIMPLEX_DRAWS = 400
+"""Samples for the moments of a simplex, which have no quadrature: a standard error of 1/20 of the deviation."""
 
 
-def droplets(guide: dict[str, np.ndarray], composition: str, pixel_size_um: float | None = None) -> Droplets:
-    """Posterior means and standard deviations from the guide's arrays (see `Fit.guide`); NaN for what is pinned."""
-    x0, y0, r0 = guide["anchor"].T
-    mean = guide["droplets_told"].astype(float)
-    tril = guide["droplets_tril"].astype(float)
-    sd = np.sqrt(np.sum(tril**2, -1))
-    doubt = np.where(sd > 0, sd, np.nan)
-    radius = r0 * np.exp(mean[:, 2] + sd[:, 2] ** 2 / 2)
-    fractions, fractions_sd = _composition_moments(mean[:, 3:], tril[:, 3:], composition)
+def droplets_of(guide: dict[str, np.ndarray], composition: str, pixel_size_um: float | None = None) -> Droplets:
+    """Posterior means and standard deviations, each droplet's own and common ones together; NaN for what is pinned."""
+    x0, y0, r0 = guide["anchor"].astype(float).T
+    mean, tril = guide["droplets"].astype(float), guide["droplets_tril"].astype(float)
+    own = np.sqrt(np.sum(tril**2, -1))
+    relative = np.exp(mean[:, 2])
+    common = guide["systematic"] * np.stack([relative, relative, np.ones_like(relative)], -1)
+    sd = np.where(own[:, :PLACE] > 0, np.hypot(own[:, :PLACE], common), np.nan)
+    fractions, fractions_sd = _composition_moments(mean[:, PLACE:], tril[:, PLACE:], composition)
+    radius = r0 * relative
     return Droplets(
         x=x0 + r0 * mean[:, 0],
         y=y0 + r0 * mean[:, 1],
         radius=radius,
-        x_sd=r0 * doubt[:, 0],
-        y_sd=r0 * doubt[:, 1],
-        radius_sd=radius * np.sqrt(np.expm1(doubt[:, 2] ** 2)),
+        x_sd=r0 * sd[:, 0],
+        y_sd=r0 * sd[:, 1],
+        radius_sd=radius * np.sqrt(np.expm1(sd[:, 2] ** 2)),
         composition=fractions,
         composition_sd=fractions_sd,
         pixel_size_um=pixel_size_um,
     )
 
 
-def droplets_at(unconstrained: np.ndarray, anchor: np.ndarray, composition: str) -> Droplets:
-    """Droplets of unconstrained parameters (N, D), without standard deviations."""
-    x0, y0, r0 = anchor.astype(float).T
-    raw = unconstrained.astype(float)
-    fractions = stick_breaking(raw[:, 3:]) if composition == "simplex" else expit(raw[:, 3:])
-    x, y = x0 + r0 * raw[:, 0], y0 + r0 * raw[:, 1]
-    return Droplets(x, y, r0 * np.exp(raw[:, 2]), composition=fractions)
-
-
 def _composition_moments(mean: np.ndarray, tril: np.ndarray, composition: str) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations from logits (N, d) and their rows (N, d, D) of Cholesky factors."""
     if composition == "simplex":
-        normal = np.random.default_rng(0).standard_normal((DRAWS, len(mean), tril.shape[-1]))
-        draws = stick_breaking(mean + np.einsum("nij,snj->sni", tril, normal))
-        return draws.mean(0), draws.std(0)
-    sd = np.sqrt(np.sum(tril**2, -1))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
-    values = expit(mean[..., None] + sd[..., None] * nodes)
-    weights = weights / weights.sum()
-    first = values @ weights
-    return first, np.sqrt(np.maximum((values - first[..., None]) ** 2 @ weights, 0))
-
-
-def stick_breaking(logits: np.ndarray) -> np.ndarray:
-    """Fractions (..., K) from (..., K - 1) logits, as NumPyro's StickBreakingTransform."""
-    k = logits.shape[-1] + 1
-    broken = expit(logits - np.log(np.arange(k - 1, 0, -1)))
-    left = np.concatenate([np.ones((*broken.shape[:-1], 1)), np.cumprod(1 - broken, -1)], -1)
-    return left * np.concatenate([broken, np.ones((*broken.shape[:-1], 1))], -1)
-
-
-def stick_breaking_logits(fractions: np.ndarray) -> np.ndarray:
-    """The inverse of `stick_breaking`; fractions are kept off the border by 1e-3."""
-    fractions = np.clip(fractions, 1e-3, None)
-    fractions = fractions / fractions.sum(-1, keepdims=True)
-    k = fractions.shape[-1]
-    left = 1 - np.concatenate([np.zeros((*fractions.shape[:-1], 1)), np.cumsum(fractions, -1)[..., :-2]], -1)
-    broken = fractions[..., :-1] / left
-    return np.log(broken) - np.log1p(-broken) + np.log(np.arange(k - 1, 0, -1))
+        normal = np.random.default_rng(0).standard_normal((SIMPLEX_DRAWS, len(mean), tril.shape[-1]))
+        draws = constrained(np.moveaxis(mean + np.einsum("nij,snj->sni", tril, normal), -1, 0), composition)
+        return draws.mean(1).T, draws.std(1).T
+    return sigmoid_moments(mean, np.sqrt(np.sum(tril**2, -1)))
 
 
 def sample_droplets(guide: dict[str, np.ndarray], composition: str, n: int, seed: int) -> dict[str, np.ndarray]:
-    """Draw n joint samples of all droplets from the guide: x, y, radius (n, N), composition (n, N, K)."""
-    x0, y0, r0 = guide["anchor"].T
-    shape = (n, *guide["droplets"].shape)
-    normal = np.random.default_rng(seed).standard_normal(shape)
-    draw = guide["droplets_told"] + np.einsum("nij,snj->sni", guide["droplets_tril"], normal)
+    """Draw n joint samples of all droplets: x, y, radius (n, N), composition (n, N, K).
+
+    The error that all droplets share is drawn once for each sample.
+    """
+    rng = np.random.default_rng(seed)
+    x0, y0, r0 = guide["anchor"].astype(float).T
+    mean, tril = guide["droplets"], guide["droplets_tril"]
+    draw_ = mean + np.einsum("nij,snj->sni", tril, rng.standard_normal((n, *mean.shape)))
+    common = guide["systematic"] * rng.standard_normal((n, 1, PLACE))
+    common = np.where(np.sum(tril[:, :PLACE] ** 2, -1) > 0, common, 0)  # what is pinned stays
+    relative = np.exp(mean[:, 2])
+    made_of = constrained(np.moveaxis(draw_[..., PLACE:], -1, 0), composition)
     return {
-        "x": x0 + r0 * draw[..., 0],
-        "y": y0 + r0 * draw[..., 1],
-        "radius": r0 * np.exp(draw[..., 2]),
-        "composition": stick_breaking(draw[..., 3:]) if composition == "simplex" else expit(draw[..., 3:]),
+        "x": x0 + r0 * (draw_[..., 0] + relative * common[..., 0]),
+        "y": y0 + r0 * (draw_[..., 1] + relative * common[..., 1]),
+        "radius": r0 * np.exp(draw_[..., 2] + common[..., 2]),
+        "composition": np.moveaxis(made_of, 0, -1),
     }
 
 
-def mean_latents(parameters: Variational, anchor: np.ndarray, form: Form) -> dict[str, np.ndarray]:
-    """Every latent site at the guide's means (medians where it is skewed)."""
-    droplets, shared = parameters.mean.droplets, unpack(parameters.mean.shared, form)
-    composition = stick_breaking(droplets[:, 3:]) if form.composition == "simplex" else expit(droplets[:, 3:])
-    latents = {
-        "x": anchor[:, 0] + anchor[:, 2] * droplets[:, 0],
-        "y": anchor[:, 1] + anchor[:, 2] * droplets[:, 1],
-        "radius": anchor[:, 2] * np.exp(droplets[:, 2]),
-        "composition": composition,
-        "background_color": expit(shared.background[0]),
-    }
-    if form.background_terms > 1:
-        latents["background_shape"] = shared.background[1:]
-    if form.learn_noise:
-        latents["noise"] = np.exp(shared.log_noise)
-    latents |= {f"optics/{name}": weight for name, weight in shared.optics.items()}
-    return {name: np.asarray(value, np.float32) for name, value in latents.items()}
+class Frame:
+    """A fit seen in pixels of the image given, while it runs and in the end."""
 
+    def __init__(self, image: Image, settings: Settings, start: Droplets | None, optics: Optics | None = None) -> None:
+        """`start` is what the fit starts from; it gives the labels. With optics that are held classes are theirs."""
+        self.image, self.settings, self.start = image, settings, start
+        self.classes = None if optics is None or settings.learn_optics else optics.classes
 
-def sample_latents(number: int, parameters: Variational, anchor: np.ndarray, form: Form) -> dict[str, np.ndarray]:
-    """Sample every latent site from the guide; `number` seeds the draw."""
-    rng = np.random.default_rng(number)
-    mean, log_sd = parameters
-    drawn = (m + np.exp(s) * rng.standard_normal(np.shape(m), np.float32) for m, s in zip(mean, log_sd, strict=True))
-    return mean_latents(parameters._replace(mean=Guide(*drawn)), anchor, form)
+    def _anchor(self, setup: Setup) -> np.ndarray:
+        scale = self.settings.scale
+        anchor = setup.anchor[: setup.size].astype(float)
+        return np.concatenate([(anchor[:, :2] + 0.5) / scale - 0.5, anchor[:, 2:] / scale], -1)
 
+    def kept(self, setup: Setup, state: State, p: np.ndarray | None = None) -> np.ndarray:
+        """Droplets present that are probable enough, and of which a part is in the image."""
+        x, y, radius = circles(setup, state.mean)
+        h, w = setup.image.shape[:2]
+        beyond = np.hypot(x - np.clip(x, 0, w - 1), y - np.clip(y, 0, h - 1))
+        pinned = ~setup.free[:, :PLACE].any(1)
+        ok = (beyond < radius) & (True if p is None else p >= self.settings.min_probability)
+        return state.present & (pinned | ok)
 
-@partial(jax.jit, static_argnames="form")
-def sample_prior(number: int, prior: Prior, form: Form) -> Latents:
-    """Sample every latent site from the prior; `number` seeds the draw."""
-    nothing = Batch(jnp.zeros((1, 2)), jnp.zeros((1, 1), int), None, jnp.ones((1, 1)), jnp.ones(()))
-    sites = trace(seed(model, jax.random.key(number, impl="rbg"))).get_trace(nothing, prior, form)
-    return {name: s["value"] for name, s in sites.items() if s["type"] == "sample" and name != "image"}
+    def guide(self, setup: Setup, state: State, kept: np.ndarray, systematic: np.ndarray) -> dict[str, np.ndarray]:
+        """The posterior's parameters as `Fit.guide` holds them."""
+        assert state.guide is not None
+        tril = calibration.calibrated(state.guide.covariance[kept])
+        tril = np.where(setup.free[kept][:, :, None], tril, 0)
+        common = state.common if setup.moving is None else np.zeros(PLACE)
+        return {
+            "anchor": self._anchor(setup)[kept].astype(np.float32),
+            "droplets": state.mean[kept].astype(np.float32),
+            "droplets_tril": tril.astype(np.float32),
+            "systematic": systematic.astype(np.float32),
+            "prior_mean": (setup.prior.mean + np.where(setup.prior.recognized[:, None], common, 0))[kept].astype(
+                np.float32
+            ),
+            "prior_sd": setup.prior.sd[kept].astype(np.float32),
+            "background": state.ground.coefficients.astype(np.float32),
+            "background_sd": state.ground.deviations.astype(np.float32),
+        }
 
+    def snapshot(self, setup: Setup, state: State, colors: np.ndarray) -> tuple[Droplets, np.ndarray]:
+        """Droplets as they are now, and what is drawn of them."""
+        kept = self.kept(setup, state)
+        guide = self.guide(setup, state, kept, np.zeros(PLACE))
+        droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
+        return droplets, self.picture(setup, state, colors)
 
-@partial(jax.jit, static_argnames="form")
-def render_latents(latents: Latents, corner: Array, candidates: Array, prior: Prior, form: Form) -> Array:
-    """Noise-free colors (T, P, C) of tiles with their candidates."""
-    fixed = substitute(model, data={**latents, "optics$params": network_template(form)})
-    batch = Batch(corner, candidates, None, jnp.ones((1, 1)), jnp.ones(()))
-    return trace(seed(fixed, 0)).get_trace(batch, prior, form)["rendering"]["value"]
+    def picture(self, setup: Setup, state: State, colors: np.ndarray) -> np.ndarray:
+        """The image drawn (H, W, C) float32, at the size of the image given."""
+        if self.settings.scale != 1:
+            return self._redrawn(setup, state)
+        picture = state.ground.field.copy()
+        pixels = state.pixels
+        own = (pixels.own > 0) & (pixels.weight > 0)
+        x, y, drawn = pixels.x[own], pixels.y[own], colors[own]
+        side = np.sqrt(pixels.weight[own]).astype(int)
+        h, w = picture.shape[:2]
+        for dy in range(int(side.max(initial=1))):
+            for dx in range(int(side.max(initial=1))):
+                some = (side > max(dx, dy)) & (x + dx < w) & (y + dy < h)
+                picture[y[some] + dy, x[some] + dx] = drawn[some]
+        return np.clip(picture, 0, 1)
 
+    def _redrawn(self, setup: Setup, state: State) -> np.ndarray:
+        from ..images import resampled
 
-def assign(latents: dict[str, Any], present: Any, tiles: Tiles, total: int) -> np.ndarray:
-    """Candidates (T padded to `total`, M) of the present droplets; absent slots hold the padded N."""
-    here = np.flatnonzero(present)
-    x, y, radius = (np.asarray(latents[name])[here] for name in ("x", "y", "radius"))
-    found = candidates(x, y, radius, tiles.corner, CANDIDATES, REACH)
-    return pad(np.append(here, len(present)).astype(np.int32)[found], total, len(present))
+        scale, (h, w) = self.settings.scale, self.image.shape[:2]
+        x, y, radius = circles(setup, state.mean)
+        here = state.present
+        composition = constrained(state.mean[here, PLACE:].T, setup.form.composition).T
+        shared = state.shared
+        shared = shared._replace(log_blur=shared.log_blur - np.log(scale), length=shared.length / scale)
+        ground = resampled(state.ground.field, 1 / scale)
+        ground = np.pad(ground, [(0, max(0, h - len(ground))), (0, max(0, w - ground.shape[1])), (0, 0)], mode="edge")
+        place = ((x[here] + 0.5) / scale - 0.5, (y[here] + 0.5) / scale - 0.5, radius[here] / scale)
+        return draw(*place, composition, ground[:h, :w], shared)
 
+    def optics(self, setup: Setup, state: State) -> Optics:
+        """Learned optics."""
+        shared: Shared = state.shared
+        scale, form = self.settings.scale, setup.form
+        weights = {name: np.asarray(value) for name, value in shared.optics.items()}
+        weights["glow"] = np.asarray(shared.glow)
+        return Optics(
+            weights=weights,
+            weights_sd={},
+            types=form.types,
+            channels=form.channels,
+            length=float(shared.length) / scale,
+            composition=form.composition,
+            renderer=form.renderer,
+            noise_sd=self.settings.noise or state.noise,
+            blur_px=state.blur / scale,
+        )
 
-def generate(
-    number: int,
-    tiles: Tiles,
-    prior: Prior,
-    form: Form,
-    guide: tuple[Variational, np.ndarray] | None = None,
-    *,
-    noise: bool = True,
-) -> tuple[Float[np.ndarray, "H W C"], Latents]:
-    """Draw an image: from the prior, or from the posterior where the guide's parameters and anchors are given.
+    def result(self, outcome: Outcome, clock: Clock) -> Fit:
+        """The Fit."""
+        setup, state, settings = outcome.setup, outcome.state, self.settings
+        assert state.evidence is not None
+        p, count = None, (None, None)
+        if setup.probability is not None:
+            features = calibration.presence_features(np.asarray(setup.probability), *outcome.census[:4])
+            p = calibration.presence(np.asarray(setup.probability), features)
+            p = np.where(state.present | outcome.census.tried, p, 0)
+            count = calibration.count(p)
+        kept = self.kept(setup, state, p)
+        common = calibration.systematic(setup.outline_trust, state.evidence.unexplained)
+        guide = self.guide(setup, state, kept, common.array)
+        droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
+        optics = self.optics(setup, state)
+        labels: dict[str, Any] = {}
+        if self.start is not None:
+            labels = {k: np.asarray(v)[kept] for k, v in self.start.labels.items()}
+            known = known_compositions(self.start, setup.form.types, setup.form.composition)[kept]
+            droplets = replace(
+                droplets, composition=np.where(np.isfinite(known), known, np.asarray(droplets.composition))
+            )
+        labels["misfit"] = state.evidence.misfit[kept]
+        droplets = replace(droplets, labels=labels, p_present=None if p is None else p[kept])
+        classes = self._classes(guide, setup, droplets) if self.start is not None and len(droplets) else None
+        if classes is not None:
+            optics = replace(optics, classes=classes.parameters)
+            labels |= {"class": classes.label, "class_p": classes.p}
+            droplets = replace(droplets, labels=labels)
+        picture = self.picture(setup, state._replace(present=kept), outcome.colors)
+        clock.lap("posterior")
+        loss = outcome.losses[-1][1] if outcome.losses else None
+        names = ("import", "compile", "detect", "fit", "posterior")
+        summary = {
+            "n_droplets": len(droplets),
+            "count_mean": count[0],
+            "count_sd": count[1],
+            "loss": loss,
+            "loss_per_value": None if loss is None else loss / max(outcome.values, 1),
+            "rmse": float(np.sqrt(np.mean((self.image.pixels - picture) ** 2))),
+            "noise_sd": optics.noise_sd,
+            "blur_px": optics.blur_px,
+            "systematic": {"shift_radii": common.shift, "radius_percent": 100 * common.radius},
+            "outline_trust": setup.outline_trust,
+            "unexplained": state.evidence.unexplained,
+            "steps": int(outcome.losses[-1][0]) if outcome.losses else 0,
+            "stopped": outcome.stopped,
+            "renderer": setup.form.renderer,
+            "seconds": {"total": round(clock.total, 3)} | {n: round(clock.seconds.get(n, 0.0), 3) for n in names},
+            "settings": asdict(settings),
+            "version": __version__,
+            "image": {
+                "path": self.image.path,
+                "name": self.image.name,
+                "shape": list(self.image.shape),
+                "sha256": self.image.sha256,
+            },
+        }
+        if classes is not None:
+            summary |= {"classes": classes.proportions, "class_mixture": classes.parameters}
+        losses = np.asarray(outcome.losses, float).reshape(-1, 3)
+        return Fit(droplets, picture, optics, losses, summary, guide, self.image)
 
-    `number` seeds the draw. Returns the image and its latents; without `noise` the image is the noise-free rendering.
-    """
-    latents: Any = sample_prior(number, prior, form) if guide is None else sample_latents(number, *guide, form)
-    image = render_image(latents, tiles, prior, form)
-    if noise:
-        sd = float(latents.get("noise", prior.noise))
-        image = image + sd * np.random.default_rng(number).standard_normal(image.shape, np.float32)
-    return image, latents
-
-
-def render_image(latents: Latents, tiles: Tiles, prior: Prior, form: Form) -> np.ndarray:
-    """Noise-free image (H, W, C) float32 of the given latents."""
-    total = -(-len(tiles.corner) // BLOCK) * BLOCK
-    assigned = assign(latents, prior.present, tiles, total)
-    corner = pad(tiles.corner, total)
-    parts = [slice(i, i + BLOCK) for i in range(0, total, BLOCK)]  # bounds the memory, and serves images of all sizes
-    values = [np.asarray(render_latents(latents, corner[p], assigned[p], prior, form)) for p in parts]
-    width, height = (int(s) for s in prior.size)
-    return join(np.concatenate(values), (height, width))
-
-
-def mean_reconstruction(
-    number: int, parameters: Variational, anchor: np.ndarray, tiles: Tiles, prior: Prior, form: Form
-) -> np.ndarray:
-    """Posterior mean of the noise-free image, (H, W, C) float32, over 2 to 16 samples as pixels allow.
-
-    Images for which there would be fewer are rendered once, at the posterior's mean.
-    """
-    n = int(min(SAMPLED_PIXELS / np.prod(prior.size), 16))
-    if n < 2:
-        return render_image(mean_latents(parameters, anchor, form), tiles, prior, form).astype(np.float32)
-    total: Any = 0.0
-    for i in range(n):
-        total = total + generate(number + i, tiles, prior, form, (parameters, anchor), noise=False)[0]
-    return (total / n).astype(np.float32)
+    def _classes(self, guide: dict[str, np.ndarray], setup: Setup, droplets: Droplets) -> Classes:
+        """Those of the series, where it has as many as are asked for; else found anew."""
+        draws = sample_droplets(guide, setup.form.composition, CLASS_DRAWS, self.settings.seed)["composition"]
+        known = self.classes
+        if known is not None and self.settings.classes in (None, len(known["weight"])):
+            return same_classes(known, draws, droplets.p_present)
+        return classify(draws, droplets.p_present, self.settings.classes)

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ..composition.anchors import PREFIX, known_compositions
+from ..composition.classes import Classes, same_classes
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..model.assignment import Tiles
-from ..model.rendering import REACH
+from ..model.background import SplineGrid
+from ..model.priors import COMMON_SD
+from ..model.problem import LEAST_DROPLETS, PLACE, bucket
 from ..progress import Clock, Progress
 from ..settings import Settings
-from .api import Region, Steps, usable
-from .population import pinned_rows
+from ..transforms import unconstrained
+from .candidates import pinned_rows
+from .droplet_step import Prior
+from .gauss_newton import anchors_of
+from .loop import Setup, State, init
+from .posterior import CLASS_DRAWS, Frame, sample_droplets
+from .prepare import form_of, shared_of
+from .run import iterate_rounds
+from .start import Ground, compositions_under
 
-if TYPE_CHECKING:
-    from ..composition.classes import Classes
-    from .prepare import Setup
+Region = tuple[float, float, float, float]
 
-REFIT_STEPS = 400
-"""Optics and background are known: only a few droplets have to settle."""
+REACH = 2.0
+"""Radii around an edit within which other droplets may change: their outlines, and what lies between them."""
 MAY_CHANGE = ("steps", "max_seconds", "seed", "scale")
 """Settings that a refit may differ in; the others decide what the droplets of the fit mean."""
-PINNED_LOG_SD = -7.0
-"""Log standard deviation, in radii, of what is held fixed."""
 MATCH = 1e-3
 """Pixels within which a position and a radius count as those of the fit; tables lose digits when written."""
 
@@ -55,59 +59,53 @@ def find_edits(before: Droplets, after: Droplets) -> Edits:
     return Edits(same, np.setdiff1d(np.arange(len(before)), same))
 
 
-def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = None, **settings: Any) -> Steps:
-    """See `fit.refit`; yields Progress, returns the new Fit."""
-    if fit.image is None:
-        raise InputError("refit: the image of this fit is not at hand; use read(folder, image=...)")
-    image = fit.image
-    if fixed := sorted(set(settings) - set(MAY_CHANGE)):
-        raise InputError(f"refit: {', '.join(fixed)} cannot change here, only {', '.join(MAY_CHANGE)}; run a new fit")
-    before = {k: v for k, v in fit.summary.get("settings", {}).items() if k not in ("steps", "max_seconds")}
-    chosen = Settings.of(**{"steps": REFIT_STEPS, **before, "types": fit.optics.types, **settings})
-    clock = Clock(chosen.max_seconds)
-    after = usable(edited_table, image, chosen)
+def iterate_refit(
+    fit: Fit, after: Droplets, settings: Settings, region: Region | None, clock: Clock
+) -> Generator[Progress, bool | None, Fit]:
+    """Refit to the edited droplets; see `api.refit`. Yields Progress, returns the new Fit."""
+    assert fit.image is not None
     edits = find_edits(fit.droplets, after)
     changed = edits.same < 0
     pinned = changed | pinned_rows(after)
     active = _active(after, edits, fit.droplets, region)
     if not active.any():
         raise InputError("refit: nothing to refit there; give a region that holds droplets, or edit some")
-    clock.lap("detect")
-    from ..composition.classes import same_classes
-    from .optimize import iterate_chunks
-    from .posterior import sample_droplets
-    from .prepare import prepare
-    from .run import CLASS_DRAWS, Frame
-
-    clock.lap("import")
+    setup, state = _localized(fit, after, edits.same, active, pinned, settings)
     known = {k: v for k, v in after.labels.items() if str(k).startswith(PREFIX)}
     start = Droplets(after.x, after.y, after.radius, composition=after.composition, labels=known)
-    setup = prepare(image.rescaled(chosen.scale), start.scaled(chosen.scale), fit.optics, chosen)
-    setup = _localized(setup, fit, edits.same, active, pinned, chosen.scale)._replace(endings=(fit.optics.renderer,))
-    frame = Frame(setup, image, chosen)
+    frame = Frame(fit.image, settings, None)
     clock.lap("fit")
-    outcome = yield from iterate_chunks(setup, chosen, clock, image.name, frame.snapshot)
-    done = outcome.losses[-1][:2] if outcome.losses else (0, float("nan"))
-    snapshot = partial(frame.snapshot, outcome.parameters, outcome.present)
-    yield Progress("posterior", int(done[0]), int(done[0]), done[1], float("nan"), len(after), snapshot)
-    result = frame.result(outcome, chosen, clock)
+    outcome = yield from iterate_rounds(setup, state, settings, clock, fit.image.name, frame.snapshot)
+    result = frame.result(outcome, clock)
     counts = {"edited": int(changed.sum()), "removed": len(edits.gone), "refitted": int(active.sum())}
-    held = np.isfinite(known_compositions(after, chosen.components, chosen.composition)).all(1)
+    held = np.isfinite(known_compositions(start, settings.components, settings.composition)).all(1)
     droplets = _merged(result.droplets, after, fit.droplets, edits.same, active, pinned, held)
     guide, left = dict(result.guide), ~active & (edits.same >= 0)
-    for name in ("droplets_told", "droplets_tril"):  # made from the pixels around what was refitted alone
+    for name in ("droplets_tril",):  # made from the pixels around what was refitted alone
         guide[name] = np.array(guide[name])
         guide[name][left] = fit.guide[name][edits.same[left]]
-    optics = replace(result.optics, classes=fit.optics.classes)  # a refit finds no new ones
-    summary = result.summary | {"refit": counts}
+    guide["systematic"] = fit.guide["systematic"]
+    picture = fit.reconstruction.copy()
+    seen = np.zeros(picture.shape[:2], bool)
+    seen |= np.any(result.reconstruction != picture, -1)
+    picture[seen] = result.reconstruction[seen]
+    optics = replace(fit.optics, noise_sd=fit.optics.noise_sd)  # a refit learns none
+    summary = fit.summary | {
+        "n_droplets": len(droplets),
+        "rmse": float(np.sqrt(np.mean((fit.image.pixels - picture) ** 2))),
+        "seconds": result.summary["seconds"],
+        "settings": result.summary["settings"],
+        "stopped": result.summary["stopped"],
+        "refit": counts,
+    }
     if optics.classes is not None:
-        draws = sample_droplets(guide, optics.composition, CLASS_DRAWS, chosen.seed)["composition"]
+        draws = sample_droplets(guide, optics.composition, CLASS_DRAWS, settings.seed)["composition"]
         found = same_classes(optics.classes, draws, droplets.p_present)
         droplets = replace(
             droplets, labels=dict(droplets.labels) | _classified(after, fit.droplets, edits.same, active, found)
         )
         summary |= {"classes": found.proportions, "class_mixture": optics.classes}
-    return replace(result, droplets=droplets, guide=guide, optics=optics, summary=summary)
+    return replace(result, droplets=droplets, guide=guide, optics=optics, summary=summary, reconstruction=picture)
 
 
 def _classified(
@@ -148,41 +146,64 @@ def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | No
     return active
 
 
-def _localized(setup: Setup, fit: Fit, same: np.ndarray, active: np.ndarray, pinned: np.ndarray, scale: float) -> Setup:
+def _localized(
+    fit: Fit, after: Droplets, same: np.ndarray, active: np.ndarray, pinned: np.ndarray, settings: Settings
+) -> tuple[Setup, State]:
     """Start unchanged droplets and all that is shared exactly where the fit ended; let only active droplets move."""
-    import jax
-
-    from . import posterior, svi
-    from .view import look
-
-    form, n = setup.form, len(active)
+    assert fit.image is not None
+    work = fit.image.rescaled(settings.scale)
+    form, n, scale = form_of(work.shape[2], settings), len(after), settings.scale
+    x, y, radius = (np.array(a, float) for a in (after.x, after.y, after.radius))
+    mean = np.zeros((n, form.dimensions))
+    prior_mean = np.zeros((n, PLACE))
+    prior_sd = np.tile(np.hypot([1.0, 1.0, 0.5], COMMON_SD), (n, 1))
     old = np.flatnonzero(same >= 0)
-    anchor = setup.anchor.copy()
-    anchors = fit.guide["anchor"][same[old]]
-    anchor[old, :2] = (anchors[:, :2] + 0.5) * scale - 0.5
-    anchor[old, 2] = anchors[:, 2] * scale
-    parameters = jax.device_get(setup.state.parameters)
-    mean, log_sd = (guide.droplets.copy() for guide in parameters)
+    x[old], y[old], radius[old] = fit.guide["anchor"][same[old]].astype(float).T
     mean[old] = fit.guide["droplets"][same[old]]
-    log_sd[old] = fit.guide["droplets_log_sd"][same[old]]
-    log_sd[np.flatnonzero(pinned), :3] = PINNED_LOG_SD
-    deviations = {name: np.log(sd) for name, sd in fit.optics.weights_sd.items()}
-    shared = svi.pack(svi.Shared(fit.guide["background"], fit.guide["log_noise"], fit.optics.weights))
-    shared_log_sd = svi.pack(svi.Shared(fit.guide["background_log_sd"], fit.guide["log_noise_log_sd"], deviations))
-    free = np.zeros(mean.shape, np.float32)
-    free[:n] = active[:, None] * setup.free.droplets[:n]
-    free[np.flatnonzero(pinned), :3] = 0
-    state = svi.init(svi.Guide(mean, shared), svi.Guide(np.exp(log_sd), np.exp(shared_log_sd)))
+    prior_mean[old], prior_sd[old] = (fit.guide[name][same[old]] for name in ("prior_mean", "prior_sd"))
+    x, y, radius = (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5, radius * scale
+    shared = shared_of(fit.optics, scale)
+    grid = _grid_of(work.shape[:2], fit.guide["background"])
+    field = grid.field(fit.guide["background"])
+    h, w = field.shape[:2]
+    ground = Ground(field, fit.guide["background"], fit.guide["background_sd"], np.zeros((h, w), bool))
+    new = np.flatnonzero(same < 0)
+    if len(new):
+        place = x[new], y[new], radius[new]
+        mean[new, PLACE:] = compositions_under(shared, work.pixels, ground, place, form, settings.seed)
+    known = known_compositions(after, form.types, form.composition)
+    held = np.isfinite(known).all(1)
+    free = np.ones((n, form.dimensions), bool)
+    free[pinned, :PLACE] = False
+    if held.any():
+        free[held, PLACE:] = False
+        mean[held, PLACE:] = unconstrained(known[held], form.composition)
+    setup = Setup(
+        work.pixels,
+        None,
+        form,
+        anchors_of(x, y, radius, bucket(n + 1, LEAST_DROPLETS)),
+        Prior(prior_mean, prior_sd, np.zeros(n, bool)),
+        None,
+        free,
+        grid,
+        False,
+        settings.noise or fit.optics.noise_sd,
+        1.0,
+        bool(np.any(shared.glow)),
+        settings.seed,
+        moving=active,
+    )
+    return setup, init(setup, mean, np.ones(n, bool), shared, ground, setup.noise or fit.optics.noise_sd)
 
-    located = posterior.mean_latents(jax.device_get(state.parameters), anchor, form)
-    total = len(setup.problem.corner)
-    assigned = posterior.assign(located, setup.prior.present, setup.tiles, total)[: len(setup.tiles.corner)]
-    seen = np.append(np.pad(active, (0, len(mean) - n)), False)[assigned].any(1)
-    tiles = Tiles(*(a[seen] for a in setup.tiles))
-    view = look(located, setup.prior.present, tiles, total, 0)
-    problem = svi.Problem(*(svi.pad(a, total) for a in tiles), view, setup.prior, anchor)
-    local = svi.Guide(free, np.zeros_like(setup.free.shared))
-    return setup._replace(problem=jax.device_put(problem), anchor=anchor, tiles=tiles, state=state, free=local)
+
+def _grid_of(shape: tuple[int, int], coefficients: np.ndarray) -> SplineGrid:
+    """The grid that a fit's background has so many coefficients on."""
+    h, w = shape
+    rows, columns = coefficients.shape[:2]
+    if rows == columns == 1:
+        return SplineGrid.of(h, w, np.inf)
+    return SplineGrid.pieces(h, w, rows - 3, columns - 3)
 
 
 def _merged(

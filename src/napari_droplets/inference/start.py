@@ -1,291 +1,238 @@
-"""Where a fit starts: optics nearest to the image, compositions from the colors of droplets, background and noise."""
+"""Where a fit starts: the empty slide, compositions from the colors of droplets, and optics that draw these colors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from scipy.special import expit, logit
+from scipy.special import logit
 
-from ..composition.anchors import known_compositions
-from ..composition.components import components, in_components
-from ..droplets import Droplets, Optics
-from ..files import read_optics
-from ..image_statistics import background_surface
-from ..images import Image
-from ..model.generative import Form, surface_basis
-from ..model.optics import OpticsNetwork, unflatten
-from .posterior import stick_breaking, stick_breaking_logits
+from ..composition.components import components
+from ..model.background import SplineGrid
+from ..model.optics import HIDDEN, color_change, initial_weights
+from ..model.outline import glow_basis
+from ..model.problem import Form
+from ..model.rendering import EDGE, Shared
+from ..transforms import constrained, unconstrained
 
-LOOKS = Path(__file__).with_name("optics")
-"""Shipped optics, see `training.prior_optics`: `dyed` lit from above, from sharp to blurred, and `plain` discs."""
-LIGHTS = 16
-"""Directions of light that are tried."""
-REFINED = 5
-"""Times that the step between directions is halved."""
-JUDGED = 96
-"""Droplets that looks and lights are judged by."""
-SURE = 0.5
-"""… if they are as probable."""
-PALETTE = 512
-"""Compositions tried, at each of SIZES radii."""
-SIZES = 4
-BLOCK = 2**14
-"""Places and droplets that the network is asked about at a time."""
-INITIAL_NOISE = 0.05  # as in the published form; a larger start than the truth is the safe side
-DISC = 0.6  # radii around the center whose mean color is taken
-VIEW = 1.4  # … and within which looks are judged
-KNOWN_EDGE = 1e-3  # known compositions are so far from 0 and 1, whose logits are infinite
+DISC = 0.6
+"""Radii around the center whose mean color says what a droplet is made of."""
+START_EDGE = 0.05
+"""Compositions start so far from 0 and 1, where their logits are flat."""
+SPACINGS = (4.0, 2.0)
+"""Knots of the background are at least so many typical diameters, and so many of the largest, apart …"""
+LEAST_SPACING, MOST_KNOTS = 48.0, 24
+"""… at least so many pixels, and no more of them to a side."""
+OUTLIERS = 3.0
+"""Robust standard deviations from which a pixel of the empty slide counts as dust or as a droplet not found."""
+SAMPLED = 20_000
+"""Pixels inside of droplets that the first optics are fitted to, at most."""
+PALETTE, SIZES = 512, 4
+"""Compositions tried where optics are given, at each of so many radii."""
+INITIAL_BLUR = 0.7
+"""Standard deviation of the blur to start from, pixels."""
+RING = (1.25, 1.7)
+"""Radii between which light outside of droplets is looked for."""
 
 
-class Start(NamedTuple):
-    """Unconstrained compositions (N, D), background coefficients (B, C) in logit space, noise, and optics weights.
+def grid_of(shape: tuple[int, int], radius: np.ndarray, background: str) -> SplineGrid:
+    """The background's grid: so coarse that it cannot become a droplet."""
+    h, w = shape
+    if background == "uniform":
+        return SplineGrid.of(h, w, np.inf)
+    typical, largest = 2 * np.median(radius), 2 * np.quantile(radius, 0.98)
+    spacing = max(SPACINGS[0] * typical, SPACINGS[1] * largest, LEAST_SPACING, max(h, w) / MOST_KNOTS)
+    return SplineGrid.of(h, w, float(spacing))
 
-    `sharper` and `softer` are weights for images less and more blurred, nearest first, where there are any. `held`
-    (N, D) bool tells what of the compositions must not change; nothing where it is None.
+
+class Ground(NamedTuple):
+    """The empty slide: its color at every pixel (H, W, C), coefficients and their deviations."""
+
+    field: np.ndarray
+    coefficients: np.ndarray
+    deviations: np.ndarray
+    empty: np.ndarray
+    """(H, W) bool, where nothing covers it."""
+
+
+def empty_slide(
+    image: np.ndarray, grid: SplineGrid, covered: np.ndarray, noise: float, counted: np.ndarray | None = None
+) -> Ground:
+    """Fit the background to the pixels that are not `covered` (H, W), without those that stand out."""
+    empty = ~covered if counted is None else ~covered & counted
+    weight = empty.astype(np.float32)
+    if not empty.any():
+        weight += 1e-3  # then what is between droplets has to do
+    for last in (False, False, True):
+        coefficients, deviations = grid.fit(image, weight, noise)
+        field = grid.field(coefficients)
+        if last or not empty.any():
+            break
+        off = np.abs(image - field).max(-1)
+        usual = 1.4826 * float(np.median(off[empty]))
+        weight = (empty & (off <= OUTLIERS * max(usual, noise))).astype(np.float32)
+    return Ground(field, coefficients, deviations, empty)
+
+
+def sampled(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Colors (..., C) at places, linear between pixels."""
+    channels = range(image.shape[2])
+    return np.stack([ndimage.map_coordinates(image[..., c], [y, x], order=1, mode="nearest") for c in channels], -1)
+
+
+def disc_points(reach: float, n: int) -> np.ndarray:
+    """Places (G, 2) in radii, x and y, on a square grid within a disc."""
+    grid = np.stack(np.meshgrid(*2 * [np.linspace(-reach, reach, n)]), -1).reshape(-1, 2)
+    return grid[np.hypot(*grid.T) <= reach + 1e-9]
+
+
+def disc_colors(image: np.ndarray, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Mean color (N, C) of the middle of each droplet."""
+    offset = disc_points(DISC, 5)
+    at_x, at_y = (c[:, None] + radius[:, None] * o for c, o in zip((x, y), offset.T, strict=True))
+    return sampled(image, at_x, at_y).mean(1)
+
+
+def light_outside(
+    image: np.ndarray, ground: Ground, x: np.ndarray, y: np.ndarray, radius: np.ndarray, blur: float
+) -> float:
+    """Light that droplets leave on the empty slide around them, over what they change inside of their outline.
+
+    Root mean square of the glow that fits the median droplet's surroundings, where these are empty; 0 where droplets
+    are too small, or too close, for their surroundings to be seen.
     """
+    large = radius * (RING[0] - 1) > 2 * blur
+    if large.sum() < 3:
+        large = radius >= np.quantile(radius, 0.8)
+    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    distance = np.linspace(*RING, 3)
+    dx, dy = (np.outer(distance, f(angle)).ravel() for f in (np.cos, np.sin))
+    at_x, at_y = x[large, None] + radius[large, None] * dx, y[large, None] + radius[large, None] * dy
+    ix, iy = np.rint(at_x).astype(int), np.rint(at_y).astype(int)
+    inside = (ix >= 0) & (iy >= 0) & (ix < image.shape[1]) & (iy < image.shape[0])
+    ix, iy = np.where(inside, ix, 0), np.where(inside, iy, 0)
+    inside &= ground.empty[iy, ix]
+    light = np.where(inside[..., None], image[iy, ix] - ground.field[iy, ix], np.nan)
+    seen = inside.sum(0) >= max(3, 0.05 * large.sum())
+    if seen.sum() < 12:
+        return 0.0
+    usual = np.nanmedian(light[:, seen], 0)
+    basis = np.asarray(glow_basis(dx[seen], dy[seen])).T
+    fitted = basis @ np.linalg.lstsq(basis, usual, rcond=1e-3)[0]
+    doubt = 0.5 * np.pi * np.nanvar(light[:, seen], 0) / inside.sum(0)[seen, None]  # variance of a median
+    light_there = max(np.mean(fitted**2) - np.mean(doubt) * basis.shape[1] / len(basis), 0)
+    at = np.rint(y).astype(int).clip(0, image.shape[0] - 1), np.rint(x).astype(int).clip(0, image.shape[1] - 1)
+    change = disc_colors(image, x, y, radius) - ground.field[at]
+    return float(np.sqrt(light_there) / max(np.sqrt(np.mean(change**2)), 1e-6))
 
-    composition: np.ndarray
-    background: np.ndarray
-    noise: float
-    weights: dict[str, np.ndarray]
-    sharper: list[dict[str, np.ndarray]]
-    softer: list[dict[str, np.ndarray]]
-    held: np.ndarray | None = None
 
+def first_compositions(
+    image: np.ndarray,
+    ground: Ground,
+    circles: tuple[np.ndarray, np.ndarray, np.ndarray],
+    form: Form,
+    seed: int,
+    known: np.ndarray,
+    sure: np.ndarray,
+) -> np.ndarray:
+    """Unconstrained compositions (N, d) from the light that the middles of droplets absorb.
 
-class Seen(NamedTuple):
-    """What is seen through shipped optics: what each droplet absorbs (N, C), as a typical radius of liquid does.
-
-    `looks` are lists of weights: those that come nearest to the image, sharper and softer ones under the same light.
-    `surface` (H, W, C) is the empty slide, `scatter` (N,) the standard deviation of what is absorbed, None where it is
-    not known.
+    What components stand for is decided by the `sure` (N,) ones, and by `known` compositions (N, K), NaN elsewhere.
     """
-
-    looks: list[list[dict[str, np.ndarray]]]
-    absorbed: np.ndarray
-    surface: np.ndarray
-    scatter: np.ndarray | None = None
-
-
-Measure = Callable[[Start], tuple[np.ndarray, np.ndarray]]
-"""Measures what droplets absorb, and its standard deviation, from a rough start with a component for each channel."""
+    absorbed = -logit_change(disc_colors(image, *circles), _ground_at(ground, circles))
+    use = sure | np.isfinite(known).all(1)
+    if use.sum() <= form.types:
+        use = np.ones(len(use), bool)
+    found = components(absorbed, form, seed, known, np.where(use, 0.0, np.inf))
+    return unconstrained(found.composition, form.composition, START_EDGE)
 
 
-def first_sight(image: Image, droplets: Droplets, form: Form, length: float, measure: Measure | None = None) -> Seen:
-    """What droplets absorb by the shipped optics that come nearest, read off their mean colors or measured."""
-    colors, size = _colors(image, droplets), droplets.radius / length
-    surface = background_surface(image.pixels)
-    looks, absorbed = _shipped(image, droplets, colors, np.median(surface, (0, 1)), size)
-    if measure is None:
-        return Seen(looks, absorbed, surface)
-    rough = Start(logit(np.clip(absorbed, 0.01, 0.99)), _background(surface, form), INITIAL_NOISE, looks[0][0], [], [])
-    absorbed, scatter = measure(rough)
-    return Seen(looks, absorbed, surface, scatter)
+def logit_change(color: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """What is added to the ground's color in logit space."""
+    return logit(np.clip(color, EDGE, 1 - EDGE)) - logit(np.clip(ground, EDGE, 1 - EDGE))
 
 
-def starting_point(
-    image: Image,
-    droplets: Droplets,
-    optics: Optics | None,
+def _ground_at(ground: Ground, circles: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    h, w = ground.field.shape[:2]
+    return ground.field[np.rint(circles[1]).astype(int).clip(0, h - 1), np.rint(circles[0]).astype(int).clip(0, w - 1)]
+
+
+def first_optics(
+    image: np.ndarray,
+    ground: Ground,
+    circles: tuple[np.ndarray, np.ndarray, np.ndarray],
+    composition: np.ndarray,
     form: Form,
     length: float,
     seed: int,
-    seen: Seen | None = None,
-) -> Start:
-    """Start from optics learned before, else from the shipped ones that come nearest, and from what droplets bring."""
-    known = known_compositions(droplets, form.types, form.composition)
-    if optics is not None:
-        looks = [[optics.weights], [], []]
-        surface = background_surface(image.pixels)
-        ground = np.median(surface, (0, 1))
-        palette = _unconstrained_palette(form, seed)
-        look = _constrained(palette, form)
-        size = droplets.radius / length
-        composition = palette[_nearest_look(optics.weights, look, ground, _colors(image, droplets), size)]
-    else:
-        seen = seen or first_sight(image, droplets, form, length)
-        surface = seen.surface
-        found = components(seen.absorbed, form, seed, known, seen.scatter)
-        looks = [[in_components(weights, found) for weights in some] for some in seen.looks]
-        composition = _unconstrained(found.composition, form)
-    if droplets.composition is not None and droplets.types == form.types:
-        told = np.isfinite(droplets.composition).all(1)
-        composition[told] = _unconstrained(droplets.composition[told], form)
-    held = np.isfinite(known).all(1)
-    composition[held] = _unconstrained(known[held], form, KNOWN_EDGE)
-    noise = optics.noise_sd if optics else INITIAL_NOISE
-    fixed = np.repeat(held[:, None], composition.shape[1], 1)
-    return Start(composition, _background(surface, form), noise, looks[0][0], *looks[1:], fixed)
+) -> dict[str, np.ndarray]:
+    """Random weights but for the last layer, which is fitted to pixels inside of droplets by least squares.
 
-
-def _unconstrained(composition: np.ndarray, form: Form, edge: float = 0.01) -> np.ndarray:
-    if form.composition == "simplex":
-        return stick_breaking_logits(composition)
-    return logit(np.clip(composition, edge, 1 - edge))
-
-
-def _constrained(logits: np.ndarray, form: Form) -> np.ndarray:
-    return stick_breaking(logits) if form.composition == "simplex" else expit(logits)
-
-
-def _unconstrained_palette(form: Form, seed: int) -> np.ndarray:
+    Droplets have unconstrained compositions (N, d).
+    """
+    x, y, radius = circles
     rng = np.random.default_rng(seed)
-    return 1.5 * rng.standard_normal((PALETTE, form.types - (form.composition == "simplex")))
+    i = rng.integers(0, len(x), SAMPLED)
+    distance, angle = 0.95 * np.sqrt(rng.random(len(i))), rng.uniform(0, 2 * np.pi, len(i))
+    px = np.rint(x[i] + radius[i] * distance * np.cos(angle)).astype(int)
+    py = np.rint(y[i] + radius[i] * distance * np.sin(angle)).astype(int)
+    ok = (px >= 0) & (py >= 0) & (px < image.shape[1]) & (py < image.shape[0])
+    px, py = np.where(ok, px, 0), np.where(ok, py, 0)
+    behind = ground.field[py, px]
+    made_of = constrained(composition[i].T, form.composition).T
+    offset = np.stack([(px - x[i]) / radius[i], (py - y[i]) / radius[i], radius[i] / length], -1)
+    weights = initial_weights(seed, form.channels, form.types)
+    last, width = f"Dense_{len(HIDDEN)}", HIDDEN[-1]
+    bare = weights | {f"{last}.kernel": np.eye(width, dtype=np.float32), f"{last}.bias": np.zeros(width, np.float32)}
+    hidden = np.asarray(_change(bare, np.concatenate([behind, offset, made_of], 1, dtype=np.float32).T)).T
+    design = np.c_[hidden, np.ones(len(hidden))] * ok[:, None]
+    solved = np.linalg.solve(
+        design.T @ design + np.eye(width + 1), design.T @ logit_change(image[py, px], behind)
+    ).astype(np.float32)  # the ridge is the prior of the weights
+    return weights | {f"{last}.kernel": solved[:-1], f"{last}.bias": solved[-1]}
 
 
-def _background(surface: np.ndarray, form: Form) -> np.ndarray:
-    """Coefficients (B, C) of the background's logits."""
-    h, w, c = surface.shape
-    v, u = np.mgrid[0 : h : max(1, h // 64), 0 : w : max(1, w // 64)]
-    basis = surface_basis(np.stack([u.ravel(), v.ravel()], -1), np.array([w, h]), form)
-    return np.linalg.lstsq(basis, logit(np.clip(surface[v, u], 0.004, 0.996)).reshape(-1, c), rcond=None)[0]
+_change = jax.jit(color_change)
 
 
-def _colors(image: Image, droplets: Droplets) -> np.ndarray:
-    """Mean color (N, C) of the inner disc of each droplet, by smoothing at a few sizes and looking up the centers."""
-    h, w, c = image.shape
-    colors = np.zeros((len(droplets), c))
-    level = np.round(np.log2(np.maximum(DISC * droplets.radius, 0.5)))
-    for k in np.unique(level):
-        at = level == k
-        side = max(1, int(2 * np.floor(2.0**k) + 1))
-        smooth = ndimage.uniform_filter(image.pixels, (side, side, 0))
-        row = np.clip(np.round(droplets.y[at]).astype(int), 0, h - 1)
-        column = np.clip(np.round(droplets.x[at]).astype(int), 0, w - 1)
-        colors[at] = smooth[row, column]
-    return colors
-
-
-@cache
-def _look(name: str, channels: int) -> Optics:
-    return read_optics(LOOKS / f"{name}_{channels}.safetensors")
-
-
-def _shipped(
-    image: Image, droplets: Droplets, colors: np.ndarray, ground: np.ndarray, size: np.ndarray
-) -> tuple[list[list[dict[str, np.ndarray]]], np.ndarray]:
-    """The look and light that come nearest to the image, and each droplet's composition (N, C) in it.
-
-    Returns lists of weights: of that look, of sharper and of softer ones under the same light.
-    """
-    channels = len(ground)
-    p = droplets.p_present
-    sure = np.arange(len(droplets)) if p is None or p.max() < SURE else np.flatnonzero(p >= SURE)
-    judged = sure[np.linspace(0, len(sure) - 1, min(JUDGED, len(sure))).astype(int)]
-    offset = _grid(VIEW, 7)
-    at = [
-        c[judged, None] + droplets.radius[judged, None] * d
-        for c, d in zip((droplets.y, droplets.x), offset.T[::-1], strict=True)
-    ]
-    seen = np.stack(
-        [ndimage.map_coordinates(image.pixels[..., c], at, order=1, mode="nearest") for c in range(channels)], -1
-    )
-    palette = np.random.default_rng(0).random((PALETTE, channels))
-    best = np.inf
-    names = sorted({path.stem.rsplit("_", 1)[0] for path in LOOKS.glob("*.safetensors")})
-    for name in names:
-        upright = _look(name, channels).weights
-        composition = palette[_nearest_look(upright, palette, ground, colors, size, size[sure])]
-
-        def errors_of(
-            some: list[float], weights: dict[str, np.ndarray] = upright, made_of: np.ndarray = composition
-        ) -> dict[float, float]:
-            """By angle of the light, all at once: turning the light is turning the places that are looked at."""
-            places = np.concatenate([offset @ _turn(angle) for angle in some])
-            rendered = _rendered(weights, ground, places, size[judged], made_of[judged])
-            off = (rendered.reshape(len(judged), len(some), *seen.shape[1:]) - seen[:, None]) ** 2
-            return dict(zip(some, np.median(np.mean(off, (2, 3)), 0).tolist(), strict=True))
-
-        turn = 2 * np.pi / LIGHTS
-        angles = [0.0] if name == "plain" else [k * turn for k in range(LIGHTS)]
-        errors = errors_of(angles)
-        if min(errors.values()) < best:
-            angle = min(errors, key=errors.__getitem__)
-            for _ in range(REFINED if len(angles) > 1 else 0):  # a light off by 10 degrees moves all centers
-                turn /= 2
-                errors |= errors_of([angle - turn, angle + turn])
-                angle = min(errors, key=errors.__getitem__)
-            best, chosen, light, absorbed = errors[angle], name, angle, composition
-    dyed = [name for name in names if name != "plain"]  # from sharp to soft
-    order = [[chosen], [], []]
-    if chosen in dyed:
-        place = dyed.index(chosen)
-        order = [[chosen], dyed[:place][::-1], dyed[place + 1 :]]
-    return [[turned(_look(name, channels).weights, light, channels) for name in some] for some in order], absorbed
-
-
-def _grid(reach: float, n: int) -> np.ndarray:
-    """Places (G, 2) in radii, x and y, on a square grid within a disc."""
-    grid = np.stack(np.meshgrid(*2 * [np.linspace(-reach, reach, n)]), -1).reshape(-1, 2)
-    return grid[np.hypot(*grid.T) <= reach]
-
-
-def turned(weights: dict[str, np.ndarray], angle: float, channels: int) -> dict[str, np.ndarray]:
-    """Optics under light from a direction turned by an angle."""
-    kernel = weights["Dense_0.kernel"].copy()
-    kernel[channels : channels + 2] = _turn(angle) @ kernel[channels : channels + 2]
-    return weights | {"Dense_0.kernel": kernel}
-
-
-def _turn(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], np.float32)
-
-
-@jax.jit
-def _change(weights: dict[str, Array], inputs: Array) -> Array:
-    channels = weights["Dense_3.bias"].shape[0]
-    return OpticsNetwork(channels).apply({"params": unflatten(weights)}, inputs)
-
-
-def _rendered(
-    weights: dict[str, np.ndarray], ground: np.ndarray, offset: np.ndarray, size: np.ndarray, composition: np.ndarray
+def compositions_under(
+    shared: Shared,
+    image: np.ndarray,
+    ground: Ground,
+    circles: tuple[np.ndarray, np.ndarray, np.ndarray],
+    form: Form,
+    seed: int,
 ) -> np.ndarray:
-    """Colors (N, G, C) of droplets at places (G, 2) in radii, before a ground (C,)."""
-    shape = (len(size), len(offset))
-    inputs = [
-        np.broadcast_to(ground, (*shape, len(ground))),
-        np.broadcast_to(offset, (*shape, 2)),
-        np.broadcast_to(size[:, None, None], (*shape, 1)),
-        np.broadcast_to(composition[:, None], (*shape, composition.shape[1])),
-    ]
-    rows = np.concatenate(inputs, -1, dtype=np.float32).reshape(shape[0] * shape[1], -1)
-    filled = np.pad(rows, ((0, -len(rows) % BLOCK), (0, 0)))
-    change = np.concatenate([np.asarray(_change(weights, part)) for part in np.split(filled, len(filled) // BLOCK)])
-    return expit(logit(ground) + change[: len(rows)].reshape(*shape, -1))
-
-
-def _nearest_look(
-    weights: dict[str, np.ndarray],
-    palette: np.ndarray,
-    ground: np.ndarray,
-    colors: np.ndarray,
-    size: np.ndarray,
-    typical: np.ndarray | None = None,
-) -> np.ndarray:
-    """(N,) index of the composition in the palette (P, K) whose disc comes nearest in color at about that size.
-
-    Sizes are told apart as those that are `typical` want, by default all.
-    """
-    typical = size if typical is None else typical
-    edges = np.quantile(typical, np.linspace(0, 1, SIZES + 1))
-
-    def class_of(sizes: np.ndarray) -> np.ndarray:
-        return np.clip(np.searchsorted(edges, sizes, side="right") - 1, 0, SIZES - 1)
-
-    class_, of_typical = class_of(size), class_of(typical)
-    nearest = np.zeros(len(size), int)
-    for k in np.unique(class_):
-        here = class_ == k
-        some = typical[of_typical == k]
-        middle = np.full(len(palette), np.median(some if len(some) else size[here]))
-        look = _rendered(weights, ground, _grid(DISC, 5), middle, palette).mean(1)
-        nearest[here] = cKDTree(look).query(colors[here])[1]
-    return nearest
+    """Unconstrained compositions (N, d) with which given optics come nearest to the colors of droplets."""
+    rng = np.random.default_rng(seed)
+    if form.composition == "simplex":
+        fractions = rng.dirichlet(np.ones(form.types), PALETTE)
+    else:
+        fractions = rng.uniform(START_EDGE, 1 - START_EDGE, (PALETTE, form.types))
+    raw = unconstrained(fractions, form.composition, START_EDGE)
+    wanted = logit_change(disc_colors(image, *circles), _ground_at(ground, circles))
+    middle = np.median(ground.field, (0, 1))
+    radius = circles[2] / float(shared.length)
+    edges = np.quantile(radius, np.linspace(0, 1, SIZES + 1))
+    size = np.clip(np.searchsorted(edges, radius, side="right") - 1, 0, SIZES - 1)
+    offset = disc_points(DISC, 5)
+    found = np.empty((len(radius), raw.shape[1]))
+    for k in np.unique(size):
+        here = size == k
+        inputs = np.concatenate(
+            [
+                np.broadcast_to(middle, (PALETTE, len(offset), form.channels)),
+                np.broadcast_to(offset, (PALETTE, *offset.shape)),
+                np.full((PALETTE, len(offset), 1), np.median(radius[here])),
+                np.broadcast_to(fractions[:, None], (PALETTE, len(offset), form.types)),
+            ],
+            -1,
+            dtype=np.float32,
+        )
+        change = np.asarray(_change(shared.optics, inputs.reshape(-1, inputs.shape[-1]).T))
+        looks = change.T.reshape(PALETTE, len(offset), -1).mean(1)
+        found[here] = raw[cKDTree(looks).query(wanted[here])[1]]
+    return found

@@ -1,93 +1,165 @@
-"""Which droplets a pixel may see: the image cut into tiles, and the few candidate droplets of each."""
+"""Which droplet each pixel tells of: lists of the pixels that droplets cover, in rows of one droplet each."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
+from jaxtyping import Float, Int
 
-TILE = 8
-"""Side of a tile in pixels: small enough that a few candidates serve all its pixels."""
+from .outline import PIXEL_VARIANCE
+
+ROW = 16
+"""Pixels of one row: small enough that little of a small droplet's last row is empty."""
+REACH = 1.1
+"""Radii from a center up to which pixels are looked at, so that an outline has room to move …"""
+LOOKED_AT = 2.0
+"""… and standard deviations of the blur beyond the outline, where 2 % of a droplet is left."""
+SEEN = 2.0
+"""Standard deviations of the blur beyond an outline up to which another droplet is seen: 2 % is left there."""
 
 
-class Tiles(NamedTuple):
-    """An image cut into T tiles of P = TILE x TILE pixels, tiles at the border filled up with zero weight.
+class Pixels(NamedTuple):
+    """The pixels that droplets may cover, in R rows of ROW pixels, each row of one droplet.
 
-    `corner` (T, 2) is the (x, y) of a tile's first pixel, `values` (T, P, C) its intensities, `weight` (T, P) 1 for
-    pixels of the image and 0 for filling.
+    A pixel near two droplets is listed with each of them, and `other` is the one of the two that the row is not of.
+    With more than two the nearest ones count, distances measured in radii. Rows with others come first.
     """
 
-    corner: np.ndarray
-    values: np.ndarray
-    weight: np.ndarray
+    row: Int[np.ndarray, " R"]
+    """Droplet of each row."""
+    other: Int[np.ndarray, "R S"]
+    """The other droplet seen there; N where there is none."""
+    x: Int[np.ndarray, "R S"]
+    y: Int[np.ndarray, "R S"]
+    weight: Float[np.ndarray, "R S"]
+    """Pixels that each stands for; 0 fills up the last row of a droplet."""
+    own: Float[np.ndarray, "R S"]
+    """1 where the row's droplet is the nearest, so that the pixel is counted there, else 0."""
+    crowded: int
+    """Rows with others."""
 
 
-def cut(pixels: np.ndarray) -> Tiles:
-    """Cut an image (H, W, C) float32 into tiles."""
-    h, w, c = pixels.shape
-    ny, nx = -(-h // TILE), -(-w // TILE)
-    inside = np.zeros((ny * TILE, nx * TILE), np.float32)
-    inside[:h, :w] = 1
-    full = np.zeros((ny * TILE, nx * TILE, c), np.float32)
-    full[:h, :w] = pixels
+def covered_pixels(
+    x: np.ndarray,
+    y: np.ndarray,
+    radius: np.ndarray,
+    shape: tuple[int, int],
+    *,
+    blur: float,
+    reach: float = REACH,
+    wanted: np.ndarray | None = None,
+    most: float = np.inf,
+) -> Pixels:
+    """List the pixels within `reach` radii of each droplet.
 
-    def tiled(a: np.ndarray) -> np.ndarray:
-        return a.reshape(ny, TILE, nx, TILE, -1).swapaxes(1, 2).reshape(ny * nx, TILE * TILE, -1)
-
-    y, x = np.mgrid[:ny, :nx] * TILE
-    return Tiles(np.stack([x.ravel(), y.ravel()], -1).astype(np.float32), tiled(full), tiled(inside)[..., 0])
-
-
-def join(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Tiles (T, P, C) back to an image (H, W, C)."""
-    h, w = shape
-    ny, nx = -(-h // TILE), -(-w // TILE)
-    grid = values[: ny * nx].reshape(ny, nx, TILE, TILE, -1).swapaxes(1, 2)
-    return grid.reshape(ny * TILE, nx * TILE, -1)[:h, :w]
-
-
-def candidates(
-    x: np.ndarray, y: np.ndarray, radius: np.ndarray, corner: np.ndarray, count: int, reach: float
-) -> np.ndarray:
-    """Find up to `count` droplets that come nearest to each tile, distances measured in radii.
-
-    The distance of a droplet to a tile is that to the circle around the tile divided by the radius: a lower bound
-    of the distance to any of its pixels. One k-d tree per half-octave of radius makes Euclidean neighbors nearly
-    sorted by it; cost O((T + N) log N).
+    Cost O(P log P) for P pixels listed.
 
     Parameters
     ----------
     x, y, radius : ndarray
         (N,) pixels.
-    corner : ndarray
-        (T, 2) first pixels of the tiles, as in `Tiles`.
-    count : int
-        Candidates M per tile.
+    shape : (int, int)
+        Height and width of the image.
     reach : float
-        Radii beyond which a droplet does not matter.
-
-    Returns
-    -------
-    ndarray
-        (T, M) int32 indices of droplets, nearest first; N where there are fewer than M within reach.
+        Radii; the blurred edge is looked at in any case.
+    blur : float
+        Standard deviation of the image's blur, pixels.
+    wanted : ndarray, optional
+        (N,) bool, droplets whose pixels are listed; the others are only seen beside them. All by default.
+    most : float
+        Of larger droplets, one pixel of so many rows and columns, that each stand for more than one.
     """
-    center = corner + (TILE - 1) / 2
-    half = (TILE - 1) / 2**0.5  # from a tile's center to those of its corner pixels
-    octave = np.floor(2 * np.log2(radius)).astype(int)
-    found = [np.full((len(corner), count), len(x))]
-    bound = [np.full((len(corner), count), np.inf)]
-    for level in np.unique(octave):
-        members = np.flatnonzero(octave == level)
-        tree = cKDTree(np.stack([x[members], y[members]], -1))
-        k = np.arange(1, min(count, len(members)) + 1)
-        distance, near = tree.query(center, k=k, distance_upper_bound=half + reach * radius[members].max(), workers=-1)
-        index = np.append(members, len(x))[near]
-        size = np.append(radius, 1)[index]
-        found.append(index)
-        # inside the circle the bound is zero for all; the nearest center then comes first
-        bound.append((np.maximum(distance - half, 0) + 1e-3 * distance) / size)
-    index, score = np.concatenate(found, 1), np.concatenate(bound, 1)
-    best = np.argpartition(score, count - 1, 1)[:, :count]
-    best = np.take_along_axis(best, np.argsort(np.take_along_axis(score, best, 1), 1), 1)
-    return np.take_along_axis(index, best, 1).astype(np.int32)
+    n, edge = len(x), float(np.hypot(blur, PIXEL_VARIANCE**0.5))
+    subject, px, py = _discs(x, y, np.maximum(reach * radius, radius + LOOKED_AT * edge), shape)
+    distance = np.hypot(px - x[subject], py - y[subject])
+    place = distance / radius[subject]
+    # for each pixel the two nearest droplets
+    order = np.lexsort((place, py * shape[1] + px))
+    subject, px, py, distance, place = (a[order] for a in (subject, px, py, distance, place))
+    seen = distance < radius[subject] + SEEN * edge
+    key = py * shape[1] + px
+    first = np.r_[True, key[1:] != key[:-1]] if len(key) else np.zeros(0, bool)
+    start = np.flatnonzero(first)
+    group = np.cumsum(first) - 1
+    leader = start[group]
+    follows = np.flatnonzero(~first & (np.arange(len(key)) == leader + 1))
+    second = np.full(len(key), -1)
+    second[leader[follows]] = follows
+    second = second[leader]
+    partner = np.where(first, second, leader)
+    other = np.where((partner >= 0) & seen[partner], subject[partner], n)
+    keep = np.ones(len(key), bool) if wanted is None else wanted[subject]
+    step = np.ceil(np.sqrt(np.maximum(np.pi * radius**2 / most, 1))).astype(int)[subject]
+    keep &= (px % step == 0) & (py % step == 0)
+    rows = _in_rows(subject[keep], other[keep], n)
+    weight = (step.astype(np.float32) ** 2)[keep]
+
+    def laid(values: np.ndarray, empty: float, kind: type) -> np.ndarray:
+        out = np.full(rows.total * ROW, empty, kind)
+        out[rows.slot] = values
+        return out.reshape(-1, ROW)
+
+    return Pixels(
+        rows.of,
+        laid(other[keep], n, np.int32),
+        laid(px[keep], 0, np.int32),
+        laid(py[keep], 0, np.int32),
+        laid(weight, 0, np.float32),
+        laid(first[keep], 0, np.float32),
+        rows.crowded,
+    )
+
+
+def covered(
+    x: np.ndarray, y: np.ndarray, radius: np.ndarray, shape: tuple[int, int], blur: float, reach: float = REACH
+) -> np.ndarray:
+    """(H, W) bool, the pixels within reach of any droplet; arguments as of `covered_pixels`."""
+    edge = float(np.hypot(blur, PIXEL_VARIANCE**0.5))
+    _, px, py = _discs(x, y, np.maximum(reach * radius, radius + LOOKED_AT * edge), shape)
+    mask = np.zeros(shape, bool)
+    mask[py, px] = True
+    return mask
+
+
+class _Rows(NamedTuple):
+    of: np.ndarray
+    slot: np.ndarray
+    total: int
+    crowded: int
+
+
+def _in_rows(subject: np.ndarray, other: np.ndarray, n: int) -> _Rows:
+    """Where each pixel goes: rows of ROW pixels of one droplet, those with others first."""
+    key = np.where(other < n, 0, n) + subject
+    order = np.argsort(key, kind="stable")
+    count = np.bincount(key, minlength=2 * n)
+    rows = -(-count // ROW)
+    begin, first = np.cumsum(rows) - rows, np.cumsum(count) - count
+    rank = np.arange(len(key)) - first[key[order]]
+    slot = np.empty(len(key), int)
+    slot[order] = begin[key[order]] * ROW + rank
+    of = np.repeat(np.arange(2 * n) % max(n, 1), rows).astype(np.int32)
+    return _Rows(of, slot, int(rows.sum()), int(rows[:n].sum()))
+
+
+def _discs(
+    x: np.ndarray, y: np.ndarray, reach: np.ndarray, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Droplet, x and y of all pixels of the image within each droplet's reach."""
+    size = np.ceil(reach).astype(int)
+    parts = []
+    for k in np.unique(size):
+        members = np.flatnonzero(size == k)
+        v, u = np.mgrid[-k : k + 1, -k : k + 1].reshape(2, -1)
+        inside = np.hypot(u, v) <= k + 0.8  # of the grid around the nearest pixel
+        u, v = u[inside], v[inside]
+        px = np.rint(x[members]).astype(int)[:, None] + u
+        py = np.rint(y[members]).astype(int)[:, None] + v
+        near = (px - x[members, None]) ** 2 + (py - y[members, None]) ** 2 <= reach[members, None] ** 2
+        near &= (px >= 0) & (px < shape[1]) & (py >= 0) & (py < shape[0])
+        i, j = np.nonzero(near)
+        parts.append((members[i], px[i, j], py[i, j]))
+    if not parts:
+        return tuple(np.zeros((3, 0), int))
+    return tuple(np.concatenate(p) for p in zip(*parts, strict=True))

@@ -5,62 +5,45 @@ from __future__ import annotations
 import itertools
 from functools import cache
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 HIDDEN = (32, 16, 8)
+"""Widths of the hidden layers, as published."""
 OUTPUT_SCALE = 0.1
+"""Of the last kernel at the start: droplets start nearly invisible rather than in random colors."""
 EPSILON = 1e-6
+"""Added to the variance that a layer is normalized by."""
+
+Weights = dict[str, Array]
 
 
-class Dense(nn.Module):
-    """Linear map of columns (F, P), as `flax.linen.Dense` of rows; `centered` takes the mean out of its outputs."""
+def color_change(weights: Weights, inputs: Float[Array, "F P"]) -> Float[Array, "C P"]:
+    """Change of color, in logit space, that droplets make at P pixels.
 
-    features: int
-    centered: bool = False
+    Hidden layers 32-16-8, each Dense -> LayerNorm -> ReLU: with C = 3 channels and K = 10 components 1,347 weights.
 
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "F P"]) -> Float[Array, "G P"]:
-        """Map every column."""
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (inputs.shape[0], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        if self.centered:  # in the weights, which are few, not in the outputs
-            kernel, bias = kernel - kernel.mean(1, keepdims=True), bias - bias.mean()
-        return kernel.T @ inputs + bias[:, None]
-
-
-class LayerNorm(nn.Module):
-    """As `flax.linen.LayerNorm`, of columns (F, P) whose means are zero."""
-
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "F P"]) -> Float[Array, "F P"]:
-        """Normalize every column."""
-        scale = self.param("scale", nn.initializers.ones, (inputs.shape[0],))
-        bias = self.param("bias", nn.initializers.zeros, (inputs.shape[0],))
-        inverse = jax.lax.rsqrt(jnp.mean(inputs**2, 0) + EPSILON)
-        return inputs * inverse * scale[:, None] + bias[:, None]
-
-
-class OpticsNetwork(nn.Module):
-    """Hidden layers 32-16-8, each Dense -> LayerNorm -> ReLU; the output is a color change in logit space.
-
-    With C = 3 channels and K = 10 components it has 1,347 parameters. Pixels come last inside: on a CPU the
-    derivatives are computed three times as fast as with features last.
+    Parameters
+    ----------
+    weights : dict
+        By flat names, as `Dense_0.kernel`; shapes as in `weight_shapes`.
+    inputs : Array
+        (C + 3 + K, P) background color, dx/r, dy/r, r/length, composition. Pixels come last: on a CPU derivatives are
+        computed three times as fast as with features last.
     """
-
-    channels: int
-    hidden: tuple[int, ...] = HIDDEN
-
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "... F"]) -> Float[Array, "... C"]:
-        """Color change for inputs (background color, dx/r, dy/r, r/length, composition), F = C + 3 + K."""
-        columns = inputs.reshape(-1, inputs.shape[-1]).T
-        for width in self.hidden:
-            columns = nn.relu(LayerNorm()(Dense(width, centered=True)(columns)))
-        return Dense(self.channels)(columns).T.reshape(*inputs.shape[:-1], self.channels)
+    columns = inputs
+    for i in range(len(HIDDEN)):
+        kernel, bias = weights[f"Dense_{i}.kernel"], weights[f"Dense_{i}.bias"]
+        # the mean that LayerNorm takes out of the outputs is taken out of the weights, which are few
+        kernel, bias = kernel - kernel.mean(1, keepdims=True), bias - bias.mean()
+        columns = kernel.T @ columns + bias[:, None]
+        columns = columns * jax.lax.rsqrt(jnp.mean(columns**2, 0) + EPSILON)
+        columns = columns * weights[f"LayerNorm_{i}.scale"][:, None] + weights[f"LayerNorm_{i}.bias"][:, None]
+        columns = jax.nn.relu(columns)
+    last = len(HIDDEN)
+    return weights[f"Dense_{last}.kernel"].T @ columns + weights[f"Dense_{last}.bias"][:, None]
 
 
 def input_size(channels: int, types: int) -> int:
@@ -69,12 +52,7 @@ def input_size(channels: int, types: int) -> int:
 
 
 def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarray]:
-    """Weights as flax initialises them, by flat names as `Dense_0.kernel`; all zeros would stay stuck.
-
-    Kernels are normal with variance 1 / inputs (LeCun), biases 0, scales 1; drawn with NumPy, for which nothing needs
-    to be compiled. The last kernel is a tenth of that: droplets start nearly invisible rather than in random colors,
-    from which they would flee by shrinking.
-    """
+    """Random weights by flat names: kernels normal with variance 1 / inputs (LeCun), biases 0, scales 1."""
     rng = np.random.default_rng(seed)
     last = f"Dense_{len(HIDDEN)}.kernel"
     weights = {}
@@ -88,25 +66,11 @@ def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarra
 
 @cache
 def weight_shapes(channels: int, types: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the weights by flat names, without asking flax, whose answer takes half a second at first."""
+    """Shapes of the weights by flat names, sorted."""
     widths = (input_size(channels, types), *HIDDEN, channels)
     shapes: dict[str, tuple[int, ...]] = {}
     for i, shape in enumerate(itertools.pairwise(widths)):
         shapes |= {f"Dense_{i}.bias": shape[1:], f"Dense_{i}.kernel": shape}
     for i, width in enumerate(HIDDEN):
         shapes |= {f"LayerNorm_{i}.bias": (width,), f"LayerNorm_{i}.scale": (width,)}
-    return shapes
-
-
-def flatten(params: dict[str, dict[str, Array]]) -> dict[str, Array]:
-    """Nested flax parameters by flat names, in a fixed order."""
-    return {f"{layer}.{name}": params[layer][name] for layer in sorted(params) for name in sorted(params[layer])}
-
-
-def unflatten(weights: dict[str, Array]) -> dict[str, dict[str, Array]]:
-    """The inverse of `flatten`."""
-    params: dict[str, dict[str, Array]] = {}
-    for name, value in weights.items():
-        layer, leaf = name.split(".")
-        params.setdefault(layer, {})[leaf] = value
-    return params
+    return dict(sorted(shapes.items()))

@@ -1,0 +1,58 @@
+"""One lock for whatever is traced and compiled for the first time.
+
+Programs are asked for by several threads: one that compiles ahead, one that runs a fit, another fit beside it. Whoever
+comes first makes a program while the others wait, so that none is made twice, and nothing is ever traced in two threads
+at once (NumPyro's stack of handlers is one for all of them).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger(__name__)
+
+_lock = threading.RLock()
+_made: set[Hashable] = set()
+
+
+@contextmanager
+def tracing(key: Hashable) -> Iterator[None]:
+    """Run a program within this block: alone the first time, freely once that has gone well.
+
+    Parameters
+    ----------
+    key : hashable
+        What decides the program: its name, and the shapes and static arguments it is called with.
+    """
+    if key in _made:
+        yield
+        return
+    with _lock:
+        yield
+        _made.add(key)
+
+
+@contextmanager
+def meanwhile(make: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
+    """Call `make` in another thread while the block runs; on leaving it is asked to stop, and not waited for.
+
+    `make` gets a function that says whether to go on. A failure is logged once and harms nothing: the fit makes what it
+    needs itself.
+    """
+    stopped = threading.Event()
+
+    def work() -> None:
+        try:
+            make(lambda: not stopped.is_set())
+        except Exception:
+            log.warning("programs could not be compiled ahead", exc_info=True)
+
+    thread = threading.Thread(target=work, name="napari-droplets compiling", daemon=False)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()

@@ -1,0 +1,188 @@
+"""Natural-gradient steps of the droplets: a Gaussian for each, moved by what its pixels and its prior say.
+
+The guide of a droplet is a Gaussian block of its unconstrained numbers. The natural gradient of the ELBO with respect
+to such a Gaussian is a Newton step of its mean, with the precision "information plus prior"; with the Gauss-Newton
+information in place of the Hessian it needs first derivatives alone (Khan and Rue, JMLR 24:281 (2023)).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..model.priors import COMMON_SD
+from ..model.problem import PLACE, Form
+from ..transforms import constrained
+from .gauss_newton import Evidence
+
+LONGEST = np.array([0.2, 0.2, 0.15])
+"""Longest step in x and y (radii of the anchor) and log radius; steps are cut to it …"""
+LONGEST_LOGIT = 1.0
+"""… and in each unconstrained number of a composition."""
+LEAST_CURVATURE = 0.02
+"""Of the log prior of a composition: far out it is flat."""
+HELD = 1e8
+"""Precision of what is held."""
+UNKNOWN_PLACE_SD, UNKNOWN_RADIUS_SD = 1.0, 0.5
+"""Prior deviations of place (radii) and log radius of droplets that bring none; that of the radius as published."""
+
+
+class Prior(NamedTuple):
+    """What is known of circles before the pixels: means and deviations (N, 3), in radii of the anchors and log radius.
+
+    `recognized` (N,) are those whose errors have a part in common, as the network's proposals of one image have.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    recognized: np.ndarray
+
+
+class Guide(NamedTuple):
+    """The variational posterior of N droplets: mean (N, D) and precision (N, D, D) of a Gaussian each."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(N, D, D)."""
+        return np.linalg.inv(self.precision)
+
+
+def prior_of(
+    radius: np.ndarray,
+    sd: tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None],
+    recognized: np.ndarray,
+) -> Prior:
+    """The prior of droplets anchored where they are proposed, from deviations in pixels, NaN or None where unknown."""
+    n = len(radius)
+    columns = [np.full(n, np.nan) if s is None else np.asarray(s, float) / radius for s in sd]
+    own = np.stack(columns, -1)
+    unknown = ~np.isfinite(own)
+    mean = np.zeros((n, PLACE))
+    mean[unknown[:, 2], 2] = np.log(np.median(radius) / radius[unknown[:, 2]]) if n else 0
+    usual = np.array([UNKNOWN_PLACE_SD, UNKNOWN_PLACE_SD, UNKNOWN_RADIUS_SD])
+    return Prior(mean, np.where(unknown, usual, own), recognized & ~unknown.any(1))
+
+
+def composition_prior(raw: np.ndarray, form: Form) -> tuple[np.ndarray, np.ndarray]:
+    """Gradient and curvature (N, d) of the log density of unconstrained compositions, uniform once constrained.
+
+    A stick that is broken off before m others has the distribution Beta(1, m), and a free component Beta(1, 1).
+    """
+    n, d = raw.shape
+    after = np.arange(d, 0, -1) if form.composition == "simplex" else np.ones(d)
+    broken = constrained((raw - np.log(after)).reshape(-1), "free").reshape(n, d)
+    return 1 - (1 + after) * broken, np.maximum((1 + after) * broken * (1 - broken), LEAST_CURVATURE)
+
+
+def tempered(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+    """Information (N, D, D) and gradient (N, D) as they count, see `Evidence.inflation`."""
+    return evidence.information / evidence.inflation[:, None, None], evidence.gradient / evidence.inflation[:, None]
+
+
+def precision_of(evidence: Evidence, mean: np.ndarray, prior: Prior, free: np.ndarray, form: Form) -> np.ndarray:
+    """Precision (N, D, D) of the guide at `mean`; what is not `free` (N, D) is known."""
+    precision = tempered(evidence)[0].copy()
+    diagonal = np.concatenate([prior.sd**-2, composition_prior(mean[:, PLACE:], form)[1]], -1)
+    diagonal = np.where(free, diagonal, HELD)
+    index = np.arange(mean.shape[1])
+    precision[:, index, index] += diagonal
+    return precision
+
+
+def step(
+    mean: np.ndarray,
+    evidence: Evidence,
+    prior: Prior,
+    free: np.ndarray,
+    form: Form,
+    damping: float,
+) -> tuple[Guide, np.ndarray]:
+    """Move all droplets at once, and find what their proposals have in common.
+
+    Parameters
+    ----------
+    mean : ndarray
+        (N, D).
+    evidence : Evidence
+        Of the pixels, at `mean`.
+    prior : Prior
+    free : ndarray
+        (N, D) bool, what may change.
+    form : Form
+    damping : float
+        Part of the information that is added on its diagonal (Levenberg, Marquardt).
+
+    Returns
+    -------
+    Guide, common
+        The new means with the precision at the old ones, and the common error (3,) of the proposals: it is integrated
+        out exactly, by elimination of the droplets (Schur complement).
+    """
+    n, d = mean.shape
+    information, gradient = tempered(evidence)
+    precision = precision_of(evidence, mean, prior, free, form)
+    pull = gradient.copy()
+    weight = prior.sd**-2
+    off = mean[:, :PLACE] - prior.mean
+    pull[:, :PLACE] -= weight * off
+    pull[:, PLACE:] += composition_prior(mean[:, PLACE:], form)[0]
+    pull = np.where(free, pull, 0)
+    index = np.arange(d)
+    damped = precision.copy()
+    damped[:, index, index] += damping * information[:, index, index]
+    towards = np.zeros((n, d, PLACE))
+    towards[:, np.arange(PLACE), np.arange(PLACE)] = np.where(prior.recognized[:, None], weight, 0)
+    towards *= free[..., None]
+    solved = np.linalg.solve(damped, np.concatenate([pull[..., None], towards], -1))
+    own, shared = solved[..., 0], solved[..., 1:]
+    left = np.diag(np.array(COMMON_SD) ** -2.0)
+    left += np.einsum("nij->ij", towards[:, :PLACE]) - np.einsum("nki,nkj->ij", towards, shared)
+    right = np.einsum("nij,ni->j", towards[:, :PLACE], off + own[:, :PLACE])
+    common = np.linalg.solve(left, right)
+    longest = np.concatenate([LONGEST, np.full(d - PLACE, LONGEST_LOGIT)])
+    move = np.clip(own + shared @ common, -longest, longest)
+    move = np.where(np.isfinite(move) & free, move, 0)
+    return Guide(mean + move, precision), common
+
+
+def common_offset(mean: np.ndarray, prior: Prior) -> np.ndarray:
+    """Shift in radii and log factor (3,) of all droplets against their proposals: weighted medians."""
+    if not prior.recognized.any():
+        return np.zeros(PLACE)
+    chosen = prior.recognized
+    relative = np.exp(mean[chosen, 2])
+    off = (mean[chosen, :PLACE] - prior.mean[chosen]) / np.stack([relative, relative, np.ones_like(relative)], -1)
+    return np.array([_weighted_median(o, s**-2) for o, s in zip(off.T, prior.sd[chosen].T, strict=True)])
+
+
+def moved(mean: np.ndarray, common: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """All droplets that may move, by a shift in their own radii and a factor of their radii."""
+    relative = np.exp(mean[:, 2])
+    change = np.zeros_like(mean)
+    change[:, :PLACE] = np.stack([common[0] * relative, common[1] * relative, np.full_like(relative, common[2])], -1)
+    return mean + change * free
+
+
+def divergence(guide: Guide, prior: Prior, form: Form) -> np.ndarray:
+    """(N,) nats: KL divergence of each droplet's Gaussian from its prior, the common error aside."""
+    covariance = guide.covariance
+    mean = guide.mean
+    curvature = composition_prior(mean[:, PLACE:], form)[1]
+    diagonal = np.concatenate([prior.sd**-2, curvature], -1)
+    off = mean[:, :PLACE] - prior.mean
+    spread = np.einsum("nii,ni->n", covariance, diagonal)
+    log_prior = -np.log1p(np.exp(-np.abs(mean[:, PLACE:]))) * 2 - np.abs(mean[:, PLACE:])  # of a logistic variable
+    stretch = -np.linalg.slogdet(guide.precision)[1] - np.sum(2 * np.log(prior.sd), 1)
+    d_place, d = PLACE, mean.shape[1]
+    gaussian = 0.5 * (spread - d + np.sum((off / prior.sd) ** 2, 1) - stretch)
+    return gaussian - log_prior.sum(1) - 0.5 * (d - d_place) * np.log(2 * np.pi)
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])

@@ -1,0 +1,349 @@
+"""One fit: its state, the steps that better it, and when to stop.
+
+Droplets and what they share take turns: some stochastic steps of optics, blur and glow, then a natural-gradient step of
+all droplets, each with the other held. All of them raise the same ELBO, and the fit stops when it has settled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..compiling import tracing
+from ..model.assignment import REACH, Pixels, covered, covered_pixels
+from ..model.background import SplineGrid
+from ..model.outline import GLOW_REACH, GLOW_TERMS
+from ..model.problem import PLACE, Form, Rows, rows_of
+from ..model.rendering import Shared
+from . import optics_step
+from .droplet_step import Guide, Prior, common_offset, divergence, moved, step
+from .gauss_newton import Evidence, Sums, blocks_of, measure, white_noise
+from .optics_step import Learned
+from .start import Ground, empty_slide
+
+LEARNING_RATE = 0.02
+"""Of Adam, at the start."""
+COOLING = 0.4
+"""The rate falls by this factor each time the ELBO has stopped to improve …"""
+COLDEST = 0.05
+"""… and below this part of the first rate the fit has settled when it stops once more."""
+CHUNKS = 2
+"""Calls of stochastic steps between two steps of the droplets."""
+SETTLED_GAIN = 1e-3
+"""Nats per intensity listed: a round that gains less has stopped to improve."""
+STILL = 0.1
+"""Posterior standard deviations: droplets are still when the median one moves less."""
+MOST_PASSES = 8
+"""Steps of the droplets at most, where nothing else is to be learned or at the end."""
+DAMPING = (0.1, 0.01)
+"""Of steps of droplets, while optics are learned and at the end; see `droplet_step.step`."""
+RELIST = 3
+"""Rounds after which background and lists of pixels follow the droplets."""
+MOST_LISTED = 400_000
+"""Pixels from which a fit learns; of larger images a part of each droplet's pixels …"""
+LEAST_LISTED = 64
+"""… but so many of each at least."""
+NOISE_LISTED = 1_000_000
+"""Pixels from which the noise is read, at most."""
+
+
+class Setup(NamedTuple):
+    """What a fit is of, in pixels of the resized image; N candidates."""
+
+    image: np.ndarray
+    """(H, W, C) float32."""
+    counted: np.ndarray | None
+    """(H, W) bool, pixels that count; None for all."""
+    form: Form
+    anchor: np.ndarray
+    """(padded N, 3) x, y, radius where droplets were proposed."""
+    prior: Prior
+    probability: np.ndarray | None
+    """(N,) that a candidate is a droplet, before the fit; None where all are taken for granted."""
+    free: np.ndarray
+    """(N, D) bool, what may change."""
+    grid: SplineGrid
+    learning: bool
+    """Whether what droplets share is learned."""
+    noise: float | None
+    """Where it is given."""
+    outline_trust: float
+    """0 to 1, how far the pixels decide on the common error of all proposals; see `posterior.outline_trust`."""
+    glow: bool
+    """Whether light outside of droplets is drawn."""
+    seed: int
+    moving: np.ndarray | None = None
+    """(N,) bool, droplets whose pixels are looked at; None for all."""
+
+    @property
+    def size(self) -> int:
+        """Candidates N."""
+        return len(self.free)
+
+    @property
+    def reach(self) -> float:
+        """Radii up to which pixels are looked at."""
+        return GLOW_REACH if self.glow else REACH
+
+
+class State(NamedTuple):
+    """Where a fit is."""
+
+    mean: np.ndarray
+    """(N, D) of the guide."""
+    present: np.ndarray
+    """(N,) bool."""
+    optics: optics_step.State
+    ground: Ground
+    pixels: Pixels
+    rows: Rows
+    complete: bool
+    """Whether all pixels of droplets are listed."""
+    noise: float
+    guide: Guide | None = None
+    evidence: Evidence | None = None
+    """What the pixels said when the droplets were last moved."""
+    common: np.ndarray = np.zeros(PLACE)
+    step: int = 0
+    """Stochastic steps done."""
+
+    @property
+    def shared(self) -> Shared:
+        """What droplets share."""
+        return self.optics.learned.shared
+
+    @property
+    def blur(self) -> float:
+        """Standard deviation, pixels."""
+        return float(np.exp(self.shared.log_blur))
+
+
+class Info(NamedTuple):
+    """What a step of the droplets found."""
+
+    loss: float
+    """Negative ELBO."""
+    movement: float
+    """How far the median droplet moved, in posterior standard deviations."""
+
+
+def circles(setup: Setup, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """x, y and radius (N,) in pixels."""
+    x, y, r = setup.anchor[: setup.size].astype(float).T
+    return x + r * mean[:, 0], y + r * mean[:, 1], r * np.exp(mean[:, 2])
+
+
+def init(setup: Setup, mean: np.ndarray, present: np.ndarray, shared: Shared, ground: Ground, noise: float) -> State:
+    """The first state; its lists are made."""
+    none = Pixels(*np.zeros((6, 0)), 0)
+    state = State(mean, present, optics_step.init(shared), ground, none, none, False, noise)
+    return listed(setup, state, complete=False)
+
+
+def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) -> State:
+    """List the pixels around droplets where they are now, and fit the background there if that is wanted.
+
+    Not all pixels of large images are listed unless the list shall be `complete`.
+    """
+    x, y, radius = circles(setup, state.mean)
+    here = np.flatnonzero(state.present)
+    shape = setup.image.shape[:2]
+    there = x[here], y[here], radius[here]
+    if ground:
+        slide = empty_slide(
+            setup.image, setup.grid, covered(*there, shape, state.blur, setup.reach), state.noise, setup.counted
+        )
+        state = state._replace(ground=slide)
+    area = np.pi * radius[here] ** 2
+    complete = complete or area.sum() <= MOST_LISTED
+    most = np.inf if complete else max(LEAST_LISTED, MOST_LISTED / max(len(here), 1))
+    wanted = None if setup.moving is None else setup.moving[here]
+    found = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=wanted, most=most)
+    pixels = found._replace(row=here[found.row].astype(np.int32), other=np.append(here, setup.size)[found.other])
+    if setup.counted is not None:
+        pixels = pixels._replace(weight=pixels.weight * setup.counted[pixels.y, pixels.x])
+    rows = jax.device_put(rows_of(pixels, setup.image, state.ground.field, len(setup.anchor)))
+    return state._replace(pixels=pixels, rows=rows, complete=complete)
+
+
+def padded(setup: Setup, mean: np.ndarray) -> np.ndarray:
+    """The guide's means for arrays of the padded size, float32."""
+    raw = np.zeros((len(setup.anchor), mean.shape[1]), np.float32)
+    raw[: len(mean)] = mean
+    return raw
+
+
+def pass_over(
+    raw: np.ndarray, anchor: np.ndarray, shared: Shared, rows: Rows, used: int, crowded: int, form: Form
+) -> tuple[Sums, Any]:
+    """`gauss_newton.measure` over so many rows, the first `crowded` with pixels of two droplets."""
+    with tracing(("measure", form, len(raw), len(rows.row))):
+        return measure(raw, anchor, shared, rows, blocks_of(used), blocks_of(crowded), form)
+
+
+def steps_of(
+    state: optics_step.State,
+    rates: Learned,
+    rate: float,
+    order: np.ndarray,
+    raw: np.ndarray,
+    anchor: np.ndarray,
+    rows: Rows,
+    precision: np.ndarray,
+    total: float,
+    droplets: float,
+    form: Form,
+) -> tuple[optics_step.State, Any]:
+    """`optics_step.chunk` with one rate for all of its steps."""
+    each = np.full(len(order), rate, np.float32)
+    with tracing(("chunk", form, len(raw), len(rows.row))):
+        return optics_step.chunk(
+            state,
+            rates,
+            each,
+            order.astype(np.int32),
+            raw,
+            anchor,
+            rows,
+            precision,
+            np.float32(total),
+            np.float32(droplets),
+            form,
+        )
+
+
+def look(setup: Setup, state: State) -> tuple[Evidence, np.ndarray]:
+    """One pass over the pixels listed: what they say, and the colors drawn (R, S, C)."""
+    rows, crowded = len(state.pixels.row), state.pixels.crowded
+    sums, drawn = pass_over(
+        padded(setup, state.mean), setup.anchor, state.shared, state.rows, rows, crowded, setup.form
+    )
+    colors = np.asarray(drawn)[:rows]
+    pixels = state.pixels
+    own = pixels.own * pixels.weight
+    at = pixels.y, pixels.x
+    residual = setup.image[at] - colors
+    squares = float(np.sum(own[..., None] * residual**2))
+    noise = setup.noise or _noise(setup, state, residual, own > 0)
+    evidence = Evidence.of(
+        type(sums)(*(np.asarray(s)[: setup.size] for s in sums)), noise, squares, setup.form.channels
+    )
+    return evidence, colors
+
+
+def _noise(setup: Setup, state: State, residual: np.ndarray, own: np.ndarray) -> float:
+    """White noise of the residual, on some of the image's lines."""
+    h, w = setup.image.shape[:2]
+    every = max(1, h * w // NOISE_LISTED)
+    left = setup.image[::every] - state.ground.field[::every]
+    known = state.ground.empty[::every].copy()
+    x, y = state.pixels.x[own], state.pixels.y[own]
+    some = y % every == 0
+    left[y[some] // every, x[some]] = residual[own][some]
+    known[y[some] // every, x[some]] = True
+    left[~known] = np.nan
+    return white_noise(left)
+
+
+def move_droplets(setup: Setup, state: State, damping: float) -> tuple[State, Info]:
+    """A natural-gradient step of all droplets."""
+    evidence, _ = look(setup, state)
+    here = state.present if setup.moving is None else state.present & setup.moving
+    guide, common = step(state.mean, evidence, setup.prior, setup.free & here[:, None], setup.form, damping)
+    loss = _loss(setup, state, evidence, Guide(state.mean, guide.precision), here)
+    deviation = np.sqrt(np.einsum("nii->ni", guide.covariance)[here])
+    off = np.abs(guide.mean - state.mean)[here] / np.maximum(deviation, 1e-12)
+    movement = float(np.median(off.max(1))) if here.any() else 0.0
+    mean = guide.mean
+    if setup.outline_trust < 1 and setup.moving is None:
+        excess = common_offset(mean[here], Prior(*(a[here] for a in setup.prior)))
+        mean = moved(mean, -(1 - setup.outline_trust) * excess, setup.free & here[:, None])
+        common = common_offset(mean[here], Prior(*(a[here] for a in setup.prior)))
+    state = state._replace(
+        mean=mean, guide=guide._replace(mean=mean), evidence=evidence, noise=evidence.noise, common=common
+    )
+    return state, Info(loss, movement)
+
+
+def intensities(setup: Setup, state: State) -> float:
+    """Intensities that the loss counts."""
+    own = float((state.pixels.own * state.pixels.weight).sum())
+    return setup.form.channels * (own + float(state.ground.empty.sum()))
+
+
+def _loss(setup: Setup, state: State, evidence: Evidence, guide: Guide, here: np.ndarray) -> float:
+    """Negative ELBO at the guide's mean, expected squares to second order."""
+    empty = state.ground.empty
+    left = float(np.sum((setup.image[empty] - state.ground.field[empty]) ** 2)) if setup.moving is None else 0.0
+    variance = evidence.noise**2
+    count = (
+        intensities(setup, state)
+        if setup.moving is None
+        else setup.form.channels * float((state.pixels.own * state.pixels.weight).sum())
+    )
+    fit = (evidence.squares + left) / (2 * variance) + 0.5 * count * np.log(2 * np.pi * variance)
+    some = Guide(guide.mean[here], guide.precision[here])
+    doubt = 0.5 * np.einsum("nij,nji->n", evidence.information[here], some.covariance)
+    apart = divergence(some, Prior(*(a[here] for a in setup.prior)), setup.form)
+    shared = -float(optics_step.log_prior(state.optics.learned, np.float32(here.sum())))
+    return fit + float(np.sum(doubt / evidence.inflation[here] + apart)) + shared
+
+
+def learn_shared(setup: Setup, state: State, rate: float) -> State:
+    """A call of stochastic steps of what droplets share."""
+    assert state.evidence is not None
+    rows, crowded = len(state.pixels.row), state.pixels.crowded
+    # pixels that one droplet alone covers; in a crowd without any, those of all
+    order = np.arange(crowded, rows) if rows - crowded >= optics_step.ROWS_PER_STEP // 4 else np.arange(rows)
+    rng = np.random.default_rng([setup.seed, state.step])
+    wanted = optics_step.STEPS * optics_step.ROWS_PER_STEP
+    chosen = np.concatenate([rng.permutation(order) for _ in range(-(-wanted // len(order)))])[:wanted]
+    learned = state.optics.learned
+    rates = jax.tree.map(lambda a: 1.0, learned)
+    rates = Learned(rates.shared._replace(length=0.0, glow=float(setup.glow)), setup.outline_trust)
+    precision = np.zeros(len(setup.anchor), np.float32)
+    precision[: setup.size] = 1 / (state.noise**2 * state.evidence.inflation)
+    optics, losses = steps_of(
+        state.optics,
+        rates,
+        rate,
+        chosen.reshape(optics_step.STEPS, -1),
+        padded(setup, state.mean),
+        setup.anchor,
+        state.rows,
+        precision,
+        len(order) / optics_step.ROWS_PER_STEP,
+        float(state.present.sum()),
+        setup.form,
+    )
+    if not np.isfinite(np.asarray(losses)).all():
+        return state  # the last sound ones are kept
+    common = np.asarray(optics.learned.common, float)
+    optics = optics._replace(learned=optics.learned._replace(common=optics.learned.common * 0))
+    mean = moved(state.mean, common, setup.free & state.present[:, None])
+    return state._replace(optics=optics, mean=mean, step=state.step + optics_step.STEPS)
+
+
+def empty_glow(channels: int) -> np.ndarray:
+    """No light outside of droplets."""
+    return np.zeros((GLOW_TERMS, channels), np.float32)
+
+
+class Schedule:
+    """Learning rate, and whether the fit has settled: the rate falls each time that the ELBO stops to improve."""
+
+    def __init__(self) -> None:
+        self.rate, self.best = LEARNING_RATE, np.inf
+
+    def observe(self, loss: float, count: float) -> bool:
+        """Note the loss of a round; True when the fit has settled."""
+        improved = loss < self.best - SETTLED_GAIN * count
+        self.best = min(self.best, loss)
+        if improved:
+            return False
+        if self.rate <= COLDEST * LEARNING_RATE:
+            return True
+        self.rate *= COOLING
+        return False

@@ -1,0 +1,118 @@
+"""An image as inference sees it: arrays of fixed sizes, so that one compiled program serves all images of a kind."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..transforms import constrained, unconstrained_size
+from .assignment import ROW, Pixels
+from .rendering import Droplet, Shared, color
+
+FAR = -1e4
+"""Coordinate, in pixels, of what is in no image."""
+LEAST_DROPLETS, LEAST_ROWS = 2048, 4096
+"""Sizes of arrays at least, so that most images are fitted by the same compiled program."""
+GROWTH = 2
+"""Larger ones grow by this factor."""
+BLOCK = 512
+"""Rows that a program works on at a time, which bounds its memory."""
+PLACE = 3
+"""Unconstrained numbers of a droplet's circle, which come before those of its composition."""
+
+
+class Form(NamedTuple):
+    """What decides the shape of a program; hashable."""
+
+    channels: int
+    types: int
+    composition: str = "free"
+    renderer: str = "layered"
+
+    @property
+    def dimensions(self) -> int:
+        """Unconstrained numbers of a droplet."""
+        return PLACE + unconstrained_size(self.types, self.composition)
+
+
+class Rows(NamedTuple):
+    """Rows of `ROW` pixels of one droplet each, see `assignment.Pixels`; padded rows weigh nothing."""
+
+    row: Int[Array, " R"]
+    other: Int[Array, "R S"]
+    x: Float[Array, "R S"]
+    y: Float[Array, "R S"]
+    weight: Float[Array, "R S"]
+    own: Float[Array, "R S"]
+    values: Float[Array, "R S C"]
+    ground: Float[Array, "R S C"]
+    """Color of the empty slide there."""
+
+
+def bucket(n: int, least: int) -> int:
+    """The next larger size for padding."""
+    size = least
+    while size < n:
+        size *= GROWTH
+    return size
+
+
+def pad(array: np.ndarray, n: int, value: float = 0) -> np.ndarray:
+    """Fill the first axis up to n."""
+    return np.pad(array, [(0, n - len(array))] + [(0, 0)] * (array.ndim - 1), constant_values=value)
+
+
+def rows_of(pixels: Pixels, image: np.ndarray, ground: np.ndarray, droplets: int) -> Rows:
+    """Rows with their intensities, padded, for arrays of so many droplets (the last one is none)."""
+    total = bucket(max(len(pixels.row), 1), LEAST_ROWS)
+    none = droplets - 1
+    n = len(pixels.row)
+    at = pixels.y, pixels.x
+
+    def single(array: np.ndarray) -> np.ndarray:
+        return pad(array.astype(np.float32), total)
+
+    return Rows(
+        pad(pixels.row, total, none),
+        pad(np.minimum(pixels.other, none).astype(np.int32), total, none),
+        single(pixels.x),
+        single(pixels.y),
+        single(pixels.weight),
+        single(pixels.own),
+        pad(image[at].reshape(n, ROW, -1), total),
+        pad(ground[at].reshape(n, ROW, -1), total),
+    )
+
+
+def placed(raw: Float[Array, "D P"], anchor: Float[Array, "3 P"], form: Form) -> Droplet:
+    """Droplets of unconstrained numbers: offsets in radii of the anchor, log radius relative to it, composition."""
+    x, y, r = anchor
+    made_of = constrained(raw[PLACE:], form.composition, jnp)
+    return Droplet(x + r * raw[0], y + r * raw[1], r * jnp.exp(raw[2]), made_of)
+
+
+def drawn(
+    first: Float[Array, "D P"],
+    first_anchor: Float[Array, "3 P"],
+    second: Float[Array, "D P"],
+    second_anchor: Float[Array, "3 P"],
+    ground: Float[Array, "C P"],
+    position: Float[Array, "2 P"],
+    shared: Shared,
+    form: Form,
+) -> tuple[Float[Array, "C P"], Float[Array, "C P"]]:
+    """Colors of pixels, and what they would be without the first droplet."""
+    return color(placed(first, first_anchor, form), placed(second, second_anchor, form), ground, position, shared)
+
+
+def columns(array: Float[Array, "R S K"]) -> Float[Array, "K P"]:
+    """Rows of pixels as columns, pixels last."""
+    return jnp.moveaxis(array, -1, 0).reshape(array.shape[-1], -1)
+
+
+def spread(array: Float[Array, "R K"]) -> Float[Array, "K P"]:
+    """What belongs to a row, for each of its pixels."""
+    return jnp.repeat(array.T, ROW, 1, total_repeat_length=array.shape[0] * ROW)

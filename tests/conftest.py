@@ -5,6 +5,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -50,3 +51,69 @@ def pytest_collection_modifyitems(items):
     for item in items if trouble else ():
         if WINDOW_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.skip(reason=trouble))
+
+
+STRICT = {
+    "test_assignment",
+    "test_background",
+    "test_droplet_step",
+    "test_optics",
+    "test_outline",
+    "test_picture",
+    "test_rendering",
+    "test_start",
+    "test_transforms",
+}
+"""Tests in which numbers of different precision do not mix; Optax and NumPyro do mix them."""
+NAN_CHECKED = STRICT | {
+    "test_fit",
+    "test_gauss_newton",
+    "test_generative",
+    "test_number_of_components",
+    "test_optics_step",
+    "test_population",
+    "test_refit",
+    "test_service",
+}
+"""Tests of the model and of inference, in which NaN are errors."""
+
+
+@contextmanager
+def strictly(promotion="strict"):
+    import jax
+
+    before = jax.config.jax_numpy_dtype_promotion, jax.config.jax_debug_nans
+    jax.config.update("jax_numpy_dtype_promotion", promotion)
+    jax.config.update("jax_debug_nans", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_numpy_dtype_promotion", before[0])
+        jax.config.update("jax_debug_nans", before[1])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def strict(request):
+    name = request.module.__name__
+    if name not in NAN_CHECKED:
+        yield
+        return
+    with strictly("strict" if name in STRICT else "standard"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def simulated():
+    """An image of 26 dyed droplets and their truth."""
+    import napari_droplets as nd
+
+    return nd.simulate((96, 112), 26, radius=5, types=3, seed=11)
+
+
+@pytest.fixture(scope="session")
+def fitted(simulated):
+    """A whole fit of that image, as a user gets it who sets nothing."""
+    import napari_droplets as nd
+
+    with strictly("standard"):
+        return nd.fit(simulated[0])

@@ -44,7 +44,7 @@ class FakeFit:
     def result(self, image, droplets, done, settings):
         droplets = replace(droplets, labels={**droplets.labels, **self.labels})
         weights = {"Dense_0.kernel": np.zeros((2, 2), np.float32)}
-        optics = Optics(weights, weights, droplets.types, image.shape[-1], 3.0, "free", "nearest", 0.05)
+        optics = Optics(weights, weights, droplets.types, image.shape[-1], 3.0, "free", "layered", 0.05, 0.7)
         summary = {"seconds": {"total": 1.0}, "settings": settings, "image": {"path": None, "sha256": image.sha256}}
         summary |= self.summary
         losses = np.array([[done * 100, -1000.0 * done, 0.1]])

@@ -61,7 +61,7 @@ class StandIn:
             "settings": chosen.__dict__,
             "image": {"path": picture.path, "shape": list(picture.shape), "sha256": picture.sha256},
         }
-        learned = Optics({"w": np.zeros(3, np.float32)}, {}, chosen.types, 3, 2.0, "free", "nearest", 0.05)
+        learned = Optics({"w": np.zeros(3, np.float32)}, {}, chosen.types, 3, 2.0, "free", "layered", 0.05, 0.7)
         losses = np.array([[50.0, -1.0, 0.1]])
         anchor = np.column_stack([found.x, found.y, found.radius])
         guide = {"anchor": anchor, "droplets": np.zeros((len(found), 3))}

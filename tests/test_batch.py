@@ -141,7 +141,7 @@ def test_resume_skips_only_what_is_the_same(tmp_path, three, stand_in):
     assert len(pd.read_csv(out / "droplets.csv")) == 1 + 2 + 3
     assert again(settings=Settings(seed=1)) == ["a.png", "b.png", "c.png"]
     assert again(settings=Settings(seed=1)) == []
-    optics = Optics({"w": np.ones(3, np.float32)}, {}, 3, 3, 2.0, "free", "nearest", 0.05)
+    optics = Optics({"w": np.ones(3, np.float32)}, {}, 3, 3, 2.0, "free", "layered", 0.05, 0.7)
     assert again(settings=Settings(seed=1), plan={"optics": optics}) == ["a.png", "b.png", "c.png"]
     assert again(settings=Settings(seed=1), plan={"optics": optics}) == []
     write_image(three[1], seed=99)

@@ -277,7 +277,7 @@ def test_wrong_use_is_found_out_before_any_work(picture, tmp_path, out, stand_in
 
 @pytest.fixture
 def learned(tmp_path):
-    return save_optics(Optics({}, {}, 2, 3, 2.0, "simplex", "nearest", 0.05), tmp_path / "learned.safetensors")
+    return save_optics(Optics({}, {}, 2, 3, 2.0, "simplex", "layered", 0.05, 0.7), tmp_path / "learned.safetensors")
 
 
 @pytest.mark.parametrize("options", [[], ["--types", 2], ["--composition", "simplex", "--channels", "2,1,0"]])

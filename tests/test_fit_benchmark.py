@@ -141,7 +141,7 @@ def optics():
 
     weights = initial_weights(0, 3, 3)
     weights["Dense_3.kernel"] = 8 * weights["Dense_3.kernel"]  # droplets that can be seen
-    return nd.Optics(weights, {}, 3, 3, 6.0, "free", "nearest", 0.05)
+    return nd.Optics(weights, {}, 3, 3, 6.0, "free", "layered", 0.05, 0.7)
 
 
 def test_scene_of_single_droplets(optics, monkeypatch):
@@ -172,7 +172,7 @@ def test_scene_of_single_droplets(optics, monkeypatch):
 
 
 def test_directions_of_a_simplex_keep_the_sum(optics):
-    basis = limit.directions(nd.Optics({}, {}, 3, 3, 6.0, "simplex", "nearest", 0.05))
+    basis = limit.directions(nd.Optics({}, {}, 3, 3, 6.0, "simplex", "layered", 0.05, 0.7))
     np.testing.assert_allclose(basis.sum(1), 0, atol=1e-12)
     np.testing.assert_allclose(basis @ basis.T, np.eye(2), atol=1e-12)
 

@@ -1,108 +1,83 @@
-"""What is learned of errors makes intervals right for each kind of droplets."""
+"""What a fit says made true: deviations, presence and counts follow from the numbers learned, and say as much."""
 
 import numpy as np
 import pytest
-from drawn import placed, prepared
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from napari_droplets.inference import calibration
-from napari_droplets.inference.laplace import Belief, Evidence
-from napari_droplets.training import fit_calibration as learning
 
 
-@pytest.fixture
-def errors():
-    """Errors of places with known standard deviations: dyed images that the model explains and not, and scenes."""
-    rng = np.random.default_rng(0)
-    n = 6000
-    dyed = np.arange(n) < 4000
-    wrong = np.where(np.arange(n) % 2 == 0, 0.03, 0.08)
-    wrong[~dyed] = 0.3
-    own, proposed = np.exp(rng.normal(-5, 1, (n, 2))), np.exp(rng.normal(-3, 0.3, (n, 2)))
-    sd = calibration.deviations(own, proposed, wrong[:, None], [1.6, 0.004, 1.5])
-    return sd * rng.standard_normal((n, 2)), own, proposed, wrong[:, None], dyed
+def covariances(n=5, d=6, seed=0):
+    root = np.tril(np.random.default_rng(seed).normal(0, 0.02, (n, d, d))) + 0.03 * np.eye(d)
+    return root @ root.transpose(0, 2, 1)
 
 
-def test_intervals_are_right_for_each_kind(errors):
-    error, own, proposed, wrong, dyed = errors
-    kind = learning._kinds(dyed, wrong[:, 0], own.mean(1))
-    assert len(np.unique(kind)) == 2 * learning.SHARES + 1
-    terms = learning._deviations(error, own, proposed, wrong, np.ones(len(error)), kind)
-    z = np.abs(error / calibration.deviations(own, proposed, wrong, list(terms)))
-    for one in np.unique(kind):
-        assert np.mean(z[kind == one] < 1) == pytest.approx(0.683, abs=0.05)
-        assert np.mean(z[kind == one] < 2) == pytest.approx(0.954, abs=0.03)
+def test_deviations_are_those_learned_and_correlations_those_of_the_guide(monkeypatch):
+    terms = {"place": [2.0, 0.01], "radius": [1.5, 0.02], "composition": [1.0, 0.1]}
+    monkeypatch.setattr(calibration, "numbers", lambda: terms)
+    covariance = covariances()
+    tril = calibration.calibrated(covariance)
+    assert not np.triu(tril, 1).any()
+    told = np.sqrt(np.sum(tril**2, -1))
+    laplace = np.sqrt(np.einsum("nii->ni", covariance))
+    np.testing.assert_allclose(told[:, :2], np.hypot(2 * laplace[:, :2], 0.01))
+    np.testing.assert_allclose(told[:, 2], np.hypot(1.5 * laplace[:, 2], 0.02))
+    np.testing.assert_allclose(told[:, 3:], np.hypot(laplace[:, 3:], 0.1))
+    both = tril @ tril.transpose(0, 2, 1)
+    before = covariance / (laplace[:, :, None] * laplace[:, None])
+    np.testing.assert_allclose(both / (told[:, :, None] * told[:, None]), before, atol=1e-9)
 
 
-def test_what_droplets_of_an_image_err_together_becomes_the_floor(errors):
-    _, own, proposed, wrong, dyed = errors
-    rng = np.random.default_rng(1)
-    own, wrong = 0.1 * own, np.zeros_like(wrong)
-    error = np.hypot(1.2 * own, 0.01) * rng.standard_normal(own.shape)
-    kind = learning._kinds(dyed, wrong[:, 0], own.mean(1))
-    assert learning._deviations(error, own, proposed, wrong, np.ones(len(error)), kind)[1] == pytest.approx(
-        0.01, rel=0.15
-    )
+def test_the_numbers_of_the_package_are_whole():
+    numbers = calibration.numbers()
+    for name in ("place", "radius", "composition", "count"):
+        assert len(numbers[name]) == 2
+        assert min(numbers[name]) >= 0
+    assert all(len(numbers["systematic"][name]) == 3 for name in ("shift", "radius"))
+    n = calibration.presence_features(*np.full((5, 1), 0.5)).shape[1]
+    assert len(numbers["presence"]) == n
+    assert numbers["about"]
 
 
-def test_deviations_add_as_variances():
-    told = calibration.deviations(np.array(0.03), np.array(0.1), 0.5, [1.0, 0.04, 2.4])
-    assert told == pytest.approx(0.13)
+def test_the_common_error_is_a_sum_of_squares():
+    terms = {"shift": [0.003, 0.2, 0.04], "radius": [0.004, 0.3, 0.05]}
+    certain = calibration.systematic(1.0, 0.0, terms)
+    assert certain == (0.003, 0.004)
+    doubtful = calibration.systematic(0.0, 0.01, terms)
+    assert doubtful.shift == pytest.approx(np.sqrt(0.003**2 + 0.02**2 + 0.04**2))
+    assert doubtful.radius == pytest.approx(np.sqrt(0.004**2 + 0.03**2 + 0.05**2))
+    np.testing.assert_array_equal(doubtful.array, [doubtful.shift, doubtful.shift, doubtful.radius])
+    assert calibration.systematic(1.0, -0.1, terms) == certain
 
 
-def test_radii_are_drawn_to_the_proposals_where_the_model_is_wrong_and_places_stay():
-    setup, _ = prepared(placed(0))
-    prior, anchor = setup.prior, setup.anchor
-    n = len(anchor)
-    mean = np.tile([0.1, -0.1, 0.2, 0.0, 0.0, 0.0], (n, 1))
-    belief = Belief(mean, np.tile(1e4 * np.eye(6), (n, 1, 1)))
-    zero, tile = np.zeros(n), np.ones(1)
-    told_sd = np.full(n, 0.1, np.float32)
-    prior = prior._replace(position_sd=told_sd * anchor[:, 2], log_radius_sd=told_sd)
-
-    def told(left):
-        gain = np.full(n, (1 - left) / 2 / n)
-        seen = Evidence(zero, zero, zero, zero, gain, tile, left * tile, zero > 0, tile > 0, 1.0, 1.0)
-        assert seen.unexplained == pytest.approx(left)
-        return calibration.reported(belief, seen, prior, anchor)
-
-    right, wrong = told(0.0), told(0.16)
-    np.testing.assert_allclose(right.mean, mean)
-    proposed = prior.log_radius - np.log(anchor[:, 2])
-    expected = proposed + (0.2 - proposed) / (1 + 0.16 * calibration.DISCREPANCY**2)
-    np.testing.assert_allclose(wrong.mean[:, 2], expected, rtol=1e-5)
-    np.testing.assert_allclose(np.delete(wrong.mean, 2, 1), np.delete(mean, 2, 1))
-    spread = [np.sqrt(np.einsum("nij,nij->ni", r.tril, r.tril)) for r in (right, wrong)]
-    assert (spread[1][:, :3] > spread[0][:, :3]).all()
+def test_overwhelming_evidence_makes_sure_and_its_lack_doubtful():
+    """At the same probability before the fit; what was certain before it stays so."""
+    p = np.array([0.6, 0.6, 0.6, 0.0, 1.0])
+    worth = np.array([5000.0, 0.0, -500.0, 5000.0, -500.0])
+    explained = np.array([0.99, 0.3, 0.0, 0.99, 0.0])
+    features = calibration.presence_features(p, worth, explained, np.ones(5), np.zeros(5))
+    told = calibration.presence(p, features)
+    assert told[0] > 0.999
+    assert told[0] > told[1] > told[2]
+    assert told[2] < 0.05
+    assert told[3:].tolist() == [0, 1]
+    assert np.isfinite(calibration.presence_features(np.array([0.0, 1.0]), *np.zeros((4, 2)))).all()
 
 
-def test_terms_of_compositions_are_found_whatever_the_number_of_dyes():
-    """From images of two and of three dyes together, with droplets sure and unsure in each."""
-    rng = np.random.default_rng(2)
-    images, n, k = 16, 300, 3
-    terms = 1.4, 0.06, 1.5
-    wrong = np.repeat(rng.uniform(0, 0.1, images), n)
-    own = np.exp(rng.normal(-3, 1, (images * n, k)))
-    right = rng.normal(0, 0.7, own.shape)
-    sd = np.hypot(terms[0] * own, terms[1] + terms[2] * wrong[:, None])
-    dyes = np.full((images * n, 4), np.nan)
-    for image in range(images):
-        rows, types = slice(image * n, (image + 1) * n), 2 + image % 2
-        dyes[rows, :types] = expit(right[rows]) @ rng.normal(0, 1, (k, types))
-    unknown = np.full(len(own), np.nan)
-    logits = np.concatenate([right + sd * rng.standard_normal(own.shape), unknown[:, None]], 1)
-    covariance = np.full((len(own), 4, 4), np.nan)
-    covariance[:, :k, :k] = own[:, :, None] ** 2 * np.eye(k)
-    table = {
-        "image": np.repeat(np.arange(images), n),
-        "composition": dyes,
-        "logits": logits,
-        "covariance": covariance,
-        "wrong": wrong,
-    }
-    everyone = np.ones(len(own), bool)
-    found = learning._composition(table, everyone, everyone.astype(float))
-    told = np.hypot(found[0] * own, found[1] + found[2] * wrong[:, None])
-    assert np.median(told / sd) == pytest.approx(1, abs=0.1)
-    for share in np.array_split(np.argsort(own.mean(1)), learning.SHARES):
-        assert np.median((told / sd)[share]) == pytest.approx(1, abs=0.15)
+def test_the_logits_are_a_linear_map_of_the_features(monkeypatch):
+    slopes = [0.3, 0.8, 0.2, 1.0, -0.5, -1.0]
+    monkeypatch.setattr(calibration, "numbers", lambda: {"presence": slopes})
+    features = calibration.presence_features(*(np.array([v]) for v in (0.7, 10.0, 0.8, 1.2, 0.1)))
+    by_hand = 0.3 + 0.8 * logit(0.7) + 0.2 * np.log(11) + 0.8 - 0.5 * np.log(1.2) - 0.1
+    assert calibration.presence(np.array([0.7]), features)[0] == pytest.approx(expit(by_hand))
+
+
+def test_counts_of_independent_candidates_and_of_candidates_that_err_together(monkeypatch):
+    p = np.repeat([0.9, 0.2, 1.0], [50, 20, 30])
+    variance = np.sum(p * (1 - p))
+    for terms, sd in (([1.0, 0.0], np.sqrt(variance)), ([0.0, 0.3], 0.3 * variance)):
+        monkeypatch.setattr(calibration, "numbers", lambda terms=terms: {"count": terms})
+        mean, told = calibration.count(p)
+        assert mean == pytest.approx(50 * 0.9 + 4 + 30)
+        assert told == pytest.approx(sd)
+    assert calibration.count(np.ones(9)) == (9, 0)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import expit, logit
 from stand_in import some_droplets
 
 from napari_droplets.cli import commands as cli
@@ -19,11 +18,11 @@ from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.errors import InputError
 from napari_droplets.files import save_summary, save_table
 from napari_droplets.image_statistics import pixel_noise
-from napari_droplets.images import Image
-from napari_droplets.inference.posterior import render_image
-from napari_droplets.model import assignment
-from napari_droplets.model.generative import Form, Prior
+from napari_droplets.inference.prepare import shared_of
+from napari_droplets.model.background import SplineGrid
 from napari_droplets.model.optics import initial_weights
+from napari_droplets.model.outline import GLOW_TERMS
+from napari_droplets.model.picture import draw
 from napari_droplets.training import fitted, loop, recipe
 from napari_droplets.training.feed import SHARE, Feed, Mixed
 from napari_droplets.training.fitted import FittedScenes, Look
@@ -32,10 +31,12 @@ from napari_droplets.training.scenes import scene as scene_of_all_kinds
 from napari_droplets.training.visible import RIM
 
 GROUND = np.array([0.7, 0.6, 0.5])
+BRIGHTER = 0.1  # the ground's right border than its middle
 NOISE = 0.03
+BLUR = 0.7
 
 
-def made(radius=4.5, *, channels=3, scale=1.0, n=48, renderer="nearest", seed=0):
+def made(radius=4.5, *, channels=3, scale=1.0, n=48, seed=0):
     """Droplets on a loose grid, the large ones rich in the first component; a ground that is brighter at the right."""
     rng = np.random.default_rng(seed)
     step = 16 * radius / 4.5
@@ -45,9 +46,10 @@ def made(radius=4.5, *, channels=3, scale=1.0, n=48, renderer="nearest", seed=0)
     composition = np.stack([np.where(radii > np.median(radii), 0.9, 0.1), rng.random(len(x))], -1)
     weights = initial_weights(seed, channels, 2)
     weights["Dense_3.kernel"] = np.full_like(weights["Dense_3.kernel"], -0.4)  # all darken
-    optics = Optics(weights, {}, 2, channels, radius, "free", renderer, NOISE)
-    background = np.zeros((10, channels), np.float32)
-    background[0], background[2] = logit(GROUND[:channels]), 0.3
+    weights["glow"] = np.zeros((GLOW_TERMS, channels), np.float32)
+    optics = Optics(weights, {}, 2, channels, radius, "free", "layered", NOISE, BLUR)
+    across = np.array([-1, -2 / 3, 0, 2 / 3, 1])  # of two pieces in each direction: a straight line
+    background = GROUND[:channels] + BRIGHTER * np.broadcast_to(across[:, None], (5, 5, 1)).astype(np.float32)
     shape = (int(6 * step), int(8 * step), channels)
     guide = {"anchor": np.stack([x, y, radii], -1), "droplets": np.zeros((len(x), 5)), "background": background}
     return Fit(
@@ -71,15 +73,10 @@ def at_working_size(monkeypatch):
 
 def rendered(fit):
     """The image that the model draws of the fit's own droplets."""
-    n = len(fit.droplets)
-    latents = {name: np.float32(getattr(fit.droplets, name)) for name in ("x", "y", "radius", "composition")}
-    latents |= {"background_color": expit(fit.guide["background"][0]), "background_shape": fit.guide["background"][1:]}
-    latents |= {f"optics/{name}": value for name, value in fit.optics.weights.items()}
-    one, (height, width, channels) = np.ones(n, np.float32), fit.reconstruction.shape
-    single = np.float32([fit.optics.length, NOISE])
-    prior = Prior(one, one, None, one, one, one > 0, np.float32([width, height]), *single)
-    form = Form(channels, 2, renderer=fit.optics.renderer, learn_noise=False)
-    return render_image(latents, assignment.cut(fit.reconstruction), prior, form)
+    height, width, _ = fit.reconstruction.shape
+    ground = SplineGrid.pieces(height, width, 2, 2).field(fit.guide["background"])
+    d = fit.droplets
+    return draw(d.x, d.y, d.radius, d.composition, ground, shared_of(fit.optics, 1.0))
 
 
 def drawn(scenes, n, side=96):
@@ -114,20 +111,29 @@ def test_scenes_look_like_the_fit(at_working_size):
     assert np.corrcoef(covered, [image.mean() for image, _ in results])[0, 1] < -0.7
 
 
-def test_the_ground_is_that_of_the_place():
+@pytest.mark.parametrize("scale", [0.5, 1.0])
+def test_the_ground_is_that_of_a_place_in_the_image(scale):
+    look = Look.of(made(9.0 / scale, scale=scale), "fit")
+    grounds = np.array([look._ground(np.random.default_rng(i), 64) for i in range(40)])
+    width = look.size[0]
+    steps = np.diff(grounds, axis=2)
+    np.testing.assert_allclose(steps, 2 * BRIGHTER / width, atol=1e-5)
+    np.testing.assert_allclose(np.diff(grounds, axis=1), 0, atol=1e-5)
+    first = grounds[:, 0, 0, 0] - GROUND[0] + BRIGHTER
+    assert -1e-6 < first.min() < 2 * BRIGHTER * 0.1
+    assert 0.9 < (first.max() * width / (2 * BRIGHTER) + 64) / width < 1 + 1e-3
+
+
+def test_a_ground_of_one_color_stays_one_and_small_images_are_stretched():
     fit = made()
-    look, nothing = Look.of(fit, "fit"), np.zeros(0)
-    crowd = fitted.Crowd(nothing, nothing, nothing, np.zeros((0, 2)))
-    height, width = fit.reconstruction.shape[:2]
-    image, *_ = look._picture(np.random.default_rng(0), crowd, 64, np.array([40.0, 10.0]), (width, height), 64)
-    u = (np.arange(40, 104) + 0.5) / width * 2 - 1
-    expected = np.broadcast_to(expit(logit(GROUND) + 0.3 * u[:, None]), (64, 64, 3))
-    np.testing.assert_allclose(image, expected, atol=1e-5)
+    fit = replace(fit, guide=fit.guide | {"background": np.float32(GROUND)[None, None]})
+    ground = Look.of(fit, "fit")._ground(np.random.default_rng(0), 700)
+    np.testing.assert_allclose(ground, np.broadcast_to(GROUND, (700, 700, 3)), rtol=1e-6)
 
 
 def test_sizes_and_compositions_are_drawn_together():
     look = Look.of(made(), "fit")
-    crowd, _ = look._crowd(np.random.default_rng(0), 512)
+    crowd = look._crowd(np.random.default_rng(0), 512)
     large = crowd.radius > 1.25 * np.median(look.radius)
     small = crowd.radius < np.median(look.radius) / 1.25
     assert crowd.composition[large, 0].min() > 0.7
@@ -139,7 +145,7 @@ def test_improbable_droplets_are_drawn_seldom():
     p = np.where(fit.droplets.radius > np.median(fit.droplets.radius), 0.1, 0.9)
     look = Look.of(replace(fit, droplets=replace(fit.droplets, p_present=p)), "fit")
     assert look.density == pytest.approx(p.sum() / np.prod(fit.reconstruction.shape[:2]))
-    crowd, _ = look._crowd(np.random.default_rng(0), 1024)
+    crowd = look._crowd(np.random.default_rng(0), 1024)
     assert np.mean(crowd.composition[:, 0] > 0.5) == pytest.approx(0.1, abs=0.04)
 
 
@@ -150,19 +156,21 @@ def test_droplets_overlap_as_in_the_fit(tight):
     if tight:
         x[1::2] = x[::2] + fit.droplets.radius[::2]  # every second one reaches far into its neighbor
     look = Look.of(replace(fit, droplets=replace(fit.droplets, x=x)), "fit")
-    deepest = [look._crowd(np.random.default_rng(i), 256)[0] for i in range(8)]
+    deepest = [look._crowd(np.random.default_rng(i), 256) for i in range(8)]
     deepest = [fitted._overlap(Droplets(c.x, c.y, c.radius)).max() for c in deepest]
     assert (max(deepest) > 0.5) == tight
 
 
 def test_noise_lies_between_that_of_pixels_and_all_that_is_unexplained():
     fit = made()
-    rng = np.random.default_rng(0)
-    pixels = fit.reconstruction + 0.01 * rng.standard_normal(fit.reconstruction.shape, np.float32)
-    low, high = Look.of(replace(fit, image=Image(pixels)), "fit").noise
-    assert high == NOISE
-    assert low == pytest.approx(0.01, rel=0.1)
     assert Look.of(fit, "fit").noise == (NOISE, NOISE)
+    summary = fit.summary | {"rmse": 0.05}
+    assert Look.of(replace(fit, summary=summary), "fit").noise == (NOISE, 0.05)
+    large = made(40.0, scale=0.5)  # its noise is that of an image half as large
+    scale = Look.of(large, "fit").scale
+    assert scale < 0.5
+    noise = Look.of(replace(large, summary=large.summary | {"rmse": 0.1}), "fit").noise
+    assert noise == pytest.approx((2 * NOISE * scale, 0.1 * scale))
 
 
 @pytest.mark.parametrize(
@@ -202,38 +210,42 @@ def test_gray_fits_give_gray_images():
         np.testing.assert_array_equal(image[..., 0], image[..., 2])
 
 
-@pytest.mark.parametrize(("renderer", "small_shows"), [("nearest", False), ("blended", False), ("layered", True)])
-def test_droplets_hide_each_other(renderer, small_shows):
-    latents = {"x": np.array([20.0, 20, 50]), "y": np.array([20.0, 21, 20]), "radius": np.array([8.0, 4, 6])}
-    row, column = np.mgrid[:40, :64]
-    pixels = np.stack([column, row], -1).reshape(1, -1, 2).astype(np.float32)
-    unhidden = fitted._unhidden(latents, np.array([[0, 1, 2, 3]]), pixels, renderer)
-    assert unhidden[[0, 2]] == pytest.approx([0.75 if small_shows else 1, 1], abs=0.03)
-    assert unhidden[1] == pytest.approx(1 if small_shows else 0, abs=0.03)
+def test_droplets_hide_each_other():
+    crowd = fitted.Crowd(*np.array([[20.0, 20, 50], [20.0, 21, 20], [8.0, 4, 6]]), np.full((3, 2), 0.5))
+    unhidden = fitted._unhidden(crowd, 64, Look.of(made(), "fit").shared)
+    assert unhidden == pytest.approx([0.75, 1, 1], abs=0.03)  # the smaller one lies over the larger
+    assert len(fitted._unhidden(fitted.Crowd(*(a[:0] for a in crowd)), 64, Look.of(made(), "fit").shared)) == 0
 
 
-@pytest.mark.parametrize("renderer", ["nearest", "layered"])
-def test_contrast_is_what_a_droplet_alone_changes_in_the_image(renderer):
-    fit = made(renderer=renderer)
+def test_contrast_is_what_a_droplet_alone_changes_in_the_image():
+    fit = made()
     weights = fit.optics.weights
     weights["Dense_0.kernel"][3:6] *= 3  # outer and inner parts, small and large differ
-    weights["Dense_3.kernel"] = np.random.default_rng(2).normal(0, 0.6, (8, 3))
-    look = Look.of(fit, "fit")
+    weights["Dense_3.kernel"] = np.random.default_rng(2).normal(0, 0.6, (8, 3)).astype(np.float32)
+    weights["glow"] += 0.02
+    shared = Look.of(fit, "fit").shared
     crowd = fitted.Crowd(*np.array([[30.2, 36], [30.4, 34], [12, 7]]), np.array([[0.9, 0.2], [0.1, 0.8]]))
-
-    def picture(some):
-        chosen = fitted.Crowd(*(a[some] for a in crowd))
-        return look._picture(np.random.default_rng(0), chosen, 64, np.zeros(2), look.size, 64)
-
-    ground = picture([])[0]
+    ground = np.broadcast_to(np.float32(GROUND), (64, 64, 3))
     v, u = np.mgrid[:64, :64]
     for i in range(2):
-        image, (contrast,), _ = picture([i])
+        one = fitted.Crowd(*(a[[i]] for a in crowd))
+        image, (contrast,) = draw(*one, ground, shared), fitted._contrast(one, ground, shared)
         d = np.hypot(u - crowd.x[i], v - crowd.y[i]) / crowd.radius[i]
         expected = np.abs(image - ground).max(-1)[(d >= RIM) & (d <= 1)]
         for q in (0.1, 0.5, 0.9):
             assert np.quantile(contrast, q) == pytest.approx(np.quantile(expected, q), rel=0.08)
-        np.testing.assert_allclose(picture([0, 1])[1][i], contrast, rtol=1e-4)  # whatever lies above or below
+        both = fitted._contrast(crowd, ground, shared)[i]
+        np.testing.assert_allclose(both, contrast, rtol=1e-4)  # whatever lies above or below
+
+
+def test_many_droplets_have_the_contrast_that_each_has():
+    look = Look.of(made(), "fit")
+    ground = look._ground(np.random.default_rng(1), 200)
+    crowd = look._crowd(np.random.default_rng(0), 1000)
+    assert len(crowd.x) > 2 * fitted.TOGETHER
+    some = np.arange(0, len(crowd.x), 97)
+    few = fitted._contrast(fitted.Crowd(*(a[some] for a in crowd)), ground, look.shared)
+    np.testing.assert_allclose(fitted._contrast(crowd, ground, look.shared)[some], few, rtol=1e-4, atol=1e-6)
 
 
 def test_workers_draw_the_same_scenes_and_other_seeds_others():
@@ -369,14 +381,14 @@ def test_ctrl_c_while_calibrating_keeps_the_weights(tmp_path, asked, monkeypatch
 
     monkeypatch.setattr(recipe, "calibrate", interrupted)
     output = tmp_path / "w.safetensors"
-    assert cli.commands(["train", "-o", str(output)]) == cli.STOPPED
+    assert cli.main(["train", "-o", str(output)]) == cli.STOPPED
     assert signal.getsignal(signal.SIGINT) is before
     said = capsys.readouterr()
     assert "trained but not calibrated" in said.err
     assert said.out == ""
     assert "calibration" not in read_weights(output)[1]
     monkeypatch.setattr(recipe, "calibrate", calibrate)
-    assert cli.commands(["train", "-o", str(output)]) == cli.DONE
+    assert cli.main(["train", "-o", str(output)]) == cli.DONE
     assert "calibration" in read_weights(output)[1]
 
 
@@ -402,7 +414,7 @@ def test_a_quarter_stays_broad():
 def test_the_command_trains_from_fits(tmp_path, asked, capsys):
     made(n=48).save(tmp_path / "slide")
     output = tmp_path / "w.safetensors"
-    assert cli.commands(["train", "-o", str(output), "--from-fit", str(tmp_path / "slide"), "--quiet"]) == 0
+    assert cli.main(["train", "-o", str(output), "--from-fit", str(tmp_path / "slide"), "--quiet"]) == 0
     assert capsys.readouterr().out == f"{output}\n"
     assert len(asked[0]["scene"].looks) == 1
     assert asked[0]["minutes"] == 2
@@ -420,6 +432,6 @@ def test_wrong_use_of_the_command(tmp_path, monkeypatch, capsys, args, says):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(scales, "WEIGHTS", tmp_path / ("none" if args[-1] == "slide" else "."))
     made().save("slide")
-    assert cli.commands(["train", "-o", "w.safetensors", *args]) == cli.MISUSED
+    assert cli.main(["train", "-o", "w.safetensors", *args]) == cli.MISUSED
     assert says in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["slide"]

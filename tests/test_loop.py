@@ -520,7 +520,7 @@ def test_streams_of_numbers_are_independent():
 
 
 def call(*args):
-    return cli.commands(["train", *map(str, args)])
+    return cli.main(["train", *map(str, args)])
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def some_fit(shape=(60, 90, 3), n=12, types=3, pixel_size_um=None):
     image = as_image(rng.uniform(0.2, 0.9, shape), name="slide 3.tif", pixel_size_um=pixel_size_um)
     reconstruction = (image.pixels + 0.1).astype(np.float32)
     losses = np.c_[[50, 100, 150], np.array([3.0, -1.0, -1.2]) * reconstruction.size, [1, 2, 3]]
-    return Fit(droplets, reconstruction, Optics({}, {}, types, c, 3.0, "free", "nearest", 0.05), losses, {},
+    return Fit(droplets, reconstruction, Optics({}, {}, types, c, 3.0, "free", "layered", 0.05, 0.7), losses, {},
                {}, image)  # fmt: skip
 
 

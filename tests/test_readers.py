@@ -29,7 +29,7 @@ def saved(tmp_path):
     iio.imwrite(path, pixels)
     image = as_image(path)
     weights = {"Dense_0.kernel": np.zeros((2, 2), np.float32)}
-    optics = Optics(weights, weights, 3, 3, 3.0, "free", "nearest", 0.05)
+    optics = Optics(weights, weights, 3, 3, 3.0, "free", "layered", 0.05, 0.7)
     summary = {"settings": {}, "image": {"path": str(path), "sha256": image.sha256}}
     found = droplets(composition=np.eye(3))
     guide = {"anchor": np.stack([found.x, found.y, found.radius], 1), "droplets": np.zeros((len(found), 3))}

@@ -1,22 +1,22 @@
-"""The thread that compiles while proposals are looked at: one at a time, stopped in time, in nobody's way."""
+"""The thread that compiles while proposals are looked at: what a fit needs, one at a time, in nobody's way."""
 
 import threading
 
+import jax
 import numpy as np
 import pytest
 
-from napari_droplets.droplets import Droplets
-from napari_droplets.inference import api as fitting
-from napari_droplets.settings import Settings
+import napari_droplets as nd
+from napari_droplets.inference import ahead, gauss_newton, optics_step
+from napari_droplets.settings import AUTO, Settings
 
 pytest.importorskip("napari")
 from napari_droplets.plugin import work
-from napari_droplets.plugin.place import Place, Plane
+from napari_droplets.plugin.place import Plane
 from napari_droplets.plugin.warming import Warmer
 
 SECONDS = 10  # most that anything may take
-PLACE, PLANE = Place("slide", layer_id="1"), Plane(np.zeros((20, 20)), "slide", False)
-FOUND = Droplets([3.0, 4.0], [3.0, 9.0], [2.0, 2.0])
+PLANE, FOUND = Plane(np.arange(400.0).reshape(20, 20), "slide", False), 2
 SETTINGS = vars(Settings())
 
 
@@ -52,22 +52,18 @@ def compiler(monkeypatch):
 def warmer(compiler):
     warmer = Warmer()
     yield warmer
-    warmer.wait()
+    warmer.stop()
+    joined(warmer)
+
+
+def joined(warmer):
+    if warmer._thread is not None:
+        warmer._thread.join(SECONDS)
+    assert not warmer.busy
 
 
 def start(warmer, **changes):
-    warmer.start(PLACE, PLANE, FOUND, SETTINGS | changes)
-
-
-def test_the_same_is_not_compiled_twice_whether_done_or_under_way(warmer, compiler):
-    start(warmer)
-    start(warmer, seed=7, steps=3)  # of no matter
-    compiler.finish.set()
-    warmer._thread.join(SECONDS)
-    start(warmer)
-    assert not warmer.busy
-    assert len(compiler.calls) == 1
-    assert compiler.calls[0][0] is not threading.main_thread()
+    warmer.start(PLANE, FOUND, SETTINGS | changes)
 
 
 def test_another_form_takes_its_turn_and_the_last_one_stops(warmer, compiler):
@@ -76,21 +72,19 @@ def test_another_form_takes_its_turn_and_the_last_one_stops(warmer, compiler):
     for types in (1, 2, 4):
         start(warmer, types=types)
     compiler.finish.set()
-    warmer._thread.join(SECONDS)
+    joined(warmer)
     assert compiler.most == 1
     assert [types for _, types in compiler.calls] == [3, 4]  # nobody waits for 1 and 2 any more
-    start(warmer)  # it was not finished
-    warmer._thread.join(SECONDS)
-    assert [types for _, types in compiler.calls] == [3, 4, 3]
 
 
-def test_waiting_stops_it(warmer, compiler):
+def test_it_is_stopped_between_programs(warmer, compiler):
     start(warmer)
     assert compiler.began.wait(SECONDS)
-    warmer.wait()
-    assert not warmer.busy
+    assert warmer.busy
+    assert compiler.calls[0][0] is not threading.main_thread()
+    warmer.stop()
+    joined(warmer)
     assert compiler.running == 0
-    warmer.wait()  # and again, for nothing
 
 
 def test_errors_stay_in_the_thread(warmer, compiler, monkeypatch):
@@ -98,13 +92,11 @@ def test_errors_stay_in_the_thread(warmer, compiler, monkeypatch):
     monkeypatch.setattr(threading, "excepthook", told.append)  # from where napari would tell the user
     compiler.error = OSError("the file is gone")
     compiler.finish.set()
-    start(warmer)
-    warmer._thread.join(SECONDS)
-    assert len(compiler.calls) == 1
+    for n in (1, 2):
+        start(warmer)
+        joined(warmer)
+        assert len(compiler.calls) == n
     assert not told
-    start(warmer)
-    warmer._thread.join(SECONDS)
-    assert len(compiler.calls) == 2  # as it did not work
 
 
 def test_python_waits_for_it_to_end(warmer, compiler):
@@ -112,22 +104,40 @@ def test_python_waits_for_it_to_end(warmer, compiler):
     assert not warmer._thread.daemon
 
 
-def test_a_fit_waits_when_droplets_are_found_and_before_anything_is_traced():
-    told = []
+@pytest.mark.parametrize(("channels", "rgb"), [(1, False), (3, True)])
+def test_the_programs_are_those_of_image_and_settings(monkeypatch, channels, rgb):
+    made = []
+    monkeypatch.setattr(ahead, "make", lambda form, droplets, wanted: made.append((form, droplets)))
+    data = np.random.default_rng(0).random((20, 20, 3) if rgb else (20, 20))
+    settings = SETTINGS | {"types": 4, "composition": "simplex"}
+    work.warm(Plane(data, "slide", rgb), 3000, settings, lambda: True)
+    [(form, droplets)] = made
+    assert (form.channels, form.types, form.composition) == (channels, 4, "simplex")
+    assert droplets == 4096
+    work.warm(PLANE, 3000, settings | {"types": AUTO}, lambda: True)
+    assert len(made) == 1  # nobody knows how many components there will be
 
-    def steps():
-        for stage in ("detect", "compile", "fit"):
-            reply = yield fitting.waiting(stage, Settings())
-            told.append((stage, reply))
-        return "result"
 
-    alone = work.alone(steps(), lambda: told.append("waited"))
-    assert next(alone).stage == "detect"
-    assert alone.send(None).stage == "compile"
-    assert told == [("detect", None)]
-    assert alone.send(None).stage == "fit"
-    assert told[1:] == ["waited", ("compile", None)]
-    with pytest.raises(StopIteration) as end:
-        alone.send(False)
-    assert end.value.value == "result"
-    assert told[-1] == ("fit", False)
+@pytest.fixture
+def compiled(caplog):
+    """Call for the names of programs that were compiled since the last call, in any thread."""
+    before = jax.config.jax_log_compiles
+    jax.config.update("jax_log_compiles", True)
+
+    def told():
+        text, begin = caplog.text, "Compiling jit("
+        caplog.clear()
+        return {line.split(begin)[1].split(")")[0] for line in text.splitlines() if begin in line}
+
+    yield told
+    jax.config.update("jax_log_compiles", before)
+
+
+def test_after_it_a_fit_compiles_no_step_of_its_own(compiled):
+    image, truth = nd.simulate((64, 64), 8, radius=5, gray=True, seed=3)
+    settings = {"types": 2, "composition": "simplex"}  # a form of the model that no other test of this module has
+    steps = {gauss_newton.measure.__name__, optics_step.chunk.__name__}
+    work.warm(Plane(image, "slide", False), len(truth), SETTINGS | settings, lambda: True)
+    assert steps <= compiled()
+    nd.fit(image, truth, population="given", steps=50, **settings)
+    assert not steps & compiled()

@@ -129,7 +129,9 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
 
     viewer.add_image(picture())
     widget = open_widget(viewer)
-    assert widget.form.values() == asdict(fitting.Settings())
+    defaults = asdict(fitting.Settings())
+    del defaults["learn_optics"]  # is about optics of earlier images, which the window does not take
+    assert widget.form.values() == defaults
     chosen = {
         "types": 2,
         "diameter": 7.5,
@@ -140,8 +142,7 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
         "composition": "simplex",
         "background": "uniform",
         "population": "given",
-        "renderer": "layered",
-        "learn_optics": False,
+        "renderer": "nearest",
         "classes": 2,
         "noise": 0.04,
         "steps": 400,
@@ -150,7 +151,7 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
         "pixel_size_um": 0.25,
         "channels": [1],
     }
-    assert set(chosen) == set(asdict(fitting.Settings()))
+    assert set(chosen) == set(defaults)
     widget.form.set(**chosen)
     widget.run()
     finish(widget, qtbot)
@@ -441,7 +442,7 @@ def shown(points):
 
 @pytest.fixture
 def warmed(monkeypatch, fake):
-    """What is compiled ahead: the thread, the image, candidates and settings of each call."""
+    """What is compiled ahead: the thread, the image, number of candidates and settings of each call."""
     calls = []
 
     def warm(plane, candidates, settings, wanted):
@@ -457,20 +458,16 @@ def test_programs_are_compiled_while_proposals_are_looked_at(warmed, detected, v
     thread, plane, candidates, settings = warmed[0]
     assert thread is not threading.main_thread()
     assert np.shares_memory(plane.data, viewer.layers["slide"].data)
-    assert len(candidates) == FOUND
+    assert candidates == FOUND
     assert settings == widget.form.values()
     widget._soon.setInterval(50)
-    widget.form.set(steps=70, seed=3)  # need no other program
+    widget.form.set(steps=70, seed=3, noise=0.1)  # need no other program
     widget.form.set(types=1, composition="simplex")  # cannot be used
     qtbot.wait(200)
     assert len(warmed) == 1
     widget.form.set(composition="free", types=5)
     qtbot.waitUntil(lambda: len(warmed) == 2, timeout=TIMEOUT)
     assert warmed[1][3]["types"] == 5
-    widget.detect()  # finds the same
-    finish(widget, qtbot)
-    qtbot.wait(100)
-    assert len(warmed) == 2
 
 
 def test_nothing_is_compiled_ahead_for_an_image_that_is_gone_or_not_chosen(warmed, detected, viewer, qtbot):
@@ -509,23 +506,9 @@ def test_closing_the_window_stops_compiling_ahead(window, open_widget, qtbot, fa
     qtbot.waitUntil(ended.is_set, timeout=TIMEOUT)
 
 
-def test_a_fit_waits_for_what_is_being_compiled_to_end(viewer, open_widget, qtbot, fake, monkeypatch):
-    order = []
-
-    def warm(plane, candidates, settings, wanted):
-        while wanted():
-            time.sleep(0.01)
-        time.sleep(0.2)  # one program cannot be interrupted
-        order.append("compiled")
-
-    def iterate(image, *args, **settings):
-        yield fitting.waiting("detect", fitting.Settings())
-        yield fitting.waiting("compile", fitting.Settings(), FOUND)
-        order.append("fit")
-        return (yield from fake.iterate(image, *args, **settings))
-
-    monkeypatch.setattr(work, "warm", warm)
-    monkeypatch.setattr(fitting, "iterate", iterate)
+def test_a_fit_may_start_and_end_while_something_is_compiled(viewer, open_widget, qtbot, fake, monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(work, "warm", lambda *args: ended.wait(TIMEOUT / 1000))
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     widget.detect()
@@ -533,9 +516,10 @@ def test_a_fit_waits_for_what_is_being_compiled_to_end(viewer, open_widget, qtbo
     assert widget.preparing
     widget.run()
     finish(widget, qtbot)
-    assert order == ["compiled", "fit"]
-    assert not widget.preparing
     assert widget.message.startswith("Done")
+    assert widget.preparing
+    ended.set()
+    qtbot.waitUntil(lambda: not widget.preparing, timeout=TIMEOUT)
 
 
 QUALITY = {"misfit": np.array([1.0] * (FOUND - 2) + [1.6, 5.0]), "class": np.arange(FOUND) % 2}

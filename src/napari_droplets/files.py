@@ -236,6 +236,6 @@ def _same_rows(droplets: Droplets, guide: dict[str, np.ndarray]) -> bool:
     if "anchor" not in guide or len(guide["anchor"]) != len(droplets):
         return False
     x, y, radius = guide["anchor"].T
-    offset = guide.get("droplets_told", guide["droplets"])
+    offset = guide["droplets"]
     away = np.hypot(x + radius * offset[:, 0] - droplets.x, y + radius * offset[:, 1] - droplets.y)
     return bool((away < 0.01 * radius + 1e-3).all())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,72 +26,73 @@ CHOICES = {
 """The settings that are one of a few words."""
 
 
+def _setting(default: Any, about: str, none: str = "") -> Any:
+    """Make a field that says what it is, and what None stands for; options, tips and documentation show it."""
+    return field(default=default, metadata={"about": about, "none": none})
+
+
 @dataclass(frozen=True)
 class Settings:
-    """All that decides the result of a fit besides the image; saved with it in `summary.json`.
+    """All that decides the result of a fit besides the image; saved with it in `summary.json`."""
 
-    Attributes
-    ----------
-    types : int or 'auto'
-        Number of composition components K, 1 to 16. 'auto': as many as held-out pixels want, up to 5, which takes some
-        short fits more; where optics or known compositions are given, as many as they have.
-    diameter : float, optional
-        Typical droplet diameter in pixels of the image given; estimated by default.
-    detector : {'network', 'blobs'}
-        What proposes droplets: the recognition network, or blobs that stand out from the background.
-    weights : path, optional
-        Weights file of the network, as `napari-droplets train` writes; those of the package by default.
-    min_probability : float
-        Candidates of the network with a smaller p_present are no droplets, 0 to 1; blobs have no p_present.
-    seed : int
-        Of all random numbers.
-    composition : {'free', 'simplex'}
-        Components independent in 0..1, or fractions of K species that sum to one (K >= 2).
-    background : {'smooth', 'uniform'}
-        A low-order surface, or one color.
-    population : {'inferred', 'given'}
-        Whether droplets may join and leave a fit by what the pixels say, or are those that it starts from.
-    renderer : {'auto', 'nearest', 'blended', 'layered'}
-        Which droplets a pixel sees. 'auto': the nearest one while optics are learned; in the end, where that explains
-        the image better, the two nearest, the smaller one over the larger.
-    learn_optics : bool
-        Whether optics are learned on, or stay those that the fit is given, so that compositions mean the same as there.
-    classes : int, optional
-        Number of classes that droplets are sorted into by composition; by default as many, up to 6, as can be told
-        apart.
-    noise : float, optional
-        Standard deviation of the noise (intensities 0..1); learned by default.
-    steps : int
-        Most optimisation steps; the fit stops sooner when the loss has settled.
-    max_seconds : float, optional
-        Most seconds for the whole fit, as far as compiling and two chunks of steps leave any; the result is what was
-        reached by then.
-    scale : float
-        Work on the image resized by this factor; results stay in pixels of the image given.
-    pixel_size_um : float, optional
-        Side of a pixel in micrometres.
-    channels : list of int, optional
-        Which one or three channels of the image to use.
-    """
-
-    types: int | str = 3
-    diameter: float | None = None
-    detector: str = "network"
-    weights: str | None = None
-    min_probability: float = 0.5
-    seed: int = 0
-    composition: str = "free"
-    background: str = "smooth"
-    population: str = "inferred"
-    renderer: str = "layered"
-    learn_optics: bool = True
-    classes: int | None = None
-    noise: float | None = None
-    steps: int = 600
-    max_seconds: float | None = None
-    scale: float = 1.0
-    pixel_size_um: float | None = None
-    channels: list[int] | None = None
+    types: int | str = _setting(
+        3,
+        "number of components that describe what a droplet is made of, 1 to 16, or auto: as many, up to 5, as pixels "
+        "want that short fits were not shown, which takes longer",
+    )
+    diameter: float | None = _setting(
+        None, "typical diameter of the droplets in pixels of the image", "estimated from the image"
+    )
+    detector: str = _setting(
+        "network",
+        "what proposes droplets. network: trained on simulated images, tells how probable each is; "
+        "blobs: whatever stands out from the background",
+    )
+    weights: str | None = _setting(
+        None, "weights file of the network, as `napari-droplets train` writes it", "those of the package"
+    )
+    min_probability: float = _setting(
+        0.5, "droplets that are less probable (p_present) are left out, 0 to 1; blobs have no probability"
+    )
+    seed: int = _setting(0, "of all random numbers: the same seed gives the same result")
+    composition: str = _setting(
+        "free", "free: each component on its own, 0 to 1; simplex: fractions of two or more that sum to one"
+    )
+    background: str = _setting("smooth", "smooth: follows uneven light; uniform: one color")
+    population: str = _setting(
+        "inferred",
+        "inferred: droplets may join and leave by what the pixels say; given: exactly those that the fit starts from",
+    )
+    renderer: str = _setting(
+        "layered",
+        "layered: where two droplets meet the smaller lies over the larger; nearest: only the nearest is seen",
+    )
+    learn_optics: bool = _setting(
+        True,
+        "whether optics that a fit is given are learned on, or stay, so that compositions mean the same as there; "
+        "without any they are learned in any case",
+    )
+    classes: int | None = _setting(
+        None,
+        "number of classes that droplets are sorted into by composition",
+        "as many, up to 6, as can be told apart",
+    )
+    noise: float | None = _setting(
+        None, "standard deviation of the noise, intensities from 0 to 1", "learned from the image"
+    )
+    steps: int = _setting(600, "most optimization steps; a fit that has settled stops sooner")
+    max_seconds: float | None = _setting(
+        None, "most seconds for one image; the result is what was reached by then", "no limit"
+    )
+    scale: float = _setting(
+        1.0, "work on the image resized by this factor: less is faster; results stay in pixels of the image given"
+    )
+    pixel_size_um: float | None = _setting(
+        None, "side of a pixel in micrometres; adds columns in micrometres", "what the file or layer says, if it does"
+    )
+    channels: list[int] | None = _setting(  # noqa: RUF009 (makes a field)
+        None, "which one or three channels to use, counted from 0", "all"
+    )
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():  # NumPy's numbers and arrays cannot be written as JSON
@@ -181,3 +182,9 @@ class Settings:
         if unknown := sorted(set(values) - set(names)):
             raise InputError(f"{', '.join(unknown)}: no such setting; there are {', '.join(names)}")
         return cls(**values)
+
+
+Settings.__doc__ = f"{Settings.__doc__}\n\nAttributes\n----------\n" + "\n".join(
+    f"{f.name} : {f.type}\n    {f.metadata['about']}" + (f"; None: {none}" if (none := f.metadata["none"]) else "")
+    for f in fields(Settings)
+)

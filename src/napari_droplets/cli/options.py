@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from typing import Any
 
 DEMO_FOLDER = "napari-droplets-demo"
@@ -28,42 +29,28 @@ def _yes_no(text: str) -> bool:
     return text.lower() in ("yes", "true")
 
 
-# The fields of Settings: option, field, how to read it, what the help calls it, help, and what None stands for. Values,
-# words to choose from and defaults are those of Settings alone: an option not given is not passed on.
-SETTINGS: tuple[tuple[str, str, Any, str, str, str], ...] = (
-    ("--types", "types", _types, "K",
-     "number of composition components, 1 to 16, or auto: as many as pixels that were held out want", ""),
-    ("--diameter", "diameter", float, "PX", "typical droplet diameter in pixels", "estimated from the image"),
-    ("--detector", "detector", str, "",
-     "what finds droplets, to start a fit or with --detect-only: the trained network, or blobs that stand out", ""),
-    ("--weights", "weights", str, "FILE",
-     "weights of the network, as `napari-droplets train` writes them", "those of the package"),
-    ("--min-probability", "min_probability", float, "P",
-     "droplets that the network gives a smaller probability are left out, 0 to 1", ""),
-    ("--pixel-size", "pixel_size_um", float, "UM",
-     "side of a pixel in micrometres; adds columns in micrometres", "what the file says, if it does"),
-    ("--composition", "composition", str, "",
-     "components independent in 0 to 1, or fractions that sum to one", ""),
-    ("--background", "background", str, "", "a smooth surface for uneven light, or one color", ""),
-    ("--population", "population", str, "",
-     "whether droplets may join and leave a fit by what the pixels say, or are those that it starts from", ""),
-    ("--renderer", "renderer", str, "",
-     "how droplets share a pixel: only the nearest counts, the nearest few are mixed, or one lies over the other; "
-     "auto: the nearest while optics are learned, one over the other in the end where that explains more", ""),
-    ("--learn-optics", "learn_optics", _yes_no, "yes|no",
-     "whether optics given with --optics are learned on, or stay, so that compositions mean the same", ""),
-    ("--classes", "classes", int, "G", "number of classes that droplets are sorted into by composition",
-     "as many as can be told apart"),
-    ("--noise", "noise", float, "SD", "standard deviation of the noise, intensities 0 to 1", "learned"),
-    ("--steps", "steps", int, "N", "most optimization steps; a fit that has settled stops sooner", ""),
-    ("--max-seconds", "max_seconds", float, "T",
-     "most seconds for one image; the result is what was reached by then", "no limit"),
-    ("--scale", "scale", float, "F",
-     "work on the image resized by this factor; results stay in pixels of the image given", ""),
-    ("--seed", "seed", int, "S", "seed of all random numbers", ""),
-    ("--channels", "channels", _channels, "0,1,2",
-     "which one or three channels of the image to use, counted from 0", "all"),
-)  # fmt: skip
+# Option, field of Settings, how to read it, and what the help calls it. All else is in Settings alone: an option not
+# given is not passed on.
+SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
+    ("--types", "types", _types, "K"),
+    ("--diameter", "diameter", float, "PX"),
+    ("--detector", "detector", str, ""),
+    ("--weights", "weights", str, "FILE"),
+    ("--min-probability", "min_probability", float, "P"),
+    ("--pixel-size", "pixel_size_um", float, "UM"),
+    ("--composition", "composition", str, ""),
+    ("--background", "background", str, ""),
+    ("--population", "population", str, ""),
+    ("--renderer", "renderer", str, ""),
+    ("--learn-optics", "learn_optics", _yes_no, "yes|no"),
+    ("--classes", "classes", int, "G"),
+    ("--noise", "noise", float, "SD"),
+    ("--steps", "steps", int, "N"),
+    ("--max-seconds", "max_seconds", float, "T"),
+    ("--scale", "scale", float, "F"),
+    ("--seed", "seed", int, "S"),
+    ("--channels", "channels", _channels, "0,1,2"),
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -148,19 +135,19 @@ def _add_settings(command: argparse.ArgumentParser, without: tuple[str, ...] = (
     """An option for each field of Settings."""
     from ..settings import CHOICES, Settings
 
-    defaults = Settings()
+    said = {field.name: field for field in fields(Settings)}
     settings = command.add_argument_group("settings")
-    for option, name, kind, values, text, none in SETTINGS:
+    for option, name, kind, values in SETTINGS:
         if name in without:
             continue
-        value = getattr(defaults, name)
-        default = none if value is None else "yes" if value is True else value
+        value, about = said[name].default, said[name].metadata
+        default = about["none"] if value is None else "yes" if value is True else value
         settings.add_argument(
             option,
             dest=name,
             type=kind,
             default=argparse.SUPPRESS,
-            help=f"{text} (default: {default})",
+            help=f"{about['about']} (default: {default})",
             **({"choices": CHOICES[name]} if name in CHOICES else {"metavar": values}),
         )
 

@@ -37,7 +37,7 @@ def make(form: Form, droplets: int, wanted: Callable[[], bool] = lambda: True, *
         rates = Learned(jax.tree.map(lambda a: 0.0, state.learned.shared), 0.0)
         order = np.zeros((optics_step.STEPS, optics_step.ROWS_PER_STEP), np.int32)
         precision = np.ones(droplets, np.float32)
-        steps_of(state, rates, 0.0, order, raw, anchor, rows, precision, 1.0, 1.0, form)
+        steps_of(state, rates, np.zeros(optics_step.STEPS), order, raw, anchor, rows, precision, 1.0, 1.0, form)
 
 
 def usual_size(n: int = 0) -> int:

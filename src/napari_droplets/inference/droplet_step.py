@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import gammaln
 
 from ..model.priors import COMMON_SD
 from ..model.problem import PLACE, Form
-from ..transforms import constrained
+from ..transforms import constrained, log_density
 from .gauss_newton import Evidence
 
 LONGEST = np.array([0.2, 0.2, 0.15])
@@ -22,6 +23,8 @@ LONGEST_LOGIT = 1.0
 """… and in each unconstrained number of a composition."""
 LEAST_CURVATURE = 0.02
 """Of the log prior of a composition: far out it is flat."""
+DISCREPANCY = 0.2
+"""Scatter of the circles that pixels show, in radii, where nothing is explained."""
 HELD = 1e8
 """Precision of what is held."""
 UNKNOWN_PLACE_SD, UNKNOWN_RADIUS_SD = 1.0, 0.5
@@ -79,8 +82,21 @@ def composition_prior(raw: np.ndarray, form: Form) -> tuple[np.ndarray, np.ndarr
 
 
 def tempered(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
-    """Information (N, D, D) and gradient (N, D) as they count, see `Evidence.inflation`."""
-    return evidence.information / evidence.inflation[:, None, None], evidence.gradient / evidence.inflation[:, None]
+    """Information (N, D, D) and gradient (N, D) as they count.
+
+    Neighboring pixels that err together count less, see `Evidence.inflation`. And the circle that pixels show is that
+    of the droplet with a scatter d = `DISCREPANCY * sqrt(unexplained)`, in radii: a droplet that leaves much
+    unexplained is none of the circles that the model draws. The likelihood L(z) becomes that of z + Normal(0, d^2).
+    """
+    information = evidence.information / evidence.inflation[:, None, None]
+    gradient = evidence.gradient / evidence.inflation[:, None]
+    n, d = gradient.shape
+    scatter = np.zeros((n, d))
+    scatter[:, :PLACE] = DISCREPANCY**2 * evidence.unexplained[:, None]
+    wider = np.eye(d) + information * scatter[:, None, :]
+    solved = np.linalg.solve(wider, np.concatenate([information, gradient[..., None]], -1))
+    both = solved[..., :-1]
+    return 0.5 * (both + both.transpose(0, 2, 1)), solved[..., -1]
 
 
 def precision_of(evidence: Evidence, mean: np.ndarray, prior: Prior, free: np.ndarray, form: Form) -> np.ndarray:
@@ -175,11 +191,13 @@ def divergence(guide: Guide, prior: Prior, form: Form) -> np.ndarray:
     diagonal = np.concatenate([prior.sd**-2, curvature], -1)
     off = mean[:, :PLACE] - prior.mean
     spread = np.einsum("nii,ni->n", covariance, diagonal)
-    log_prior = -np.log1p(np.exp(-np.abs(mean[:, PLACE:]))) * 2 - np.abs(mean[:, PLACE:])  # of a logistic variable
+    log_prior = log_density(mean[:, PLACE:].T, form.composition)
+    if form.composition == "simplex":
+        log_prior = log_prior + gammaln(form.types)  # of even fractions
     stretch = -np.linalg.slogdet(guide.precision)[1] - np.sum(2 * np.log(prior.sd), 1)
     d_place, d = PLACE, mean.shape[1]
     gaussian = 0.5 * (spread - d + np.sum((off / prior.sd) ** 2, 1) - stretch)
-    return gaussian - log_prior.sum(1) - 0.5 * (d - d_place) * np.log(2 * np.pi)
+    return gaussian - log_prior - 0.5 * (d - d_place) * np.log(2 * np.pi)
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:

@@ -144,6 +144,8 @@ class Evidence(NamedTuple):
     The variance of averages over blocks tells how much data that are not independent count (Flyvbjerg and Petersen,
     J. Chem. Phys. 91, 461 (1989)). It holds noise that neighbors share as well as what the model draws wrong.
     """
+    unexplained: np.ndarray
+    """Part of what it changes in its pixels that is left, above white noise, 0 to 1."""
     noise: float
     squares: float
     """Sum of all squared residuals of the pixels listed, each counted once."""
@@ -164,16 +166,15 @@ class Evidence(NamedTuple):
             total.removed / (2 * variance),
             np.sqrt(total.squares / np.maximum(listed, 1) / variance),
             inflation,
+            np.clip((total.squares / variance - listed) / np.maximum(total.removed / variance, 1e-9), 0, 1),
             noise,
             squares,
         )
 
-    @property
-    def unexplained(self) -> float:
-        """Part of what droplets change in the image that is left, above white noise."""
-        change = float(np.sum(self.removed))
-        left = float(np.sum(self.removed - self.gain)) * (1 - 1 / max(float(np.median(self.misfit)) ** 2, 1))
-        return left / max(change, 1e-9)
+    def unexplained_of(self, some: np.ndarray) -> float:
+        """Part of what these droplets (N,) change in the image that is left, all together."""
+        change = self.removed[some]
+        return float(np.sum(self.unexplained[some] * change) / max(np.sum(change), 1e-9))
 
 
 def white_noise(residual: np.ndarray) -> float:

@@ -19,12 +19,14 @@ from ..model.problem import PLACE, Form, Rows, rows_of
 from ..model.rendering import Shared
 from . import optics_step
 from .droplet_step import Guide, Prior, common_offset, divergence, moved, step
-from .gauss_newton import Evidence, Sums, blocks_of, measure, white_noise
+from .gauss_newton import LEAST_NOISE, Evidence, Sums, blocks_of, measure, white_noise
 from .optics_step import Learned
 from .start import Ground, empty_slide
 
 LEARNING_RATE = 0.02
 """Of Adam, at the start."""
+WARMING = 75
+"""Steps over which it rises from nothing: Adam's first steps are of full length whatever the gradient."""
 COOLING = 0.4
 """The rate falls by this factor each time the ELBO has stopped to improve …"""
 COLDEST = 0.05
@@ -32,7 +34,7 @@ COLDEST = 0.05
 CHUNKS = 2
 """Calls of stochastic steps between two steps of the droplets."""
 SETTLED_GAIN = 1e-3
-"""Nats per intensity listed: a round that gains less has stopped to improve."""
+"""Nats per intensity: a round that gains less has stopped to improve."""
 STILL = 0.1
 """Posterior standard deviations: droplets are still when the median one moves less."""
 MOST_PASSES = 8
@@ -47,6 +49,13 @@ LEAST_LISTED = 64
 """… but so many of each at least."""
 NOISE_LISTED = 1_000_000
 """Pixels from which the noise is read, at most."""
+
+
+HALF_LIGHT, HALF_UNEXPLAINED, STEEPNESS = 0.03, 0.04, 4.0
+"""Light outside of droplets, and part left unexplained, at which outline and proposals are believed alike, and the
+power of either that the odds fall with …"""
+HIDDEN_UNEXPLAINED = 0.003
+"""… and the part left unexplained where no light outside could be seen."""
 
 
 class Setup(NamedTuple):
@@ -69,8 +78,8 @@ class Setup(NamedTuple):
     """Whether what droplets share is learned."""
     noise: float | None
     """Where it is given."""
-    outline_trust: float
-    """0 to 1, how far the pixels decide on the common error of all proposals; see `posterior.outline_trust`."""
+    light: float
+    """Light outside of droplets over what they change inside, NaN where it cannot be seen; see `outline_trust`."""
     glow: bool
     """Whether light outside of droplets is drawn."""
     seed: int
@@ -106,6 +115,8 @@ class State(NamedTuple):
     evidence: Evidence | None = None
     """What the pixels said when the droplets were last moved."""
     common: np.ndarray = np.zeros(PLACE)
+    trust: float = 0.0
+    """How far the pixels decide on the common error of all proposals, 0 to 1; see `outline_trust`."""
     step: int = 0
     """Stochastic steps done."""
 
@@ -124,7 +135,9 @@ class Info(NamedTuple):
     """What a step of the droplets found."""
 
     loss: float
-    """Negative ELBO."""
+    """Negative ELBO …"""
+    settling: float
+    """… and with the likeliest noise."""
     movement: float
     """How far the median droplet moved, in posterior standard deviations."""
 
@@ -162,6 +175,10 @@ def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) 
     wanted = None if setup.moving is None else setup.moving[here]
     found = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=wanted, most=most)
     pixels = found._replace(row=here[found.row].astype(np.int32), other=np.append(here, setup.size)[found.other])
+    if setup.form.renderer == "nearest":  # a pixel sees one droplet alone
+        pixels = pixels._replace(
+            other=np.full_like(pixels.other, setup.size), weight=pixels.weight * pixels.own, crowded=0
+        )
     if setup.counted is not None:
         pixels = pixels._replace(weight=pixels.weight * setup.counted[pixels.y, pixels.x])
     rows = jax.device_put(rows_of(pixels, setup.image, state.ground.field, len(setup.anchor)))
@@ -186,7 +203,7 @@ def pass_over(
 def steps_of(
     state: optics_step.State,
     rates: Learned,
-    rate: float,
+    rate: np.ndarray,
     order: np.ndarray,
     raw: np.ndarray,
     anchor: np.ndarray,
@@ -196,13 +213,12 @@ def steps_of(
     droplets: float,
     form: Form,
 ) -> tuple[optics_step.State, Any]:
-    """`optics_step.chunk` with one rate for all of its steps."""
-    each = np.full(len(order), rate, np.float32)
+    """`optics_step.chunk`."""
     with tracing(("chunk", form, len(raw), len(rows.row))):
         return optics_step.chunk(
             state,
             rates,
-            each,
+            rate.astype(np.float32),
             order.astype(np.int32),
             raw,
             anchor,
@@ -252,43 +268,61 @@ def move_droplets(setup: Setup, state: State, damping: float) -> tuple[State, In
     evidence, _ = look(setup, state)
     here = state.present if setup.moving is None else state.present & setup.moving
     guide, common = step(state.mean, evidence, setup.prior, setup.free & here[:, None], setup.form, damping)
-    loss = _loss(setup, state, evidence, Guide(state.mean, guide.precision), here)
+    loss, settling = _loss(setup, state, evidence, Guide(state.mean, guide.precision), here)
     deviation = np.sqrt(np.einsum("nii->ni", guide.covariance)[here])
     off = np.abs(guide.mean - state.mean)[here] / np.maximum(deviation, 1e-12)
     movement = float(np.median(off.max(1))) if here.any() else 0.0
-    mean = guide.mean
-    if setup.outline_trust < 1 and setup.moving is None:
-        excess = common_offset(mean[here], Prior(*(a[here] for a in setup.prior)))
-        mean = moved(mean, -(1 - setup.outline_trust) * excess, setup.free & here[:, None])
-        common = common_offset(mean[here], Prior(*(a[here] for a in setup.prior)))
-    state = state._replace(
-        mean=mean, guide=guide._replace(mean=mean), evidence=evidence, noise=evidence.noise, common=common
-    )
-    return state, Info(loss, movement)
+    mean, trust = guide.mean, 1.0
+    if setup.learning and setup.moving is None:
+        trust = outline_trust(setup.light, evidence.unexplained_of(here))
+        proposed = Prior(*(a[here] for a in setup.prior))
+        mean = moved(mean, -(1 - trust) * common_offset(mean[here], proposed), setup.free & here[:, None])
+        common = common_offset(mean[here], proposed)
+    guide = guide._replace(mean=mean)
+    state = state._replace(mean=mean, guide=guide, evidence=evidence, noise=evidence.noise, common=common, trust=trust)
+    return state, Info(loss, settling, movement)
+
+
+def outline_trust(light: float, unexplained: float) -> float:
+    """How far the pixels decide on the common error of all proposals.
+
+    Where an outline is the edge of all that a droplet changes, and the model explains what is seen, pixels show it.
+    Where light leaves the droplet, what belongs to it is a convention that pixels do not know and the network was
+    taught; and where much is left unexplained, as droplets that are no circles leave it, circles and optics make up for
+    each other. The odds of believing the pixels fall with a power of either. Where neighbors or blur hide the
+    surroundings, only a model that leaves next to nothing is believed.
+    """
+    if np.isnan(light):
+        return 1 / (1 + (unexplained / HIDDEN_UNEXPLAINED) ** 2)
+    return 1 / (1 + (light / HALF_LIGHT) ** STEEPNESS) / (1 + (unexplained / HALF_UNEXPLAINED) ** STEEPNESS)
 
 
 def intensities(setup: Setup, state: State) -> float:
     """Intensities that the loss counts."""
     own = float((state.pixels.own * state.pixels.weight).sum())
-    return setup.form.channels * (own + float(state.ground.empty.sum()))
+    empty = float(state.ground.empty.sum()) if setup.moving is None else 0.0
+    return setup.form.channels * (own + empty)
 
 
-def _loss(setup: Setup, state: State, evidence: Evidence, guide: Guide, here: np.ndarray) -> float:
-    """Negative ELBO at the guide's mean, expected squares to second order."""
+def _loss(setup: Setup, state: State, evidence: Evidence, guide: Guide, here: np.ndarray) -> tuple[float, ...]:
+    """Negative ELBO at the guide's mean, expected squares to second order; and the same at the likeliest noise.
+
+    The first has the noise that is told. That is read off what changes from pixel to pixel, and falls while the model
+    gets better, so that rounds are compared by the second.
+    """
     empty = state.ground.empty
     left = float(np.sum((setup.image[empty] - state.ground.field[empty]) ** 2)) if setup.moving is None else 0.0
-    variance = evidence.noise**2
-    count = (
-        intensities(setup, state)
-        if setup.moving is None
-        else setup.form.channels * float((state.pixels.own * state.pixels.weight).sum())
-    )
-    fit = (evidence.squares + left) / (2 * variance) + 0.5 * count * np.log(2 * np.pi * variance)
+    count = intensities(setup, state)
+    squares = evidence.squares + left
     some = Guide(guide.mean[here], guide.precision[here])
     doubt = 0.5 * np.einsum("nij,nji->n", evidence.information[here], some.covariance)
     apart = divergence(some, Prior(*(a[here] for a in setup.prior)), setup.form)
-    shared = -float(optics_step.log_prior(state.optics.learned, np.float32(here.sum())))
-    return fit + float(np.sum(doubt / evidence.inflation[here] + apart)) + shared
+    rest = float(np.sum(doubt / evidence.inflation[here] + apart))
+    rest -= float(optics_step.log_prior(state.optics.learned, np.float32(here.sum())))
+    told, likeliest = evidence.noise**2, max(squares / max(count, 1), LEAST_NOISE**2)
+    return tuple(
+        squares / (2 * variance) + 0.5 * count * np.log(2 * np.pi * variance) + rest for variance in (told, likeliest)
+    )
 
 
 def learn_shared(setup: Setup, state: State, rate: float) -> State:
@@ -302,13 +336,13 @@ def learn_shared(setup: Setup, state: State, rate: float) -> State:
     chosen = np.concatenate([rng.permutation(order) for _ in range(-(-wanted // len(order)))])[:wanted]
     learned = state.optics.learned
     rates = jax.tree.map(lambda a: 1.0, learned)
-    rates = Learned(rates.shared._replace(length=0.0, glow=float(setup.glow)), setup.outline_trust)
+    rates = Learned(rates.shared._replace(length=0.0, glow=float(setup.glow)), state.trust)
     precision = np.zeros(len(setup.anchor), np.float32)
     precision[: setup.size] = 1 / (state.noise**2 * state.evidence.inflation)
     optics, losses = steps_of(
         state.optics,
         rates,
-        rate,
+        rate * np.minimum(1, (state.step + 1 + np.arange(optics_step.STEPS)) / WARMING),
         chosen.reshape(optics_step.STEPS, -1),
         padded(setup, state.mean),
         setup.anchor,
@@ -332,18 +366,29 @@ def empty_glow(channels: int) -> np.ndarray:
 
 
 class Schedule:
-    """Learning rate, and whether the fit has settled: the rate falls each time that the ELBO stops to improve."""
+    """Learning rate, and whether the fit has settled: the rate falls each time that the ELBO stops to improve.
+
+    The best state is kept: a round that lost much is undone.
+    """
 
     def __init__(self) -> None:
         self.rate, self.best = LEARNING_RATE, np.inf
+        self.state: State | None = None
 
-    def observe(self, loss: float, count: float) -> bool:
-        """Note the loss of a round; True when the fit has settled."""
-        improved = loss < self.best - SETTLED_GAIN * count
-        self.best = min(self.best, loss)
+    def observe(self, setup: Setup, state: State, loss: float) -> tuple[State, bool]:
+        """Note the loss of a round; returns the state to go on from, and True when the fit has settled."""
+        assert state.evidence is not None
+        here = state.evidence.inflation[state.present]
+        # nats as they count where the model is wrong, see `Evidence.inflation`
+        enough = SETTLED_GAIN * intensities(setup, state) * float(np.median(here)) if len(here) else 0.0
+        improved = loss < self.best - enough
+        if loss < self.best or self.state is None:
+            self.best, self.state = loss, state
+        elif loss > self.best + enough:
+            state = self.state._replace(step=state.step)
         if improved:
-            return False
+            return state, False
         if self.rate <= COLDEST * LEARNING_RATE:
-            return True
+            return state, True
         self.rate *= COOLING
-        return False
+        return state, False

@@ -181,14 +181,16 @@ class Frame:
         """The Fit."""
         setup, state, settings = outcome.setup, outcome.state, self.settings
         assert state.evidence is not None
-        p, count = None, (None, None)
-        if setup.probability is not None:
+        p: np.ndarray | None = None
+        count: tuple[float | None, float | None] = (None, None)
+        if setup.probability is not None and outcome.census is not None:
             features = calibration.presence_features(np.asarray(setup.probability), *outcome.census[:4])
             p = calibration.presence(np.asarray(setup.probability), features)
             p = np.where(state.present | outcome.census.tried, p, 0)
             count = calibration.count(p)
         kept = self.kept(setup, state, p)
-        common = calibration.systematic(setup.outline_trust, state.evidence.unexplained)
+        unexplained = state.evidence.unexplained_of(kept)
+        common = calibration.systematic(state.trust, unexplained)
         guide = self.guide(setup, state, kept, common.array)
         droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
         optics = self.optics(setup, state)
@@ -210,7 +212,7 @@ class Frame:
         clock.lap("posterior")
         loss = outcome.losses[-1][1] if outcome.losses else None
         names = ("import", "compile", "detect", "fit", "posterior")
-        summary = {
+        summary: dict[str, Any] = {
             "n_droplets": len(droplets),
             "count_mean": count[0],
             "count_sd": count[1],
@@ -220,8 +222,8 @@ class Frame:
             "noise_sd": optics.noise_sd,
             "blur_px": optics.blur_px,
             "systematic": {"shift_radii": common.shift, "radius_percent": 100 * common.radius},
-            "outline_trust": setup.outline_trust,
-            "unexplained": state.evidence.unexplained,
+            "outline_trust": state.trust,
+            "unexplained": unexplained,
             "steps": int(outcome.losses[-1][0]) if outcome.losses else 0,
             "stopped": outcome.stopped,
             "renderer": setup.form.renderer,

@@ -32,8 +32,6 @@ from .start import (
 
 GLOW_FROM = 0.02
 """Light outside of droplets, over what they change inside, from which it is drawn."""
-HALF_TRUSTED, STEEPNESS = 0.03, 4.0
-"""Light outside at which outline and proposals are believed alike, and the power of it that their odds grow with."""
 
 
 class Prepared(NamedTuple):
@@ -59,16 +57,6 @@ def check_optics(optics: Optics, form: Form, name: str) -> None:
     for field, want in (("types", form.types), ("channels", form.channels), ("composition", form.composition)):
         if (have := getattr(optics, field)) != want:
             raise InputError(f"optics: learned with {field}={have}, but {name} is fitted with {field}={want}")
-
-
-def outline_trust(light: float) -> float:
-    """How far the pixels decide on the common error of all proposals, from the light outside of droplets.
-
-    Where an outline is the edge of all that a droplet changes, pixels show it. Where light leaves the droplet, what
-    belongs to it is a convention that pixels do not know and the network was taught. The odds of the first fall with a
-    power of the light.
-    """
-    return 1 / (1 + (light / HALF_TRUSTED) ** STEEPNESS)
 
 
 def shared_of(optics: Optics, scale: float) -> Shared:
@@ -146,7 +134,7 @@ def prepare(
         grid,
         learning,
         settings.noise,
-        outline_trust(light) if learning else 1.0,
+        light,
         glow,
         settings.seed,
     )

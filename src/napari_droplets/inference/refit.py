@@ -189,7 +189,7 @@ def _localized(
         grid,
         False,
         settings.noise or fit.optics.noise_sd,
-        1.0,
+        0.0,
         bool(np.any(shared.glow)),
         settings.seed,
         moving=active,

@@ -110,9 +110,12 @@ def iterate_rounds(
         per_round = (clock.total - began) / rounds
         left = per_round * max(0, settings.steps - state.step) / (CHUNKS * STEPS)
         reply = yield progress("fit", info.loss, left, settings.steps)
+        settled = info.movement < STILL
+        if setup.learning:
+            state, settled = schedule.observe(setup, state, info.settling)
         if reply is False:
             cancelled = True
-        elif schedule.observe(info.loss, intensities(setup, state)) if setup.learning else info.movement < STILL:
+        elif settled:
             stopped = "settled"
             break
         elif clock.left < RESERVE + 3 * per_round:

@@ -28,6 +28,8 @@ LEAST_SPACING, MOST_KNOTS = 48.0, 24
 """… at least so many pixels, and no more of them to a side."""
 OUTLIERS = 3.0
 """Robust standard deviations from which a pixel of the empty slide counts as dust or as a droplet not found."""
+RIDGE = 1e-3
+"""Of that fit, for each pixel: keeps the last layer from large weights that cancel."""
 SAMPLED = 20_000
 """Pixels inside of droplets that the first optics are fitted to, at most."""
 PALETTE, SIZES = 512, 4
@@ -101,12 +103,12 @@ def light_outside(
 ) -> float:
     """Light that droplets leave on the empty slide around them, over what they change inside of their outline.
 
-    Root mean square of the glow that fits the median droplet's surroundings, where these are empty; 0 where droplets
+    Root mean square of the glow that fits the median droplet's surroundings, where these are empty; NaN where droplets
     are too small, or too close, for their surroundings to be seen.
     """
-    large = radius * (RING[0] - 1) > 2 * blur
+    large = radius * (RING[0] - 1) > blur  # else the blurred edge is taken for light
     if large.sum() < 3:
-        large = radius >= np.quantile(radius, 0.8)
+        return float("nan")
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     distance = np.linspace(*RING, 3)
     dx, dy = (np.outer(distance, f(angle)).ravel() for f in (np.cos, np.sin))
@@ -118,7 +120,7 @@ def light_outside(
     light = np.where(inside[..., None], image[iy, ix] - ground.field[iy, ix], np.nan)
     seen = inside.sum(0) >= max(3, 0.05 * large.sum())
     if seen.sum() < 12:
-        return 0.0
+        return float("nan")
     usual = np.nanmedian(light[:, seen], 0)
     basis = np.asarray(glow_basis(dx[seen], dy[seen])).T
     fitted = basis @ np.linalg.lstsq(basis, usual, rcond=1e-3)[0]
@@ -189,9 +191,9 @@ def first_optics(
     bare = weights | {f"{last}.kernel": np.eye(width, dtype=np.float32), f"{last}.bias": np.zeros(width, np.float32)}
     hidden = np.asarray(_change(bare, np.concatenate([behind, offset, made_of], 1, dtype=np.float32).T)).T
     design = np.c_[hidden, np.ones(len(hidden))] * ok[:, None]
-    solved = np.linalg.solve(
-        design.T @ design + np.eye(width + 1), design.T @ logit_change(image[py, px], behind)
-    ).astype(np.float32)  # the ridge is the prior of the weights
+    ridge = RIDGE * len(design) * np.eye(width + 1)
+    wanted = design.T @ logit_change(image[py, px], behind)
+    solved = np.linalg.solve(design.T @ design + ridge, wanted).astype(np.float32)
     return weights | {f"{last}.kernel": solved[:-1], f"{last}.bias": solved[-1]}
 
 

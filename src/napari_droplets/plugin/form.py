@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from textwrap import fill
 from typing import Any
 
-from magicgui.widgets import CheckBox, ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
+from magicgui.widgets import ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
 from qtpy.QtWidgets import QDoubleSpinBox
 
 from ..errors import InputError
 from ..settings import AUTO, CHOICES, MAX_CLASSES, MAX_TYPES, Settings
 
 DEFAULTS = {f.name: f.default for f in fields(Settings)}
+ABOUT = {f.name: f.metadata for f in fields(Settings)}
 MAIN = ("diameter", "types", "steps", "max_seconds", "min_probability")
 ADVANCED = (
     "detector",
@@ -20,7 +22,6 @@ ADVANCED = (
     "background",
     "population",
     "renderer",
-    "learn_optics",
     "classes",
     "noise",
     "scale",
@@ -52,7 +53,6 @@ LABELS = {
     "background": "Background",
     "population": "Population",
     "renderer": "Renderer",
-    "learn_optics": "Learn optics",
     "classes": "Classes",
     "noise": "Noise",
     "scale": "Scale",
@@ -60,32 +60,21 @@ LABELS = {
     "channels": "Channels",
     "seed": "Seed",
 }
-TIPS = {
-    "diameter": "Typical diameter of the droplets in pixels of the image; 0: estimated from the image",
-    "types": "Number of numbers that describe what a droplet is made of;\n"
-    "0: as many as pixels want that were held out from fits with few and with more, which takes longer",
-    "steps": "Most optimization steps; the fit stops sooner when it has settled, a refit as well unless changed",
-    "max_seconds": "The result is what was reached by then; 0: no limit",
-    "min_probability": "Detected droplets that are less probable (p_present) are hidden; move it and see.\n"
+MORE = {
+    "min_probability": "Here what is less probable is hidden; move it and see.\n"
     "What is hidden is not used: Refit, Run and a saved table go by the points shown.\n"
     "Points that you added, moved or resized stay.",
-    "detector": "What finds droplets, also for Run to start from. network: trained on simulated images,\n"
-    "tells how probable each is; blobs: whatever stands out from the background",
-    "weights": "Weights file of the network, as `napari-droplets train --from-fit` makes for a series of images;\n"
-    "empty: those of the package. Also for Run to start from",
-    "composition": "free: each component on its own, 0 to 1; simplex: fractions that sum to one",
-    "background": "smooth: follows uneven illumination; uniform: one color",
-    "population": "inferred: droplets may join and leave by what the pixels say; given: exactly those it starts from",
-    "renderer": "Which droplets a pixel sees: the nearest one, several blended, or one over the other;\n"
-    "auto: the nearest one first, one over the other in the end where that explains the image better",
-    "learn_optics": "How droplets look is learned from the image; else it stays as what comes with the package has it",
-    "classes": "Number of classes that droplets are sorted into by composition; 0: as many as can be told apart",
-    "noise": "Standard deviation of the noise, intensities from 0 to 1; 0: learned from the image",
-    "scale": "Work on the image resized by this factor: less is faster; results stay in pixels of the image",
-    "pixel_size_um": "Side of a pixel in micrometres; 0: from the layer's scale where its units are lengths",
-    "channels": "'all', or one or three channels by number, as 1 or 0, 1, 2",
-    "seed": "Of all random numbers: the same seed gives the same result",
+    "steps": "A refit stops sooner, too, unless this is changed.",
 }
+"""What concerns the window alone."""
+TIP_WIDTH = 90  # letters
+
+
+def _tip(name: str) -> str:
+    """What a setting is, and what stands for None here."""
+    about, none = ABOUT[name]["about"], ABOUT[name]["none"]
+    text = about if not none else f"{about}; {'0' if name in ZERO else 'empty'}: {none}"
+    return "\n".join(filter(None, (fill(text[0].upper() + text[1:], TIP_WIDTH), MORE.get(name))))
 
 
 def _number(name: str, largest: float, step: float, decimals: int, unit: str = "") -> FloatSpinBox:
@@ -122,7 +111,6 @@ class SettingsForm:
             "min_probability": _probability("min_probability"),
             **{name: ComboBox(value=DEFAULTS[name], choices=words) for name, words in CHOICES.items()},
             "weights": FileEdit(value=DEFAULTS["weights"], filter="*.safetensors", nullable=True),
-            "learn_optics": CheckBox(value=DEFAULTS["learn_optics"], text=""),
             "classes": SpinBox(value=DEFAULTS["classes"] or 0, min=0, max=MAX_CLASSES),
             "noise": _number("noise", 1, 0.01, 3),
             "scale": _number("scale", 8, 0.25, 2),
@@ -131,7 +119,7 @@ class SettingsForm:
             "seed": SpinBox(value=DEFAULTS["seed"], min=0, max=2**31 - 1),
         }
         for name, widget in self.inputs.items():
-            widget.tooltip = TIPS[name]
+            widget.tooltip = _tip(name)
             if name in ZERO:
                 widget.native.setSpecialValueText(ZERO[name][1])
 

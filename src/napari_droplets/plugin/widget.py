@@ -63,7 +63,7 @@ class DropletsWidget(QWidget):
         self.result: Fit | Droplets | None = None
         self._job: Job | None = None
         self._keeps = False
-        self._detected: tuple[Place, Droplets] | None = None
+        self._detected: tuple[Place, int] | None = None
         self._warmer = Warmer()
         self._soon = QTimer(self, singleShot=True, interval=CALM_MS)
         self.image = ComboBox(choices=self._image_choices, nullable=False)
@@ -204,11 +204,7 @@ class DropletsWidget(QWidget):
 
     def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, keeps: bool = False) -> None:
         """Start work; `keeps` if there is something to keep when it is cancelled, even before droplets are found."""
-        job = Job(
-            lambda: work.alone(steps(), self._warmer.wait),
-            partial(self._on_update, output),
-            partial(self._on_end, output),
-        )
+        job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
         self._job, self._keeps = job, keeps
         self.destroyed.connect(job.abandon)
         self._show_busy()
@@ -287,7 +283,7 @@ class DropletsWidget(QWidget):
             show_probable(output.points, self._least())
             found = len(output.points.data)
             text = line([f"Done: {found:,} droplets", *count_text(result, found)])
-            self._detected = (output.place, result.candidates)
+            self._detected = (output.place, len(result.candidates))
             self._warm()
         if not found:
             text = f"{output.place.name}: no droplets found; set the diameter, or check the image"
@@ -311,7 +307,7 @@ class DropletsWidget(QWidget):
         if layer is None or str(layer.unique_id) != place.layer_id:
             return
         with suppress(InputError):
-            self._warmer.start(place, Plane.of(layer, place), candidates, self._settings(layer))
+            self._warmer.start(Plane.of(layer, place), candidates, self._settings(layer))
 
     def _least(self) -> float:
         return float(self.form.inputs["min_probability"].value)

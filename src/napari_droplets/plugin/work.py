@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..images import as_image
 from ..inference import api as fitting
+from ..settings import AUTO, Settings
 
 if TYPE_CHECKING:
     from ..droplets import Fit
@@ -54,26 +55,16 @@ def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None
     return (yield from fitting.iterate_refit(fit, table, **settings))
 
 
-def warm(plane: Plane, candidates: Any, settings: dict[str, Any], wanted: Callable[[], bool]) -> None:
-    """Compile what a fit will need that starts from these candidates."""
-    from ..inference.warm import warm
+def warm(plane: Plane, candidates: int, settings: dict[str, Any], wanted: Callable[[], bool]) -> None:
+    """Compile what a fit that starts from so many candidates will need; how many components must be known."""
+    if settings["types"] == AUTO:
+        return
+    from ..inference.ahead import make, usual_size
+    from ..inference.prepare import form_of
 
-    image = as_image(plane, channels=settings["channels"], pixel_size_um=settings["pixel_size_um"])
-    warm(image, candidates, fitting.Settings(**settings), wanted)
-
-
-def alone(steps: Steps, wait: Callable[[], None]) -> Steps:
-    """These steps, with a wait when droplets are found and before anything else is traced."""
-    reply: bool | None = None
-    while True:
-        try:
-            progress = steps.send(reply)
-        except StopIteration as end:
-            return end.value
-        reply = yield progress
-        if progress.stage not in ("detect", "estimate"):
-            wait()
+    channels = as_image(plane, channels=settings["channels"]).shape[2]
+    make(form_of(channels, Settings(**settings)), usual_size(candidates), wanted)
 
 
 def _waiting(stage: str) -> fitting.Progress:
-    return fitting.waiting(stage, fitting.Settings())._replace(steps=0)
+    return fitting.waiting(stage, Settings())._replace(steps=0)

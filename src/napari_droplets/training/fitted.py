@@ -8,16 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.special import expit
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..files import read
-from ..image_statistics import pixel_noise, weighted_median
+from ..image_statistics import weighted_median
 from ..images import resampled
-from ..model.assignment import TILE, Tiles
+from ..inference.prepare import shared_of
+from ..inference.refit import _grid_of
+from ..model.assignment import covered_pixels
+from ..model.background import SplineGrid
+from ..model.picture import draw
+from ..model.rendering import Droplet, Shared, layer
 from .feed import Drawn
 from .scenes import RADII, place
 from .visible import RIM, octant, visible
@@ -39,6 +44,7 @@ RIM_POINTS = 48  # of the outer part of a disc, where its contrast is computed
 _TURN = np.arange(RIM_POINTS) * np.pi * (3 - np.sqrt(5))  # the golden angle spreads them evenly
 RIM_OFFSET = np.sqrt(np.linspace(RIM**2, 1, RIM_POINTS))[:, None] * np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
 RIM_OCTANT = octant(*RIM_OFFSET.T)
+TOGETHER = 256  # droplets whose contrast is computed at a time, by one program
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,9 @@ class FittedScenes:
         """Tells whether two trainings are on the same fits."""
         content = hashlib.sha256()
         for look in self.looks:
-            for name, values in sorted(look.weights.items()):
-                content.update(name.encode() + np.ascontiguousarray(values).tobytes())
-            content.update(look.background.tobytes() + look.radius.tobytes() + str(look.noise).encode())
+            for values in (*jax.tree.leaves(look.shared), look.background, look.radius):
+                content.update(np.ascontiguousarray(values).tobytes())
+            content.update(str(look.noise).encode())
         return content.hexdigest()
 
     def __call__(self, rng: np.random.Generator, side: int) -> Drawn:
@@ -95,22 +101,16 @@ class Crowd(NamedTuple):
 class Look:
     """What a fit says of its image; arrays alone, for worker processes. Lengths in pixels of the images drawn."""
 
-    channels: int
-    types: int
+    shared: Shared
     composition_kind: str
-    renderer: str
-    weights: dict[str, np.ndarray]
-    weights_sd: dict[str, np.ndarray]
-    length: float
     background: np.ndarray
-    """(B, C) coefficients of the surface in logit space."""
+    """(A, B, C) coefficients of the B-spline surface."""
     size: tuple[float, float]
     """Width and height of the image fitted."""
     scale: float
     """Pixels drawn per pixel of the image fitted."""
     noise: tuple[float, float]
-    """Standard deviation, least and most. The noise fitted is all that the model leaves unexplained; what changes from
-    pixel to pixel is less."""
+    """Standard deviation, least and most: the noise of single pixels, and all that the model leaves unexplained."""
     radius: np.ndarray
     composition: np.ndarray
     """(N, K)"""
@@ -135,20 +135,15 @@ class Look:
         droplets = fit.droplets.scaled(scale)
         present = np.ones(n) if droplets.p_present is None else droplets.p_present
         height, width = (side * scale for side in fit.reconstruction.shape[:2])
-        unexplained = optics.noise_sd * scale / worked
-        seen = unexplained if fit.image is None else max(pixel_noise(fit.residual) * scale, QUIETEST)
+        noise = max(optics.noise_sd * scale / worked, QUIETEST)
+        unexplained = float(fit.summary.get("rmse", 0.0)) * scale
         return cls(
-            channels=optics.channels,
-            types=optics.types,
+            shared=shared_of(optics, scale),
             composition_kind=optics.composition,
-            renderer=optics.renderer,
-            weights=optics.weights,
-            weights_sd=optics.weights_sd,
-            length=optics.length * scale,
             background=np.asarray(fit.guide["background"], np.float32),
             size=(width, height),
             scale=scale,
-            noise=(min(seen, unexplained), unexplained),
+            noise=(noise, max(noise, unexplained)),
             radius=droplets.radius,
             composition=fit.droplets.composition,
             chance=present / present.sum(),
@@ -170,31 +165,28 @@ class Look:
         def factor(closeness: float) -> float:
             return min(closeness * WORKING_RADIUS / self.typical, largest)
 
-        # one size of piece for all, so that one program draws them
-        piece = int(np.ceil(side / factor(FARTHEST) / TILE)) * TILE
         closer = factor(float(np.clip(np.exp(CLOSENESS_SD * rng.standard_normal()), FARTHEST, NEAREST)))
-        width, height = np.maximum(self.size, piece)
-        corner = np.array([rng.uniform(0, width - piece), rng.uniform(0, height - piece)])
-        crowd, most = self._crowd(rng, piece)
+        part = int(np.ceil(side / closer))
+        crowd = self._crowd(rng, part)
+        ground = self._ground(rng, part)
+        image = draw(*crowd, ground, self.shared)
         noise = float(np.exp(rng.uniform(*np.log(self.noise))))
-        image, contrast, unhidden = self._picture(rng, crowd, most, corner, (width, height), piece)
         image = np.clip(image + noise * rng.standard_normal(image.shape, np.float32), 0, 1)
         averaged = noise * min(closer, 1)  # by what shrinks
-        seen = visible(list(contrast), [RIM_OCTANT] * len(contrast), unhidden, averaged)
-        part = int(np.ceil(side / closer))
-        image = resampled(image[:part, :part], closer)[:side, :side]
+        contrast = _contrast(crowd, ground, self.shared)
+        seen = visible(list(contrast), [RIM_OCTANT] * len(contrast), _unhidden(crowd, part, self.shared), averaged)
+        image = resampled(image, closer)[:side, :side]
         truth = np.stack([(crowd.x + 0.5) * closer - 0.5, (crowd.y + 0.5) * closer - 0.5, crowd.radius * closer], -1)
         inside = ((truth[:, :2] >= -0.5) & (truth[:, :2] < side - 0.5)).all(1)
         sized = (truth[:, 2] >= RADII[0]) & (truth[:, 2] <= RADII[1])
         truth = truth[seen & inside & sized].astype(np.float32)
         return np.ascontiguousarray(np.broadcast_to(image, (side, side, 3))), truth
 
-    def _crowd(self, rng: np.random.Generator, piece: int) -> tuple[Crowd, int]:
-        """Droplets in and around a piece, and how many there can be in any."""
+    def _crowd(self, rng: np.random.Generator, side: int) -> Crowd:
+        """Droplets in and around a part of so many pixels a side."""
         margin = 2 * float(np.quantile(self.radius, 0.95))
-        usual = self.density * (piece + 2 * margin) ** 2
-        most = int(np.ceil(usual * np.exp(3 * CROWDING_SD) / 64)) * 64
-        n = min(rng.poisson(usual * np.exp(CROWDING_SD * rng.standard_normal())), most)
+        usual = self.density * (side + 2 * margin) ** 2
+        n = rng.poisson(usual * np.exp(CROWDING_SD * rng.standard_normal()))
         chosen = rng.choice(len(self.radius), n, p=self.chance)
         radius = self.radius[chosen] * np.exp(RADIUS_SD * rng.standard_normal(n))
         order = np.argsort(-radius, kind="stable")  # the large ones find their place first
@@ -202,99 +194,60 @@ class Look:
         room = float(np.clip(np.quantile(self.overlap, rng.uniform(USUAL, 1)), LOOSEST, 1))
         deepest = max(float(self.overlap.max()), TOUCHING)
         while True:
-            x, y, kept = place(rng, radius, piece, margin, room, ATTEMPTS)
+            x, y, kept = place(rng, radius, side, margin, room, ATTEMPTS)
             if kept.sum() >= PLACED * n or room >= deepest:
                 break
             room = min(room + MORE_ROOM, deepest)
-        jitter = COMPOSITION_SD * rng.standard_normal((n, self.types))
-        composition = np.clip(self.composition[chosen] + jitter, 1e-4, 1)
+        composition = self.composition[chosen]
+        composition = np.clip(composition + COMPOSITION_SD * rng.standard_normal(composition.shape), 1e-4, 1)
         if self.composition_kind == "simplex":
             composition /= composition.sum(-1, keepdims=True)
-        return Crowd(x, y, radius[kept], composition[kept]), most
+        return Crowd(x, y, radius[kept], composition[kept])
 
-    def _picture(
-        self,
-        rng: np.random.Generator,
-        crowd: Crowd,
-        most: int,
-        corner: np.ndarray,
-        size: tuple[float, float],
-        piece: int,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The noise-free image (piece, piece, C); of each droplet contrast and share not hidden, see `visible`."""
-        from ..inference.posterior import BLOCK, assign, render_latents
-        from ..inference.svi import pad
-        from ..model.assignment import join
-        from ..model.generative import Form, Prior, surface_basis
-
-        def single(values: Any) -> Any:
-            return np.asarray(values, np.float32)
-
-        kind = "smooth" if len(self.background) > 1 else "uniform"
-        form = Form(self.channels, self.types, self.composition_kind, kind, self.renderer, learn_noise=False)
-        n = len(crowd.x)
-        latents = {
-            "x": pad(crowd.x + corner[0], most),
-            "y": pad(crowd.y + corner[1], most),
-            "radius": pad(crowd.radius, most, 1),
-            "composition": pad(crowd.composition, most, 0.5),
-            "background_color": expit(self.background[0]),
-            "background_shape": self.background[1:],
-        } | {
-            f"optics/{name}": value + self.weights_sd.get(name, 0) * rng.standard_normal(value.shape)
-            for name, value in self.weights.items()
-        }
-        latents = {name: single(value) for name, value in latents.items()}
-        one: Any = single(np.ones(most))
-        present: Any = np.arange(most) < n
-        whole, length, unused = single(size), single(self.length), single(1)
-        prior = Prior(one, one, None, one, one, present, whole, length, unused)
-        row, column = np.mgrid[0:piece:TILE, 0:piece:TILE].reshape(2, -1)
-        corners = (np.stack([column, row], -1) + corner).astype(np.float32)
-        total = -(-len(corners) // BLOCK) * BLOCK
-        candidates = assign(latents, present, Tiles(corners, corners, corners), total)
-        values = np.asarray(render_latents(latents, pad(corners, total), candidates, prior, form))[: len(corners)]
-
-        step = np.mgrid[:TILE, :TILE].reshape(2, -1).T[:, ::-1].astype(np.float32)
-        unhidden = _unhidden(latents, candidates[: len(corners)], corners[:, None] + step, self.renderer)
-        places: Any = np.stack([latents["x"], latents["y"]], -1)
-        ground: Any = surface_basis(places, whole, form) @ self.background
-        contrast = _contrast(latents, ground, self.length)
-        return join(values, (piece, piece)), contrast[:n], unhidden[:n]
+    def _ground(self, rng: np.random.Generator, side: int) -> np.ndarray:
+        """The empty slide (side, side, C) somewhere in the image fitted, which is stretched where it is smaller."""
+        width, height = (max(round(length), side) for length in self.size)
+        x, y = rng.integers(0, [width - side + 1, height - side + 1])
+        rows, columns = _grid_of((height, width), self.background)
+        return SplineGrid(rows[y : y + side], columns[x : x + side]).field(self.background)
 
 
-def _contrast(latents: dict[str, np.ndarray], ground: np.ndarray, length: float) -> np.ndarray:
-    """By how much each droplet alone changes the ground (N, C logits), at points of the outer part of its disc."""
-    from ..model.optics import OpticsNetwork, unflatten
-
-    each = np.concatenate([(latents["radius"] / length)[:, None], latents["composition"]], -1)
-    shape = len(ground), RIM_POINTS
-    color = expit(ground)[:, None]
-    parts = color, RIM_OFFSET[None], each[:, None]
-    inputs = np.concatenate([np.broadcast_to(part, (*shape, part.shape[-1])) for part in parts], -1, dtype=np.float32)
-    weights: Any = {name.removeprefix("optics/"): a for name, a in latents.items() if name.startswith("optics/")}
-    change = OpticsNetwork(ground.shape[-1]).apply({"params": unflatten(weights)}, inputs)
-    return np.abs(expit(ground[:, None] + change) - color).max(-1)
+_layer = jax.jit(layer)
 
 
-def _unhidden(latents: dict[str, np.ndarray], candidates: np.ndarray, pixels: np.ndarray, renderer: str) -> np.ndarray:
-    """Share of the pixels (T, P, 2) in each disc that show the droplet.
+def _contrast(crowd: Crowd, ground: np.ndarray, shared: Shared) -> np.ndarray:
+    """By how much each droplet alone changes the ground, (N, `RIM_POINTS`), at points of the outer part of its disc."""
+    n, side = len(crowd.x), len(ground)
+    contrast = np.empty((n, RIM_POINTS))
+    for begin in range(0, n, TOGETHER):
+        some = np.arange(begin, begin + TOGETHER) % n  # one program serves any number
+        of = np.repeat(some, RIM_POINTS)
+        x, y, radius, composition = (a[of].T.astype(np.float32) for a in crowd)
+        position = np.stack([x, y]) + radius * np.tile(RIM_OFFSET, (TOGETHER, 1)).T.astype(np.float32)
+        column, row = (np.rint(a[some]).astype(int).clip(0, side - 1) for a in (crowd.x, crowd.y))
+        beneath = np.repeat(ground[row, column], RIM_POINTS, 0).T
+        alone: Any = Droplet(x, y, radius, composition)  # type: ignore[arg-type]
+        change = np.asarray(_layer(beneath, alone, position, shared)) - beneath
+        last = min(n, begin + TOGETHER)
+        contrast[begin:last] = np.abs(change).max(0).reshape(TOGETHER, RIM_POINTS)[: last - begin]
+    return contrast
 
-    They show the droplet whose center is nearest in radii, or the smallest where droplets are laid one over the other.
-    """
-    x, y, radius = (np.append(latents[name], 1) for name in ("x", "y", "radius"))
-    n = len(x) - 1
-    dx, dy = (
-        (pixels[:, :, None, axis] - place[candidates][:, None]) / radius[candidates][:, None]
-        for axis, place in enumerate((x, y))
-    )
-    square = dx * dx + dy * dy
-    within = (square < 1) & (candidates < n)[:, None]
-    first = np.broadcast_to(radius[candidates][:, None], square.shape) if renderer == "layered" else square
-    top = np.take_along_axis(candidates, np.where(within, first, np.inf).argmin(-1), 1)
-    shown = np.bincount(top[within.any(-1)], minlength=n)[:n]
-    disc = np.bincount(np.broadcast_to(candidates[:, None], square.shape)[within], minlength=n)[:n]
-    return shown / np.maximum(disc, 1)
+
+def _unhidden(crowd: Crowd, side: int, shared: Shared) -> np.ndarray:
+    """Share of the pixels in each disc (N,) that show the droplet: of the two nearest the smaller one lies on top."""
+    n, radius = len(crowd.x), np.append(crowd.radius, np.inf)
+    pixels = covered_pixels(crowd.x, crowd.y, crowd.radius, (side, side), blur=float(np.exp(shared.log_blur)))
+    x, y, own, other = (a[pixels.weight > 0] for a in (pixels.x, pixels.y, pixels.own > 0, pixels.other))
+    first = np.broadcast_to(pixels.row[:, None], pixels.x.shape)[pixels.weight > 0]
+
+    def within(which: np.ndarray) -> np.ndarray:
+        at_x, at_y = (np.append(a, np.inf)[which] for a in (crowd.x, crowd.y))
+        return np.hypot(x - at_x, y - at_y) < np.where(which < n, radius[which], 0)
+
+    in_first, in_other = within(first), within(other)
+    top = np.where(in_other & (radius[other] < radius[first]), other, first)
+    shown = np.bincount(top[own & in_first], minlength=n)
+    return shown / np.maximum(np.bincount(first[in_first], minlength=n), 1)
 
 
 def _typical(radius: np.ndarray) -> float:

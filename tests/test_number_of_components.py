@@ -1,0 +1,99 @@
+"""How many components an image needs."""
+
+import numpy as np
+import pytest
+
+import napari_droplets as nd
+from napari_droplets.inference.number_of_components import (
+    BLOCK,
+    HELD_OUT,
+    Trial,
+    _split,
+    candidates,
+    choose_types,
+    chosen,
+    compared,
+    resolved,
+)
+from napari_droplets.progress import Clock
+from napari_droplets.settings import AUTO, Settings
+
+
+def trial(types, gain, seed=0, blocks=40, values=10_000.0):
+    """A trial that is better than nothing by so much per value, the same luck for all of a seed."""
+    luck = np.random.default_rng(seed).normal(0, 5, blocks)
+    return Trial(types, gain * values / blocks + luck, values, 2.0)
+
+
+def test_the_smallest_number_as_good_as_the_best_is_chosen():
+    trials = [trial(1, 1.0), trial(2, 1.8), trial(3, 1.801)]
+    table = compared(trials)
+    assert table["types"].tolist() == [1, 2, 3]
+    np.testing.assert_allclose(table["short"], [0.801, 0.001, 0], atol=1e-9)
+    assert chosen(trials, table) == 2
+    trials = [trial(1, 1.0), trial(2, 1.5), trial(3, 1.8)]
+    assert chosen(trials, compared(trials)) == 3
+    trials = [trial(1, 1.8), trial(2, 1.79)]
+    assert chosen(trials, compared(trials)) == 1
+
+
+def test_what_is_within_the_error_is_as_good():
+    """The same lead in all blocks is sure, one that comes and goes from block to block is not."""
+    sure = [trial(1, 1.95), trial(2, 1.97)]
+    assert chosen(sure, compared(sure)) == 2
+    luck = [trial(1, 1.95, seed=1), trial(2, 1.97, seed=2)]
+    luck = [t._replace(blocks=t.blocks * (1 + 0.5 * np.sin(t.types * np.arange(40)))) for t in luck]
+    table = compared(luck)
+    assert table["short_error"].max() > table["short"].max()
+    assert chosen(luck, table) == 1
+
+
+def test_colors_tell_as_many_apart_as_there_are_channels():
+    assert candidates(3, "free") == [1, 2, 3]
+    assert candidates(3, "simplex") == [2, 3, 4]
+    assert candidates(1, "free") == [1]
+    assert candidates(1, "simplex") == [2]
+
+
+def test_pixels_held_out_are_a_part_of_every_other_block():
+    seen, judged = _split((128, 160), 0)
+    assert not (seen & judged).any()
+    assert (seen | judged).all()
+    assert judged.mean() == pytest.approx(HELD_OUT / 2, abs=0.01)
+    assert seen[:BLOCK, BLOCK : 2 * BLOCK].all()
+    np.testing.assert_array_equal(judged, _split((128, 160), 0)[1])
+    assert (judged != _split((128, 160), 1)[1]).any()
+
+
+def answer(generator):
+    """What a generator returns, and what it yields."""
+    said = []
+    while True:
+        try:
+            said.append(next(generator))
+        except StopIteration as end:
+            return end.value, said
+
+
+def test_given_optics_and_known_compositions_have_their_number():
+    image, start = nd.Image(np.zeros((8, 8, 3), np.float32)), nd.Droplets([3.0], [3.0], [2.0])
+    automatic = Settings(types=AUTO)
+    optics = nd.Optics({}, {}, 4, 3, 5.0, "free", "layered", 0.01, 0.7)
+    assert answer(resolved(image, start, optics, automatic, Clock()))[0][0].types == 4
+    known = nd.pure(start, 0, types=2)
+    assert answer(resolved(image, known, None, automatic, Clock()))[0][0].types == 2
+    given = Settings(types=5)
+    assert answer(resolved(image, start, None, given, Clock())) == ((given, None), [])
+
+
+def test_one_dye_is_one_component():
+    """Tried are one, two and three; the table says what each lacks."""
+    image, truth = nd.simulate((96, 96), 20, radius=6, types=1, composition="free", seed=8, noise=0.02)
+    start = nd.Droplets(truth.x, truth.y, truth.radius)
+    (types, tried), said = answer(choose_types(nd.Image(image), start, Settings(types=AUTO, steps=50), Clock()))
+    assert types == 1
+    assert [row["types"] for row in tried] == [1, 2, 3]
+    assert min(row["short"] for row in tried) == 0
+    assert {p.stage for p in said} == {"types"}
+    best = max(row["log_likelihood"] for row in tried)
+    assert best == pytest.approx(-np.log(0.02) - 0.5 - 0.5 * np.log(2 * np.pi), abs=0.6)

@@ -158,7 +158,7 @@ def first_compositions(
 
 
 def _thickness(absorbed: np.ndarray, radius: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """(N,) how much more droplets absorb for their size, 1 at the median: a power of the radius, from 0 (discs) to 1."""
+    """(N,) how much more droplets absorb for their size, 1 at the median: a power of the radius from 0 to 1."""
     size = np.log(radius / np.median(radius[sure] if sure.any() else radius))
     strength = 0.5 * np.log(np.mean(absorbed**2, 1) + 1e-6)
     some = np.flatnonzero(sure)[:: max(1, int(sure.sum()) // THICKNESS_DROPLETS)]

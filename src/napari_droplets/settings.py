@@ -25,6 +25,9 @@ CHOICES = {
 }
 """The settings that are one of a few words."""
 
+READING = ("channels", "pixel_size_um", "frames", "planes", "scene", "intensity_range")
+"""The settings that say how an image is read."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -68,10 +71,16 @@ class Settings:
         reached by then.
     scale : float
         Work on the image resized by this factor; results stay in pixels of the image given.
-    pixel_size_um : float, optional
-        Side of a pixel in micrometres.
-    channels : list of int, optional
-        Which one or three channels of the image to use.
+    pixel_size_um : float or (float, float), optional
+        Side of a pixel in micrometres, or its width and height.
+    channels : list of int or str, optional
+        Which one or three channels of the image to use, by number or name.
+    frames, planes : int, list of int or 'all', optional
+        Which pictures of a stack, counted from 0; `fit` and `detect` take one.
+    scene : int or str, optional
+        Which of several pictures of different kinds in a file, by number or name.
+    intensity_range : (float, float), optional
+        The values of the file that are 0 and 1; what the file says, or estimated from its values, by default.
     """
 
     types: int | str = 3
@@ -90,8 +99,12 @@ class Settings:
     steps: int = 600
     max_seconds: float | None = None
     scale: float = 1.0
-    pixel_size_um: float | None = None
-    channels: list[int] | None = None
+    pixel_size_um: float | tuple[float, float] | None = None
+    channels: list[int | str] | None = None
+    frames: int | list[int] | str | None = None
+    planes: int | list[int] | str | None = None
+    scene: int | str | None = None
+    intensity_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():  # NumPy's numbers and arrays cannot be written as JSON
@@ -143,17 +156,40 @@ class Settings:
             "positive and finite, or None",
         )
         check(number(self.scale, 0, 8, strict=True), "scale", "positive, at most 8")
+        size = self.pixel_size_um
+        if isinstance(size, list):
+            object.__setattr__(self, "pixel_size_um", tuple(size))
+        sides = size if isinstance(size, (list, tuple)) and len(size) == 2 else [size]
         check(
-            self.pixel_size_um is None or number(self.pixel_size_um, 0, 1e9, strict=True),
+            size is None or all(number(side, 0, 1e9, strict=True) for side in sides),
             "pixel_size_um",
-            "a positive number of micrometres",
+            "a positive number of micrometres, or two, width and height",
         )
 
         chosen = self.channels
         if isinstance(chosen, tuple):
             object.__setattr__(self, "channels", list(chosen))
-        whole = isinstance(chosen, (list, tuple)) and all(number(c, 0, 1e6, whole=True) for c in chosen)
-        check(chosen is None or (whole and len(chosen) in (1, 3)), "channels", "one or three whole numbers, or None")
+        known = isinstance(chosen, (list, tuple)) and all(
+            number(c, 0, 1e6, whole=True) or (isinstance(c, str) and c != "") for c in chosen
+        )
+        check(chosen is None or (known and len(chosen) in (1, 3)), "channels", "one or three numbers or names, or None")
+        for name in ("frames", "planes"):
+            value = getattr(self, name)
+            several = list(value) if isinstance(value, (list, tuple)) else [value]
+            object.__setattr__(self, name, several if isinstance(value, tuple) else value)
+            ok = value in (None, "all") or (several and all(number(v, 0, 1e9, whole=True) for v in several))
+            check(bool(ok), name, "whole numbers from 0, 'all', or None")
+        ok = self.scene is None or isinstance(self.scene, str) or number(self.scene, 0, 1e9, whole=True)
+        check(ok, "scene", "a number from 0, a name, or None")
+        if self.intensity_range is not None:
+            from .images import checked_range
+
+            object.__setattr__(self, "intensity_range", checked_range(self.intensity_range))
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Those that say how an image is read, for `as_image`."""
+        return {name: getattr(self, name) for name in READING}
 
     @property
     def components(self) -> int:

@@ -61,7 +61,7 @@ def test_fit_writes_the_results_and_one_line_each(picture, out, stand_in, capfd)
     said = capfd.readouterr()
     lines = said.out.splitlines()
     assert len(lines) == 2
-    assert re.fullmatch(r"a\.png: 1 droplet, loss -1\.5000 per value, RMSE 0\.0100, \d+\.\d s -> .*a", lines[0])
+    assert re.fullmatch(r"a\.png: 1 droplet, loss -1\.5000 per value, RMSE 0\.0100, D50 .*, \d+\.\d s -> .*a", lines[0])
     assert lines[1].startswith("b.tif: 2 droplets, ")
     assert "[2/2] b.tif: fitting" in said.err
     assert "\r" not in said.err
@@ -78,7 +78,8 @@ def test_every_setting_has_an_option_and_reaches_the_fit(picture, out, stand_in,
         "composition": "simplex", "background": "uniform",
         "population": "given", "renderer": "layered", "learn_optics": False, "classes": 4,
         "noise": 0.04, "steps": 123, "max_seconds": 9.5, "scale": 0.5,
-        "pixel_size_um": 0.3, "channels": [2, 1, 0],
+        "pixel_size_um": 0.3, "channels": [2, 1, 0], "frames": [0], "planes": [0], "scene": "0",
+        "intensity_range": [0.5, 250.0],
     }  # fmt: skip
     texts = [(option, wanted[name]) for option, name, *_ in SETTINGS]
     options = [str(t) if not isinstance(t, list) else ",".join(map(str, t)) for pair in texts for t in pair]
@@ -118,7 +119,7 @@ def test_seconds_of_the_first_image_count_from_the_start_of_the_process(picture,
     first, second = (json.loads((out / name / "summary.json").read_text())["seconds"] for name in "ab")
     assert first["import"] > 0
     assert first["total"] == pytest.approx(0.5 + first["import"])
-    assert second == {"total": 0.5, "import": 0.0}
+    assert second["total"] == pytest.approx(0.5, abs=0.1)  # and what reading took
 
 
 def test_detect_only(picture, out, stand_in, capfd):
@@ -175,19 +176,19 @@ def test_quiet_leaves_only_results(picture, out, stand_in, capfd):
 
 def make_nan(path):
     pixels = np.random.default_rng(0).uniform(0, 1, (24, 32)).astype(np.float32)
-    pixels[3, 4] = np.nan
+    pixels[:, 4:] = np.nan
     tifffile.imwrite(path, pixels)
 
 
 @pytest.mark.parametrize(
     ("name", "make", "says"),
     [
-        ("nan.tif", make_nan, "NaN"),
+        ("inf.tif", make_nan, "infinite"),
         ("text.png", lambda p: p.write_text("these are words"), "cannot be read as an image"),
         ("empty.png", lambda p: p.write_bytes(b""), "cannot be read as an image"),
         ("tiny.png", lambda p: write_image(p, shape=(4, 4, 3)), "too small"),
         ("stack.tif", lambda p: tifffile.imwrite(p, np.arange(5 * 5 * 20 * 20, dtype=np.uint16).reshape(5, 5, 20, 20)),
-         "4 dimensions"),
+         "a stack of 5 pages x 5 pages"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("command", ["fit", "batch"])
@@ -247,7 +248,7 @@ def test_a_missing_file_among_others(picture, out, stand_in, capfd):
         (["fit", "{image}", "-o", "{out}", "--min-probability", "1.5"], "min_probability=1.5"),
         (["fit", "{image}", "-o", "{out}", "--weights", "missing.safetensors"], "missing.safetensors: no such file"),
         (["batch", "{image}", "-o", "{out}", "--weights", "{image}"], "a.png: cannot be read as weights"),
-        (["fit", "{image}", "-o", "{out}", "--channels", "red"], "'red'"),
+        (["fit", "{image}", "-o", "{out}", "--channels", "red,0"], "'red,0'"),
         (["fit", "{image}", "-o", "{out}", "--channels", "0,1"], "'0,1': give one or three"),
         (["fit", "{image}", "-o", "{out}", "--channels", "0,1,2,3"], "give one or three"),
         (["fit", "{image}", "-o", "{out}", "--channels=0,1,-1"], "give one or three"),

@@ -15,6 +15,7 @@ from .images.choose import ALL, Where, channel_numbers, one_picture
 from .images.convert import Opened, opened
 
 GAP, RING = 1.25, 0.5  # radii; the ring of background begins at GAP and is RING wide …
+BLUR = 1.0  # pixels; what is above the background is summed up this far beyond the outline
 LEAST = 2.0  # pixels; … but no less than this
 EDGE = 1.15  # radii; pixels within this of another droplet are no background
 
@@ -39,8 +40,8 @@ def measure(
     -------
     DataFrame
         The droplets table with, for each channel, NAME_mean over the droplet, NAME_background, the median of a ring
-        around it without other droplets, and NAME_integrated, the sum over the droplet of what is above the background;
-        in the values of the file. NaN where there is no such pixel.
+        around it without other droplets, and NAME_integrated, the sum over the droplet and its
+        blurred edge of what is above the background; in the values of the file. NaN where there is no such pixel.
 
     Raises
     ------
@@ -108,7 +109,7 @@ def _regions(droplets: Droplets, shape: tuple[int, int]) -> list[tuple[Any, np.n
         left, right = max(0, int(np.floor(x - outer))), min(w, int(np.ceil(x + outer)) + 1)
         v, u = np.mgrid[top : max(top, bottom), left : max(left, right)]
         distance = np.hypot(u - x, v - y)
-        inside = np.clip(r + 0.5 - distance, 0, 1)
+        inside = r + 0.5 - distance  # how much of a pixel is covered, once it is kept within 0 and 1
         ring = (distance >= inner) & (distance <= outer)
         near = tree.query_ball_point((x, y), outer + EDGE * largest) if tree is not None else []
         for i in near:
@@ -120,10 +121,12 @@ def _regions(droplets: Droplets, shape: tuple[int, int]) -> list[tuple[Any, np.n
 def _of_one(values: np.ndarray, window: Any, inside: np.ndarray, ring: np.ndarray) -> tuple[float, float, float]:
     """Mean, background, integrated."""
     here = values[window].astype(float)
-    weight = np.where(np.isfinite(here), inside, 0)
+    known = np.isfinite(here)
+    weight = np.where(known, np.clip(inside, 0, 1), 0)
+    around = np.where(known, np.clip(inside + BLUR, 0, 1), 0)
     here = np.nan_to_num(here, posinf=0, neginf=0)
     if weight.sum() == 0:
         return np.nan, np.nan, np.nan
     mean = float((here * weight).sum() / weight.sum())
     background = float(np.median(here[ring])) if ring.any() else np.nan
-    return mean, background, float((weight * (here - background)).sum())
+    return mean, background, float((around * (here - background)).sum())

@@ -33,7 +33,7 @@ def process_stack(
     tables: list[pd.DataFrame] = []
     pictures: list[dict[str, Any]] = []
     problem: Exception | None = None
-    begun, stopped = since, False
+    begun, stopped, asked = since, False, plan
     for where, name in zip(source.opened.where, names, strict=True):
         about = {k: v for k, v in (("frame", where.frame), ("plane", where.plane)) if v is not None}
         try:
@@ -57,7 +57,7 @@ def process_stack(
     table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
     write_whole(folder / "droplets.csv", lambda p: table.to_csv(p, index=False))
     write_whole(folder / "droplets.parquet", lambda p: table.to_parquet(p, index=False))
-    total = _total(path, source, plan, pictures, len(table), time.perf_counter() - since)
+    total = _total(path, source, asked, pictures, len(table), time.perf_counter() - since)
     total |= {"stopped": CANCELLED} if stopped else {}
     save_summary(total, folder / "summary.json")
     return Outcome(path, label, folder, total, problem, stopped=stopped)

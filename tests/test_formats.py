@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,6 +128,45 @@ def test_files_of_microscopes_say_what_reads_them(tmp_path):
     (tmp_path / "a.czi").write_bytes(b"ZISRAWFILE")
     with pytest.raises(InputError, match=r"a\.czi.*bioio"):
         read_image(tmp_path / "a.czi")
+
+
+def test_bioio_reads_scenes_axes_and_sizes(tmp_path, monkeypatch):
+    """By a stand-in for the library, which is an extra."""
+    values = RNG.integers(0, 255, (2, 2, 40, 48), dtype=np.uint8)
+
+    class BioImage:
+        scenes = ("first", "second")
+        physical_pixel_sizes = SimpleNamespace(X=0.5, Y=0.5, Z=None)
+        channel_names = ("DAPI", "GFP")
+        xarray_dask_data = SimpleNamespace(data=values, dims=("T", "C", "Y", "X"))
+
+        def __init__(self, path):
+            assert Path(path).name == "a.lif"
+
+        def set_scene(self, scene):
+            assert scene in self.scenes
+
+    monkeypatch.setitem(sys.modules, "bioio", SimpleNamespace(BioImage=BioImage))
+    (tmp_path / "a.lif").write_bytes(b"p\0\0\0")
+    with pytest.raises(InputError, match="2 pictures of different kinds in one file .0: first, 1: second"):
+        read_image(tmp_path / "a.lif")
+    image = read_image(tmp_path / "a.lif", scene="second", frames=1, channels=["GFP"])
+    np.testing.assert_array_equal(image.pixels[..., 0], values[1, 1] / np.float32(255))
+    assert image.pixel_size_um == 0.5
+    assert image.scene == 1
+
+
+def test_of_a_large_stack_only_the_pages_wanted_are_read(tmp_path, monkeypatch):
+    values = RNG.integers(0, 255, (4, 3, 40, 48), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", values, imagej=True, metadata={"axes": "TZYX"})
+    for large in (0, 2**40):
+        monkeypatch.setattr("napari_droplets.images.tiff.LAZY", large)
+        image = read_image(tmp_path / "a.tif", frames=3, planes=1)
+        np.testing.assert_array_equal(image.pixels[..., 0], values[3, 1] / np.float32(255))
+    tifffile.imwrite(tmp_path / "b.tif", values, imagej=True, metadata={"axes": "TCYX"})
+    monkeypatch.setattr("napari_droplets.images.tiff.LAZY", 0)
+    image = read_image(tmp_path / "b.tif", frames=2, channels=[2])
+    np.testing.assert_array_equal(image.pixels[..., 0], values[2, 2] / np.float32(255))
 
 
 @pytest.mark.parametrize("version", [2, 3])

@@ -136,10 +136,8 @@ def opened(
     """
     around = None
     if isinstance(data, (str, Path)):
-        stored = _scene(formats.stored(Path(data)), scene, Path(data).name)
+        stored = stored_in(data, scene=scene)
         stored = replace(stored, name=name) if name else stored
-        if stored.dtype.kind not in "uif":
-            raise InputError(f"{stored.name}: values of type {stored.dtype}; give numbers (integers or floats)")
     elif hasattr(data, "rgb") and hasattr(data, "data"):  # a napari Image layer, known without importing napari
         stored, around = arrays.of_layer_data(data, name or data.name), getattr(data, "around", None)
     else:
@@ -253,6 +251,21 @@ def read_images(
     found = opened(data, frames=frames, planes=planes, several=True, **options)
     scale = found.range() if intensity_range is None else intensities.checked_range(intensity_range)
     return [found.image(where, pixel_size_um, scale) for where in found.where]
+
+
+def stored_in(path: str | Path, *, scene: int | str | None = None) -> Stored:
+    """What an image file holds, before anything of it is chosen.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, holds no numbers, or pictures of several kinds and nothing is said of which.
+    """
+    path = Path(path)
+    stored = _scene(formats.stored(path), scene, path.name)
+    if stored.dtype.kind not in "uif":
+        raise InputError(f"{stored.name}: values of type {stored.dtype}; give numbers (integers or floats)")
+    return stored
 
 
 @lru_cache(maxsize=64)

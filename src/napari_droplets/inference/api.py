@@ -229,6 +229,7 @@ def _iterate(
     clock.lap("detect")
     settings, tried = yield from resolved(image, start, optics, settings, clock)
     result = yield from run(image, start, optics, settings, clock)
+    result = replace(result, summary=result.summary | {"image": image.record()})
     return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})
 
 

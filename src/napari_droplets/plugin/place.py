@@ -88,11 +88,13 @@ class Plane(NamedTuple):
 def pixel_size_um(layer: Any) -> PixelSize | None:
     """Size of a pixel in micrometres where the layer's units are lengths, else what the file behind the layer says."""
     size = of_layer(layer)
-    return stated_by_file(layer) if size is None else size
+    return size_of_file(layer) if size is None else size
 
 
-def stated_by_file(layer: Any) -> PixelSize | None:
-    """Size of a pixel that the file behind a layer of unscaled pixels states."""
+def size_of_file(layer: Any) -> PixelSize | None:
+    """Size of a pixel that the file states behind a layer that has none of its own."""
+    if layer is None or of_layer(layer) is not None:
+        return None
     path = getattr(getattr(layer, "source", None), "path", None)
     if path is None or not np.allclose(np.abs(layer.scale[-2:]), 1):
         return None

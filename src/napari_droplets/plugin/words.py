@@ -30,6 +30,7 @@ TIPS = {
     "refit": "After Run: fit again around the points you added, moved or deleted; your corrections stay.\n"
     "After Detect, or of an opened table: fit the whole image from the points shown; they may move.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
+    "command": "What does the same in a terminal, for the file behind the image; OUT is the folder for the results",
     "color": "What the colors of points tell. Misfit: residuals of a droplet (root mean square) over the noise;\n"
     "about 1 where the model explains the pixels.",
 }

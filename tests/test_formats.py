@@ -148,7 +148,7 @@ def test_bioio_reads_scenes_axes_and_sizes(tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "bioio", SimpleNamespace(BioImage=BioImage))
     (tmp_path / "a.lif").write_bytes(b"p\0\0\0")
-    with pytest.raises(InputError, match="2 pictures of different kinds in one file .0: first, 1: second"):
+    with pytest.raises(InputError, match=r"2 pictures of different kinds in one file \(0: first, 1: second\)"):
         read_image(tmp_path / "a.lif")
     image = read_image(tmp_path / "a.lif", scene="second", frames=1, channels=["GFP"])
     np.testing.assert_array_equal(image.pixels[..., 0], values[1, 1] / np.float32(255))

@@ -59,6 +59,10 @@ class Opened:
         """What 0 and 1 are in the values of the file, by what it states or holds."""
         return intensities.stated(*self.kind) or intensities.range_of(self.stored.dtype, self.levels())
 
+    def _range_of(self, values: np.ndarray) -> Range:
+        """The same, where there is but one picture."""
+        return intensities.stated(*self.kind) or intensities.range_of(values.dtype, intensities.levels(values))
+
     def image(self, where: Where, pixel_size_um: Any = None, scale: Range | None = None) -> Image:
         """Read one of the pictures.
 
@@ -79,10 +83,10 @@ class Opened:
         hidden = raster.hidden if raster.hidden is not None and raster.hidden.any() else None
         _check(values, name)
         values, hidden, notes = intensities.mended(values, hidden, stored.nodata, name)
-        if (values == values[:1, :1]).all():
+        if intensities.is_constant(values):
             value = ", ".join(f"{v:g}" for v in values[0, 0])
             raise InputError(f"{name}: constant, every pixel is {value}; is this the right channel or plane?")
-        scale = scale or self.range()
+        scale = scale or (self.range() if stored.axes or self.around is not None else self._range_of(values))
         notes = (*stored.notes, *notes)
         for note in notes:
             tell(f"{name}: {note}")

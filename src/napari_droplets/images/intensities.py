@@ -52,11 +52,11 @@ def stated(dtype: np.dtype[Any], bits: int | None) -> Range | None:
 
 def levels(values: np.ndarray) -> Levels:
     """Lowest and highest of the values (H, W, C), those of isolated pixels and of no data left out."""
-    values = values if values.dtype.kind != "f" or np.isfinite(values).all() else _plugged(values)
     low, high = values.min(), values.max()
-    step = max(1, math.isqrt(values.shape[0] * values.shape[1] // SAMPLE))
-    sample = values[::step, ::step]
-    tails = np.quantile(sample, [TAIL, 1 - TAIL], method="nearest")
+    if not (np.isfinite(low) and np.isfinite(high)):
+        values = _plugged(values)
+        low, high = values.min(), values.max()
+    tails = np.quantile(_sample(values), [TAIL, 1 - TAIL], method="nearest")
     found = Levels(-_without_isolated(values, tails[0], low, -1), _without_isolated(values, tails[1], high, 1))
     return found if found.high > found.low else Levels(float(low), float(high))  # nothing but single pixels
 
@@ -110,11 +110,12 @@ def mended(values: np.ndarray, hidden: np.ndarray | None, nodata: float | None, 
     missing = np.zeros(values.shape[:2], bool) if hidden is None else hidden.copy()
     if missing.all():  # nothing to see at all: transparency is not meant
         missing[:] = False
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
         bad = ~np.isfinite(values).all(-1)
         notes.append(f"{_pixels(bad)} NaN or infinite: filled in")
         missing |= bad
-    if nodata is not None or values.dtype.kind in "fi":
+    if nodata is not None or (values.dtype.kind in "fi" and (low < 0 or high > 1)):
         gone = _no_data(values, missing, nodata)
         if gone.any():
             notes.append(f"{_pixels(gone)} of no data: filled in")
@@ -123,18 +124,24 @@ def mended(values: np.ndarray, hidden: np.ndarray | None, nodata: float | None, 
         raise InputError(
             f"{name}: {_pixels(missing)} of {missing.size} NaN, infinite or of no data; replace them first"
         )
-    frame = _frame(values, missing)
+    frame = _frame(values, missing, (low, high))
     if frame.any():
         notes.append(f"{_pixels(frame)} of a black or white frame: left out")
         missing |= frame
     if missing.any():
         values = _filled(values, missing)
-    inside = values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1
+        low, high = values.min(), values.max()
+    inside = values.dtype.kind == "f" and low >= 0 and high <= 1
     if values.dtype != np.uint8 and not inside:
         values, count = _without_faulty(values)
         if count:
             notes.append(f"{count} isolated pixel{'' if count == 1 else 's'} far too bright or dark: filled in")
     return Mended(values, missing if missing.any() else None, tuple(notes))
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Whether all pixels (H, W, C) have one color."""
+    return bool((_sample(values) == values[:1, :1]).all() and (values == values[:1, :1]).all())
 
 
 def unit_floats(values: np.ndarray, scale: Range) -> np.ndarray:
@@ -143,6 +150,8 @@ def unit_floats(values: np.ndarray, scale: Range) -> np.ndarray:
     if values.dtype in (np.uint8, np.uint16):  # few values: a table is faster than arithmetic, and as exact
         table = (np.arange(np.iinfo(values.dtype).max + 1, dtype=np.float64) - zero) / (full - zero)
         return table.clip(0, 1).astype(np.float32)[values]
+    if scale == (0, 1) and values.dtype.kind == "f":
+        return values.astype(np.float32).clip(0, 1)
     return ((values.astype(np.float64) - zero) / (full - zero)).clip(0, 1).astype(np.float32)
 
 
@@ -210,8 +219,8 @@ def _no_data(values: np.ndarray, missing: np.ndarray, nodata: float | None) -> n
     """Pixels of the stated value for no data, or of an extreme value far away from all others that many have."""
     if nodata is not None:
         return ((values == nodata).all(-1) | (np.isnan(nodata) & np.isnan(values).all(-1))) & ~missing
-    known = values[~missing]
     gone = np.zeros(missing.shape, bool)
+    known = _sample(values)[~_sample(missing)]
     if not known.size:
         return gone
     for extreme in (known.min(), known.max()):
@@ -229,13 +238,18 @@ def _no_data(values: np.ndarray, missing: np.ndarray, nodata: float | None) -> n
     return gone & ~missing
 
 
-def _frame(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+def _sample(values: np.ndarray) -> np.ndarray:
+    """Enough of the pixels, on a grid."""
+    step = max(1, math.isqrt(values.shape[0] * values.shape[1] // SAMPLE))
+    return values[::step, ::step]
+
+
+def _frame(values: np.ndarray, missing: np.ndarray, extremes: tuple[Any, Any]) -> np.ndarray:
     """Rows and columns at the border, of nothing but the darkest and the brightest value: frames, bars with a scale.
 
     Where most of the picture has that value too, it is the ground of the picture.
     """
     found = np.zeros(missing.shape, bool)
-    extremes = values.min(), values.max()
 
     def thickness(lines: np.ndarray) -> int:
         for i, line in enumerate(lines):
@@ -250,8 +264,7 @@ def _frame(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
     inside = ~found & ~missing
     if not found.any() or inside.mean() < 0.25:
         return np.zeros_like(found)
-    step = max(1, math.isqrt(inside.size // SAMPLE))
-    typical = np.median(values[::step, ::step][inside[::step, ::step]], axis=0)
+    typical = np.median(_sample(values)[_sample(inside)], axis=0)
     same = (typical == np.median(values[found], axis=0)).all()
     return np.zeros_like(found) if same else found & ~missing
 

@@ -96,7 +96,7 @@ def test_values_that_are_not_finite_are_filled_in_and_told(bad):
     assert image.hidden.sum() == 1
     assert np.isfinite(image.pixels).all()
     values[:40] = bad
-    with pytest.raises(InputError, match="NaN, infinite"):
+    with pytest.raises(InputError, match="are NaN, infinite"):
         as_image(values)
 
 
@@ -117,6 +117,15 @@ def test_a_frame_is_left_out(value):
     assert not image.hidden[20:80, :80].any()
     assert image.hidden.sum() == picture.size - 60 * 80
     assert abs(image.pixels[image.hidden].mean() - UNIT.mean()) < 0.05
+
+
+def test_frames_are_not_looked_at():
+    picture = np.pad(scaled(255, np.uint8), ((20, 10), (40, 30)))
+    with pytest.warns(ImageWarning, match="black or white frame"):
+        part, left, top = as_image(picture).seen()
+    assert (left, top) == (40, 20)
+    assert part.shape == (60, 80, 1)
+    assert not part.hidden.any()
 
 
 def test_a_saturated_ground_is_no_frame():

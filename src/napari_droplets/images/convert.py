@@ -61,7 +61,7 @@ class Opened:
 
     def _range_of(self, values: np.ndarray) -> Range:
         """The same, where there is but one picture."""
-        return intensities.stated(*self.kind) or intensities.range_of(values.dtype, intensities.levels(values))
+        return intensities.stated(*self.kind) or intensities.range_in(values)
 
     def image(self, where: Where, pixel_size_um: Any = None, scale: Range | None = None) -> Image:
         """Read one of the pictures.

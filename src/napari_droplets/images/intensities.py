@@ -61,6 +61,14 @@ def levels(values: np.ndarray) -> Levels:
     return found if found.high > found.low else Levels(float(low), float(high))  # nothing but single pixels
 
 
+def range_in(values: np.ndarray) -> Range:
+    """`range_of` the levels of the values (H, W, C), without looking at every pixel where floats are in 0 to 1."""
+    unit = values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1
+    if unit and np.quantile(_sample(values), 1 - TAIL, method="nearest") > DIM:
+        return 0.0, 1.0
+    return range_of(values.dtype, levels(values))
+
+
 def range_of(dtype: np.dtype[Any], seen: Levels) -> Range:
     """Zero and full scale of values that nothing else is known of.
 
@@ -71,7 +79,7 @@ def range_of(dtype: np.dtype[Any], seen: Levels) -> Range:
     low, high = seen
     if dtype.kind in "ui":
         zero = 0.0
-        if dtype == np.uint16 and low >= OFFSET_16:
+        if dtype.kind == "u" and dtype.itemsize == 2 and low >= OFFSET_16:
             zero = float(OFFSET_16)
         elif low < 0:
             zero = -_power(-low)
@@ -122,7 +130,7 @@ def mended(values: np.ndarray, hidden: np.ndarray | None, nodata: float | None, 
             missing |= gone
     if missing.mean() > 0.5 and hidden is None:
         raise InputError(
-            f"{name}: {_pixels(missing)} of {missing.size} NaN, infinite or of no data; replace them first"
+            f"{name}: {_pixels(missing)} of {missing.size} are NaN, infinite or of no data; replace them first"
         )
     frame = _frame(values, missing, (low, high))
     if frame.any():
@@ -229,11 +237,7 @@ def _no_data(values: np.ndarray, missing: np.ndarray, nodata: float | None) -> n
             continue
         rest = known[~same]
         spread = float(rest.max()) - float(rest.min())
-        if (
-            min(abs(float(extreme) - float(rest.min())), abs(float(extreme) - float(rest.max())))
-            > SENTINEL * spread
-            > 0
-        ):
+        if np.abs(np.array([rest.min(), rest.max()], float) - float(extreme)).min() > SENTINEL * spread > 0:
             gone |= (values == extreme).all(-1)
     return gone & ~missing
 

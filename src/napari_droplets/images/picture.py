@@ -97,6 +97,16 @@ class Image:
         column = np.clip(np.rint(droplets.x), 0, w - 1).astype(int)
         return droplets[~self.hidden[row, column]]
 
+    def seen(self) -> tuple[Image, int, int]:
+        """The part in which there is a picture, and its first column and row: without frames, bars, clear margins."""
+        if self.hidden is None:
+            return self, 0, 0
+        rows, columns = (np.flatnonzero(~self.hidden.all(axis)) for axis in (1, 0))
+        if min(np.ptp(rows), np.ptp(columns)) + 1 < MIN_SIDE:
+            return self, 0, 0
+        part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return replace(self, pixels=self.pixels[part], hidden=self.hidden[part]), int(columns[0]), int(rows[0])
+
     def rescaled(self, factor: float) -> Image:
         """The image resized by `factor` in both directions, anti-aliased when it shrinks."""
         if factor == 1:

@@ -115,6 +115,7 @@ def of_axes(
     def load(index: tuple[int, ...]) -> Raster:
         where = dict.fromkeys(leading, 0) | {leading[k]: i for k, i in zip(kept, index, strict=True)}
         picked = np.asarray(array[tuple(where.get(i, slice(None)) for i in range(len(letters)))])
+        picked = picked.astype(picked.dtype.newbyteorder("="), copy=False)
         order = np.argsort(np.argsort(inner))  # where the inner axes are after the leading ones are gone
         picture = np.transpose(picked, order)
         picture = picture.reshape(*picture.shape[:2], -1)
@@ -124,4 +125,12 @@ def of_axes(
     names = tuple(map(str, channels)) if len(channels) == n else RGB if n == 3 and "S" in letters else ()
     names = names or tuple(str(i) for i in range(n))
     sides = (array.shape[letters.index("Y")], array.shape[letters.index("X")])
-    return Stored(name, tuple(pictures[i] for i in kept), names, load, np.dtype(array.dtype), shape=sides, **more)
+    return Stored(
+        name,
+        tuple(pictures[i] for i in kept),
+        names,
+        load,
+        np.dtype(array.dtype).newbyteorder("="),
+        shape=sides,
+        **more,
+    )

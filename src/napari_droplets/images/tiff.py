@@ -174,7 +174,11 @@ class _Lazy:
 
     def __init__(self, path: Path, series: Any, number: int | None) -> None:
         self.path, self.number = path, number
-        self.shape, self.dtype, self.ndim = tuple(series.shape), np.dtype(series.dtype), len(series.shape)
+        self.shape, self.dtype, self.ndim = (
+            tuple(series.shape),
+            np.dtype(series.dtype).newbyteorder("="),
+            len(series.shape),
+        )
         pages, leading = (
             getattr(series, "pages", ()),
             len(series.shape) - len(getattr(series, "keyframe", series).shape),

@@ -96,7 +96,8 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
             f"{image.name}: diameter={settings.diameter:g} is larger than the image ({w} x {h} pixels); "
             f"give the typical diameter in pixels"
         )
-    work = image.rescaled(settings.scale)
+    part, left, top = image.seen()
+    work = part.rescaled(settings.scale)
     diameter = None if settings.diameter is None else settings.diameter * settings.scale
     if settings.detector == "blobs":
         from ..detection.blobs import detect_blobs
@@ -106,7 +107,8 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
         from ..detection.scales import detect_droplets
 
         found = detect_droplets(work, diameter, weights=settings.weights)
-    return image.visible(found.scaled(1 / settings.scale))
+    found = found.scaled(1 / settings.scale)
+    return image.visible(replace(found, x=found.x + left, y=found.y + top))
 
 
 def fit(

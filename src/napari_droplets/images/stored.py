@@ -125,12 +125,5 @@ def of_axes(
     names = tuple(map(str, channels)) if len(channels) == n else RGB if n == 3 and "S" in letters else ()
     names = names or tuple(str(i) for i in range(n))
     sides = (array.shape[letters.index("Y")], array.shape[letters.index("X")])
-    return Stored(
-        name,
-        tuple(pictures[i] for i in kept),
-        names,
-        load,
-        np.dtype(array.dtype).newbyteorder("="),
-        shape=sides,
-        **more,
-    )
+    dtype = np.dtype(array.dtype).newbyteorder("=")
+    return Stored(name, tuple(pictures[i] for i in kept), names, load, dtype, shape=sides, **more)

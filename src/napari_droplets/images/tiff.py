@@ -174,15 +174,10 @@ class _Lazy:
 
     def __init__(self, path: Path, series: Any, number: int | None) -> None:
         self.path, self.number = path, number
-        self.shape, self.dtype, self.ndim = (
-            tuple(series.shape),
-            np.dtype(series.dtype).newbyteorder("="),
-            len(series.shape),
-        )
-        pages, leading = (
-            getattr(series, "pages", ()),
-            len(series.shape) - len(getattr(series, "keyframe", series).shape),
-        )
+        self.shape, self.ndim = tuple(series.shape), len(series.shape)
+        self.dtype = np.dtype(series.dtype).newbyteorder("=")
+        pages = getattr(series, "pages", ())
+        leading = self.ndim - len(getattr(series, "keyframe", series).shape)
         by_page = leading > 0 and len(pages) == np.prod(series.shape[:leading])
         self.leading = leading if by_page and series.size * self.dtype.itemsize > LAZY else 0
         self.whole: np.ndarray | None = None

@@ -129,7 +129,8 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
 
     viewer.add_image(picture())
     widget = open_widget(viewer)
-    assert widget.form.values() == asdict(fitting.Settings())
+    of_files = dict.fromkeys(("frames", "planes", "scene"))  # of a layer the plane shown is taken
+    assert widget.form.values() | of_files == asdict(fitting.Settings())
     chosen = {
         "types": 2,
         "diameter": 7.5,
@@ -149,8 +150,9 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
         "scale": 0.5,
         "pixel_size_um": 0.25,
         "channels": [1],
+        "intensity_range": (1.0, 200.0),
     }
-    assert set(chosen) == set(asdict(fitting.Settings()))
+    assert set(chosen) | set(of_files) == set(asdict(fitting.Settings()))
     widget.form.set(**chosen)
     widget.run()
     finish(widget, qtbot)
@@ -164,7 +166,7 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
     [
         ({"diameter": 0.5}, "diameter=0.5"),
         ({"types": 1, "composition": "simplex"}, "types=1"),
-        ({"channels": ["red"]}, "channels='red'"),
+        ({"channels": [0, 1]}, "channels=[0, 1]"),
     ],
 )
 def test_settings_out_of_range(viewer, open_widget, fake, notices, settings, message):

@@ -88,6 +88,7 @@ def statistics(
     visible: float = 1.0,
     population: bool = False,
     level: float = LEVEL,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> Statistics:
     """Number, density, sizes and their spread, fractions of area and volume, each with an interval.
@@ -116,6 +117,8 @@ def statistics(
         droplets of this image.
     level : float
         Of the intervals.
+    draws : int
+        From the posterior, for the intervals.
     seed : int
         Of the draws.
 
@@ -155,7 +158,7 @@ def statistics(
     p = np.ones(len(kept)) if kept.p_present is None else np.clip(kept.p_present, 0, 1)
     diameter = 2 * kept.radius * side
     weigh = _weigher(frame, border if shape is not None else "kept")
-    draws = _drawn(kept, side, p, radius_percent, population, np.random.default_rng(seed))
+    sample = _drawn(kept, side, p, radius_percent, population, draws, np.random.default_rng(seed))
     every = np.ones(len(droplets)) if droplets.p_present is None else np.clip(droplets.p_present, 0, 1)
     number = count or (float(every.sum()), float(np.sqrt((every * (1 - every)).sum())))
     z = float(np.sqrt(2) * _erfinv(level))
@@ -163,7 +166,7 @@ def statistics(
 
     def table(members: np.ndarray) -> pd.DataFrame:
         value = _quantities(diameter[members], (p * weigh(diameter))[members], frame)
-        drawn = [_quantities(d[members], (w * weigh(d))[members], frame) for d, w in draws]
+        drawn = [_quantities(d[members], (w * weigh(d))[members], frame) for d, w in sample]
         rows = {}
         for name, v in value.items():
             spread = np.array([one[name] for one in drawn])
@@ -228,7 +231,13 @@ def _weigher(frame: _Frame, border: str) -> Any:
 
 
 def _drawn(
-    droplets: Droplets, side: float, p: np.ndarray, percent: float, population: bool, rng: np.random.Generator
+    droplets: Droplets,
+    side: float,
+    p: np.ndarray,
+    percent: float,
+    population: bool,
+    draws: int,
+    rng: np.random.Generator,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Diameters and weights of all droplets, drawn from what is known of them."""
     n = len(droplets)
@@ -236,7 +245,7 @@ def _drawn(
     shared = np.minimum(percent / 100 * droplets.radius, sd)
     own = np.sqrt(np.maximum(sd**2 - shared**2, 0))
     drawn = []
-    for _ in range(int(np.clip(MOST_VALUES // max(n, 1), 50, DRAWS))):
+    for _ in range(min(draws, max(50, MOST_VALUES // max(n, 1)))):
         radius = droplets.radius + own * rng.normal(size=n) + shared * rng.normal()
         weight = (rng.random(n) < p).astype(float)
         if population:

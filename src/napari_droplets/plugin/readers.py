@@ -30,13 +30,12 @@ def read_folder(path: str) -> list[LayerData]:
     from ..droplets import Fit
     from ..files import read
     from .layers import to_layers
-    from .place import Place
 
     folder = Path(path)
     folder = folder.parent if folder.name == "summary.json" else folder
     result = read(folder)
     if not isinstance(result, Fit):
-        return to_layers(result, place=Place(folder.name))
+        return _table_layers(str(folder / "droplets.csv"), folder.name)
     result_layers = to_layers(result)
     if result.image is None:
         return result_layers
@@ -54,6 +53,10 @@ def read_table(path: str) -> list[LayerData]:
     InputError
         Not a droplets table, or some droplets have no frame and others do.
     """
+    return _table_layers(path, Path(path).stem.removesuffix(" droplets"))
+
+
+def _table_layers(path: str, name: str) -> list[LayerData]:
     import numpy as np
 
     from ..droplets import Droplets
@@ -63,7 +66,7 @@ def read_table(path: str) -> list[LayerData]:
 
     table = read_frame(path)
     droplets = Droplets.from_dataframe(table, name=path)
-    parts = {Path(path).stem.removesuffix(" droplets"): droplets}
+    parts = {name: droplets}
     if "image" in droplets.labels and len(droplets):
         # from the table, as images may differ in pixel size
         images = table.groupby("image", sort=False, dropna=False)

@@ -24,7 +24,7 @@ from .parts import ColorBox, button, folded, read_only, row, text_label
 from .place import Place, Plane, pixel_size_um, place_of, size_of_file
 from .presence import n_hidden, show_probable
 from .warming import FORM_OF_FIT, Warmer
-from .words import TIPS, count_text, fit_text, line, progress_text
+from .words import TIPS, count_text, fit_text, line, progress_text, sizes_text
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -284,6 +284,7 @@ class DropletsWidget(QWidget):
         if isinstance(result, Fit):
             output.show(result.droplets, result.reconstruction, fit=result)
             found = len(result.droplets)
+            self._status.setToolTip(sizes_text(result.droplets, result.reconstruction.shape[:2]))
             text = fit_text(result, n_poor(result.table), cancelled=cancelled)
         else:
             output.show(result.candidates, detected=True)

@@ -113,7 +113,7 @@ def discs_of(channels=1):
 
 @pytest.fixture(scope="module")
 def two_fits():
-    """Two fits in two threads, of forms that nothing else here has: who traces steps of the fit, and who traces at all."""
+    """Two fits in two threads, of forms that no other test has: who traces their steps, and who traces at all."""
     steps, anything, change = Watch(0.1), Watch(0.0), optics.color_change
 
     def in_steps(weights, inputs):

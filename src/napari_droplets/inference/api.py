@@ -253,6 +253,8 @@ def start_of(image: Image, given: Droplets | None, settings: Settings) -> Drople
     """Candidates of a fit, with p_present where presence is to be inferred."""
     from .candidates import gathered, likely
 
+    if given is not None and "misfit" in given.labels:  # deviations of a fit hold what these pixels said already
+        given = replace(given, x_sd=None, y_sd=None, radius_sd=None)
     if settings.population == "given":
         start = propose(image, settings) if given is None else given
         start = replace(start, p_present=None)

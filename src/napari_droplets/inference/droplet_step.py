@@ -81,15 +81,18 @@ def composition_prior(raw: np.ndarray, form: Form) -> tuple[np.ndarray, np.ndarr
     return 1 - (1 + after) * broken, np.maximum((1 + after) * broken * (1 - broken), LEAST_CURVATURE)
 
 
-def tempered(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+def tempered(evidence: Evidence, *, learned: bool) -> tuple[np.ndarray, np.ndarray]:
     """Information (N, D, D) and gradient (N, D) as they count.
 
     Neighboring pixels that err together count less, see `Evidence.inflation`. And the circle that pixels show is that
     of the droplet with a scatter d = `DISCREPANCY * sqrt(unexplained)`, in radii: a droplet that leaves much
     unexplained is none of the circles that the model draws. The likelihood L(z) becomes that of z + Normal(0, d^2).
+    That counts once optics are `learned`: before, all is unexplained.
     """
     information = evidence.information / evidence.inflation[:, None, None]
     gradient = evidence.gradient / evidence.inflation[:, None]
+    if not learned:
+        return information, gradient
     n, d = gradient.shape
     scatter = np.zeros((n, d))
     scatter[:, :PLACE] = DISCREPANCY**2 * evidence.unexplained[:, None]
@@ -99,9 +102,9 @@ def tempered(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
     return 0.5 * (both + both.transpose(0, 2, 1)), solved[..., -1]
 
 
-def precision_of(evidence: Evidence, mean: np.ndarray, prior: Prior, free: np.ndarray, form: Form) -> np.ndarray:
-    """Precision (N, D, D) of the guide at `mean`; what is not `free` (N, D) is known."""
-    precision = tempered(evidence)[0].copy()
+def precision_of(information: np.ndarray, mean: np.ndarray, prior: Prior, free: np.ndarray, form: Form) -> np.ndarray:
+    """Precision (N, D, D) of the guide at `mean`: information and prior; what is not `free` (N, D) is known."""
+    precision = information.copy()
     diagonal = np.concatenate([prior.sd**-2, composition_prior(mean[:, PLACE:], form)[1]], -1)
     diagonal = np.where(free, diagonal, HELD)
     index = np.arange(mean.shape[1])
@@ -116,6 +119,8 @@ def step(
     free: np.ndarray,
     form: Form,
     damping: float,
+    *,
+    learned: bool = True,
 ) -> tuple[Guide, np.ndarray]:
     """Move all droplets at once, and find what their proposals have in common.
 
@@ -131,6 +136,8 @@ def step(
     form : Form
     damping : float
         Part of the information that is added on its diagonal (Levenberg, Marquardt).
+    learned : bool
+        Whether optics are learned, see `tempered`.
 
     Returns
     -------
@@ -139,8 +146,17 @@ def step(
         out exactly, by elimination of the droplets (Schur complement).
     """
     n, d = mean.shape
-    information, gradient = tempered(evidence)
-    precision = precision_of(evidence, mean, prior, free, form)
+    sound = np.isfinite(evidence.information).all((1, 2)) & np.isfinite(evidence.gradient).all(1)
+    if not sound.all():  # a droplet without numbers stays where it is, and the others go on
+        evidence = evidence._replace(
+            information=np.where(sound[:, None, None], evidence.information, 0),
+            gradient=np.where(sound[:, None], evidence.gradient, 0),
+            inflation=np.where(sound, evidence.inflation, 1),
+            unexplained=np.where(sound, evidence.unexplained, 0),
+        )
+        free = free & sound[:, None]
+    information, gradient = tempered(evidence, learned=learned)
+    precision = precision_of(information, mean, prior, free, form)
     pull = gradient.copy()
     weight = prior.sd**-2
     off = mean[:, :PLACE] - prior.mean

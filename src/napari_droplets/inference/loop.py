@@ -25,7 +25,7 @@ from .start import Ground, empty_slide
 
 LEARNING_RATE = 0.02
 """Of Adam, at the start."""
-WARMING = 75
+WARMING = 40
 """Steps over which it rises from nothing: Adam's first steps are of full length whatever the gradient."""
 COOLING = 0.4
 """The rate falls by this factor each time the ELBO has stopped to improve …"""
@@ -33,7 +33,7 @@ COLDEST = 0.05
 """… and below this part of the first rate the fit has settled when it stops once more."""
 CHUNKS = 2
 """Calls of stochastic steps between two steps of the droplets."""
-SETTLED_GAIN = 1e-3
+SETTLED_GAIN = 2e-3
 """Nats per intensity: a round that gains less has stopped to improve."""
 STILL = 0.1
 """Posterior standard deviations: droplets are still when the median one moves less."""
@@ -51,7 +51,7 @@ NOISE_LISTED = 1_000_000
 """Pixels from which the noise is read, at most."""
 
 
-HALF_LIGHT, HALF_UNEXPLAINED, STEEPNESS = 0.03, 0.04, 4.0
+HALF_LIGHT, HALF_UNEXPLAINED, STEEPNESS = 0.03, 0.05, 6.0
 """Light outside of droplets, and part left unexplained, at which outline and proposals are believed alike, and the
 power of either that the odds fall with …"""
 HIDDEN_UNEXPLAINED = 0.003
@@ -151,7 +151,8 @@ def circles(setup: Setup, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
 def init(setup: Setup, mean: np.ndarray, present: np.ndarray, shared: Shared, ground: Ground, noise: float) -> State:
     """The first state; its lists are made."""
     none = Pixels(*np.zeros((6, 0)), 0)
-    state = State(mean, present, optics_step.init(shared), ground, none, none, False, noise)
+    trust = outline_trust(setup.light) if setup.learning else 1.0
+    state = State(mean, present, optics_step.init(shared), ground, none, none, False, noise, trust=trust)
     return listed(setup, state, complete=False)
 
 
@@ -263,38 +264,44 @@ def _noise(setup: Setup, state: State, residual: np.ndarray, own: np.ndarray) ->
     return white_noise(left)
 
 
-def move_droplets(setup: Setup, state: State, damping: float) -> tuple[State, Info]:
-    """A natural-gradient step of all droplets."""
+def move_droplets(setup: Setup, state: State, damping: float, *, learned: bool = False) -> tuple[State, Info]:
+    """A natural-gradient step of all droplets.
+
+    Once what they share is `learned`, what is left unexplained counts against the circles that pixels show; before, it
+    says that optics are not learned yet.
+    """
     evidence, _ = look(setup, state)
     here = state.present if setup.moving is None else state.present & setup.moving
-    guide, common = step(state.mean, evidence, setup.prior, setup.free & here[:, None], setup.form, damping)
+    guide, common = step(
+        state.mean, evidence, setup.prior, setup.free & here[:, None], setup.form, damping, learned=learned
+    )
     loss, settling = _loss(setup, state, evidence, Guide(state.mean, guide.precision), here)
     deviation = np.sqrt(np.einsum("nii->ni", guide.covariance)[here])
     off = np.abs(guide.mean - state.mean)[here] / np.maximum(deviation, 1e-12)
     movement = float(np.median(off.max(1))) if here.any() else 0.0
-    mean, trust = guide.mean, 1.0
+    mean = guide.mean
     if setup.learning and setup.moving is None:
-        trust = outline_trust(setup.light, evidence.unexplained_of(here))
         proposed = Prior(*(a[here] for a in setup.prior))
-        mean = moved(mean, -(1 - trust) * common_offset(mean[here], proposed), setup.free & here[:, None])
+        mean = moved(mean, -(1 - state.trust) * common_offset(mean[here], proposed), setup.free & here[:, None])
         common = common_offset(mean[here], proposed)
     guide = guide._replace(mean=mean)
-    state = state._replace(mean=mean, guide=guide, evidence=evidence, noise=evidence.noise, common=common, trust=trust)
+    state = state._replace(mean=mean, guide=guide, evidence=evidence, noise=evidence.noise, common=common)
     return state, Info(loss, settling, movement)
 
 
-def outline_trust(light: float, unexplained: float) -> float:
+def outline_trust(light: float, unexplained: float | None = None) -> float:
     """How far the pixels decide on the common error of all proposals.
 
     Where an outline is the edge of all that a droplet changes, and the model explains what is seen, pixels show it.
     Where light leaves the droplet, what belongs to it is a convention that pixels do not know and the network was
     taught; and where much is left unexplained, as droplets that are no circles leave it, circles and optics make up for
     each other. The odds of believing the pixels fall with a power of either. Where neighbors or blur hide the
-    surroundings, only a model that leaves next to nothing is believed.
+    surroundings, only a model that leaves next to nothing is believed. `unexplained` is None until optics are learned.
     """
     if np.isnan(light):
-        return 1 / (1 + (unexplained / HIDDEN_UNEXPLAINED) ** 2)
-    return 1 / (1 + (light / HALF_LIGHT) ** STEEPNESS) / (1 + (unexplained / HALF_UNEXPLAINED) ** STEEPNESS)
+        return 0.5 if unexplained is None else 1 / (1 + (unexplained / HIDDEN_UNEXPLAINED) ** 2)
+    seen = 1 / (1 + (light / HALF_LIGHT) ** STEEPNESS)
+    return seen if unexplained is None else seen / (1 + (unexplained / HALF_UNEXPLAINED) ** STEEPNESS)
 
 
 def intensities(setup: Setup, state: State) -> float:
@@ -354,6 +361,8 @@ def learn_shared(setup: Setup, state: State, rate: float) -> State:
     )
     if not np.isfinite(np.asarray(losses)).all():
         return state  # the last sound ones are kept
+    if not all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(optics.learned)):
+        return state
     common = np.asarray(optics.learned.common, float)
     optics = optics._replace(learned=optics.learned._replace(common=optics.learned.common * 0))
     mean = moved(state.mean, common, setup.free & state.present[:, None])
@@ -377,10 +386,7 @@ class Schedule:
 
     def observe(self, setup: Setup, state: State, loss: float) -> tuple[State, bool]:
         """Note the loss of a round; returns the state to go on from, and True when the fit has settled."""
-        assert state.evidence is not None
-        here = state.evidence.inflation[state.present]
-        # nats as they count where the model is wrong, see `Evidence.inflation`
-        enough = SETTLED_GAIN * intensities(setup, state) * float(np.median(here)) if len(here) else 0.0
+        enough = SETTLED_GAIN * intensities(setup, state)
         improved = loss < self.best - enough
         if loss < self.best or self.state is None:
             self.best, self.state = loss, state

@@ -22,7 +22,7 @@ from .candidates import pinned_rows
 from .droplet_step import Prior
 from .gauss_newton import anchors_of
 from .loop import Setup, State, init
-from .posterior import CLASS_DRAWS, Frame, sample_droplets
+from .posterior import CLASS_DRAWS, Frame, droplets_of, sample_droplets
 from .prepare import form_of, shared_of
 from .run import iterate_rounds
 from .start import Ground, compositions_under
@@ -73,10 +73,16 @@ def iterate_refit(
     setup, state = _localized(fit, after, edits.same, active, pinned, settings)
     known = {k: v for k, v in after.labels.items() if str(k).startswith(PREFIX)}
     start = Droplets(after.x, after.y, after.radius, composition=after.composition, labels=known)
-    frame = Frame(fit.image, settings, None)
+    frame, size = Frame(fit.image, settings, None), fit.droplets.pixel_size_um
     clock.lap("fit")
     outcome = yield from iterate_rounds(setup, state, settings, clock, fit.image.name, frame.snapshot)
     result = frame.result(outcome, clock)
+    own = dict(result.guide, systematic=fit.guide["systematic"])
+    result = replace(
+        result,
+        guide=own,
+        droplets=replace(droplets_of(own, settings.composition), labels=result.droplets.labels, pixel_size_um=size),
+    )
     counts = {"edited": int(changed.sum()), "removed": len(edits.gone), "refitted": int(active.sum())}
     held = np.isfinite(known_compositions(start, settings.components, settings.composition)).all(1)
     droplets = _merged(result.droplets, after, fit.droplets, edits.same, active, pinned, held)
@@ -84,11 +90,7 @@ def iterate_refit(
     for name in ("droplets_tril",):  # made from the pixels around what was refitted alone
         guide[name] = np.array(guide[name])
         guide[name][left] = fit.guide[name][edits.same[left]]
-    guide["systematic"] = fit.guide["systematic"]
-    picture = fit.reconstruction.copy()
-    seen = np.zeros(picture.shape[:2], bool)
-    seen |= np.any(result.reconstruction != picture, -1)
-    picture[seen] = result.reconstruction[seen]
+    picture = _patched(fit, after, edits, active, result.reconstruction)
     optics = replace(fit.optics, noise_sd=fit.optics.noise_sd)  # a refit learns none
     summary = fit.summary | {
         "n_droplets": len(droplets),
@@ -106,6 +108,21 @@ def iterate_refit(
         )
         summary |= {"classes": found.proportions, "class_mixture": optics.classes}
     return replace(result, droplets=droplets, guide=guide, optics=optics, summary=summary, reconstruction=picture)
+
+
+def _patched(fit: Fit, after: Droplets, edits: Edits, active: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    """The reconstruction of the fit, drawn anew around what was edited or refitted."""
+    h, w = drawn.shape[:2]
+    v, u = np.mgrid[:h, :w]
+    near = np.zeros((h, w), bool)
+    for droplets, rows in ((after, np.flatnonzero(active)), (fit.droplets, edits.gone)):
+        for x, y, radius in zip(droplets.x[rows], droplets.y[rows], droplets.radius[rows], strict=True):
+            reach = 2 * radius + 3
+            box = np.s_[max(0, int(y - reach)) : int(y + reach) + 2, max(0, int(x - reach)) : int(x + reach) + 2]
+            near[box] |= np.hypot(u[box] - x, v[box] - y) <= reach
+    picture = fit.reconstruction.copy()
+    picture[near] = drawn[near]
+    return picture
 
 
 def _classified(

@@ -25,12 +25,16 @@ from .loop import (
     listed,
     look,
     move_droplets,
+    outline_trust,
 )
 from .optics_step import STEPS
 from .population import Census, judged, reconsidered
 
 FIRST_PASSES = 2
 """Steps of droplets before optics are learned: they start from their proposals."""
+BACK, AFTERWARDS = 0.9, 4
+"""Where less than this part of the trust in outlines is left once optics are learned, droplets go back to their
+proposals on the whole, and optics follow in so many calls of steps."""
 RESERVE = 1.0
 """Seconds of a time limit kept for the posterior at the end."""
 
@@ -88,7 +92,7 @@ def iterate_rounds(
     while setup.learning and not cancelled and passes < FIRST_PASSES:
         state, info = move_droplets(setup, state, DAMPING[0])
         passes += 1
-    rounds, began = 0, clock.total
+    rounds, began, sound = 0, clock.total, state
     while not cancelled:
         if setup.learning:
             if state.step >= settings.steps:
@@ -105,7 +109,9 @@ def iterate_rounds(
         clock.lap("fit")
         if not np.isfinite(info.loss):
             stopped = "not finite"
+            state = sound
             break
+        sound = state
         losses.append((state.step if setup.learning else passes, info.loss, clock.total))
         per_round = (clock.total - began) / rounds
         left = per_round * max(0, settings.steps - state.step) / (CHUNKS * STEPS)
@@ -124,16 +130,29 @@ def iterate_rounds(
     if not setup.learning and stopped == "steps":
         stopped = "settled"
     stopped = "cancelled" if cancelled else stopped
+    if setup.learning and not cancelled:
+        before = state.trust
+        assert state.evidence is not None
+        left = state.evidence.unexplained_of(state.present)
+        state = state._replace(trust=outline_trust(setup.light, left))  # once: what goes back is explained worse
+        state, info = move_droplets(setup, state, DAMPING[1], learned=True)
+        for _ in range(AFTERWARDS if state.trust < BACK * before and stopped != "time" else 0):
+            state, info = move_droplets(setup, learn_shared(setup, state, schedule.rate), DAMPING[1], learned=True)
     census = None
     if setup.probability is not None and not cancelled:
         state, census = reconsidered(setup, state)
     state = listed(setup, state, complete=True, ground=setup.moving is None and not cancelled)
     for _ in range(1 if cancelled else MOST_PASSES):
-        state, info = move_droplets(setup, state, DAMPING[1])
+        sound = state
+        state, info = move_droplets(setup, state, DAMPING[1], learned=True)
+        if not np.isfinite(info.loss):
+            state = sound
+            break
         if info.movement < STILL or clock.left < RESERVE:
             break
     evidence, colors = look(setup, state)
-    state = state._replace(evidence=evidence, noise=evidence.noise)
+    if np.isfinite(evidence.squares):
+        state = state._replace(evidence=evidence, noise=evidence.noise)
     last = judged(setup, state)
     if census is not None:
         census = Census(*(np.where(state.present, a, b) for a, b in zip(last, census, strict=True)))

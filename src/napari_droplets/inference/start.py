@@ -10,9 +10,10 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.special import logit
 
+from ..compiling import tracing
 from ..composition.components import components
 from ..model.background import SplineGrid
-from ..model.optics import HIDDEN, color_change, initial_weights
+from ..model.optics import HIDDEN, Weights, color_change, initial_weights
 from ..model.outline import glow_basis
 from ..model.problem import Form
 from ..model.rendering import EDGE, Shared
@@ -28,7 +29,7 @@ LEAST_SPACING, MOST_KNOTS = 48.0, 24
 """… at least so many pixels, and no more of them to a side."""
 OUTLIERS = 3.0
 """Robust standard deviations from which a pixel of the empty slide counts as dust or as a droplet not found."""
-RIDGE = 1e-3
+RIDGE = 5e-5
 """Of that fit, for each pixel: keeps the last layer from large weights that cancel."""
 SAMPLED = 20_000
 """Pixels inside of droplets that the first optics are fitted to, at most."""
@@ -197,7 +198,12 @@ def first_optics(
     return weights | {f"{last}.kernel": solved[:-1], f"{last}.bias": solved[-1]}
 
 
-_change = jax.jit(color_change)
+_jitted = jax.jit(color_change)
+
+
+def _change(weights: Weights, inputs: np.ndarray) -> np.ndarray:
+    with tracing(("change", inputs.shape)):
+        return np.asarray(_jitted(weights, inputs))
 
 
 def compositions_under(

@@ -39,7 +39,7 @@ def model(rows: Rows, prior: Prior, form: Form, *, observed: bool = True) -> Non
     The pixels are those of `rows`, each counted where its droplet is the nearest one, with the background there.
     """
     n = len(prior.anchor)
-    common = numpyro.sample("common", dist.Normal(0, jnp.array(COMMON_SD)).to_event(1))
+    common = numpyro.sample("common", dist.Normal(0.0, jnp.array(COMMON_SD)).to_event(1))
     with numpyro.plate("droplets", n), numpyro.handlers.mask(mask=prior.present):
         circle = numpyro.sample("circle", dist.Normal(common, prior.sd).to_event(1))
         if form.composition == "simplex":
@@ -48,12 +48,12 @@ def model(rows: Rows, prior: Prior, form: Form, *, observed: bool = True) -> Non
             even = dist.Uniform(0, 1).expand([form.types]).to_event(1)
         composition = numpyro.sample("composition", even)
     log_blur = jnp.log(numpyro.sample("blur", dist.LogNormal(jnp.log(BLUR_MEDIAN), BLUR_LOG_SD)))
-    seen = jnp.maximum(prior.present.sum(), 1) * PLAIN_PIXELS
+    seen = jnp.maximum(prior.present.sum(dtype=jnp.float32), 1) * PLAIN_PIXELS
     glow_sd = GLOW_SD * jnp.sqrt(GLOW_TERMS / seen)
-    glow = numpyro.sample("glow", dist.Normal(0, glow_sd).expand([GLOW_TERMS, form.channels]).to_event(2))
+    glow = numpyro.sample("glow", dist.Normal(0.0, glow_sd).expand([GLOW_TERMS, form.channels]).to_event(2))
     noise = numpyro.sample("noise", dist.LogNormal(jnp.log(prior.noise), 1))
     optics = {
-        name: numpyro.sample(f"optics/{name}", dist.Normal(0, WEIGHT_SD).expand(shape).to_event(len(shape)))
+        name: numpyro.sample(f"optics/{name}", dist.Normal(0.0, WEIGHT_SD).expand(shape).to_event(len(shape)))
         for name, shape in weight_shapes(form.channels, form.types).items()
     }
     x0, y0, r0 = prior.anchor.T

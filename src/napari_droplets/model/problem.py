@@ -82,8 +82,8 @@ def rows_of(pixels: Pixels, image: np.ndarray, ground: np.ndarray, droplets: int
         single(pixels.y),
         single(pixels.weight),
         single(pixels.own),
-        pad(image[at].reshape(n, ROW, -1), total),
-        pad(ground[at].reshape(n, ROW, -1), total),
+        pad(image[at].reshape(n, ROW, image.shape[2]), total),
+        pad(ground[at].reshape(n, ROW, image.shape[2]), total),
     )
 
 

@@ -7,7 +7,6 @@ import tifffile
 pytest.importorskip("napari")
 from napari.components import ViewerModel
 from napari.layers import Layer
-from napari.plugins import _initialize_plugins
 
 from napari_droplets.images import as_image
 from napari_droplets.plugin.command import command_text
@@ -45,8 +44,7 @@ def test_channels_are_layers(tmp_path):
     assert (data == 255).all()  # no ink
 
 
-def test_what_the_file_says_is_offered_where_the_layer_says_nothing(movie):
-    _initialize_plugins()
+def test_what_the_file_says_is_offered_where_the_layer_says_nothing(movie, plugins_of_napari):
     [layer] = ViewerModel().open(str(movie), plugin="napari")
     assert size_of_file(layer) == (0.25, 0.5)
     assert pixel_size_um(layer) == (0.25, 0.5)
@@ -63,8 +61,7 @@ def test_planes_of_a_stack_share_a_scale():
     assert as_image(Plane.of(layer, place)).intensity_range == (0, 4095)
 
 
-def test_the_command_of_a_button(movie):
-    _initialize_plugins()
+def test_the_command_of_a_button(movie, plugins_of_napari):
     [layer] = ViewerModel().open(str(movie), plugin="napari")
     settings = {"types": 2, "diameter": 12.5, "channels": [0], "learn_optics": False}
     text = command_text(layer, (1,), settings, detect_only=False)

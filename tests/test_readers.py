@@ -128,12 +128,11 @@ def test_foreign_folders_and_missing_files_are_not_ours(tmp_path):
     assert get_reader([str(tmp_path)]) is None
 
 
-def test_napari_opens_foreign_tables_with_its_own_reader(tmp_path):
+def test_napari_opens_foreign_tables_with_its_own_reader(tmp_path, request):
     pytest.importorskip("napari")
     from napari.components import ViewerModel
-    from napari.plugins import _initialize_plugins
 
-    _initialize_plugins()
+    request.getfixturevalue("plugins_of_napari")
     path = tmp_path / "points.csv"
     path.write_text("index,axis-0,axis-1\n0,1,2\n")
     [layer] = ViewerModel().open(path)

@@ -55,7 +55,7 @@ def measure(
     >>> v, u = np.mgrid[:40, :40]
     >>> image = np.where(np.hypot(u - 20, v - 20) < 5, 7.0, 2.0)
     >>> measure(droplets, image)[["channel_0_mean", "channel_0_background"]].round(1).to_numpy().tolist()
-    [[6.8, 2.0]]
+    [[6.4, 2.0]]
     """
     table = droplets if isinstance(droplets, pd.DataFrame) else droplets.to_dataframe()
     found = opened(image, channels=[0], **reading)

@@ -156,7 +156,7 @@ class Evidence(NamedTuple):
         total = Sums(*(np.asarray(a, float) for a in sums))
         variance = noise**2
         blocks, listed = total.blocks / variance, total.listed
-        usual = blocks.sum() / max(float(listed.sum()), 1)
+        usual = blocks.sum() / max(listed.sum(), 1)
         intensities = MISFIT_PIXELS * channels
         inflation = np.maximum((blocks + usual * intensities) / (listed + intensities), 1)
         return cls(

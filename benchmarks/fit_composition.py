@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from detection_data import Pairs, pooled_scores
-from fit_data import FIRST_SEED, Absent, fit_settings, simulation
+from detection_data import Pairs
+from fit_data import FIRST_SEED, simulation
 from fit_scores import adjusted_rand, affine, contingency, gaps, mapped
 
 import napari_droplets as nd
 from napari_droplets.compare import match
 from napari_droplets.image_statistics import background_surface
 
-N_SERIES = 3
 N_IMAGES = 4  # of a series
 SHAPE = (320, 320)
 COVERED = 0.1  # droplets times radius squared over the area
@@ -36,32 +34,27 @@ CLASSES = 3  # of the authors, on every slide
 CERTAIN = 0.9  # class_p
 
 
-def composition(options: argparse.Namespace) -> dict[str, Any]:
-    """R2 of compositions by method, map and group of droplets.
+def composition(index: int) -> dict[str, Any]:
+    """One series: sums of squared errors and variances by method, map and group of droplets.
 
-    Returns
-    -------
-    dict
-        `series`, their number; `droplets`, theirs by group; and `r2`: by method (fits and colors), by map (`first`:
-        made on the first image of a series and applied to all; `all`: made on all), by group.
+    Maps are made on the first image of the series and applied to all (`first`), or made on all (`all`).
     """
-    n = options.count or N_SERIES
-    tables = []
-    for index in range(n):
-        tables += one_series(index, fit_settings(options, noise=False))
-        print(f"composition: series {index + 1} of {n}", file=sys.stderr, flush=True)
-    table = pd.concat(tables, ignore_index=True)
-    r2 = {
-        method: {kind: by_group(rows) for kind, rows in t.groupby("map", sort=False)} for method, t in by_method(table)
-    }
-    droplets = table[(table["method"] == table["method"].iloc[0]) & (table["map"] == "all")]
-    counts = {group: int(mask.sum()) for group, mask in groups(droplets).items()}
-    return {"series": n, "droplets": counts, "r2": r2}
+    result: dict[str, Any] = {"sums": {}}
+    for table in one_series(index, {}):
+        method = str(table["method"].iloc[0])
+        result["sums"][method] = {str(kind): by_group(rows) for kind, rows in table.groupby("map", sort=False)}
+    return result
 
 
-def by_method(table: pd.DataFrame) -> Any:
-    """Parts of a table by method, in order."""
-    return table.groupby("method", sort=False)
+def explained(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+    """R2 by method, map and group over the droplets of all series; the variance is that about their series' means."""
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    for method, maps in rows[0]["sums"].items() if rows else ():
+        out[method] = {}
+        for kind, groups_ in maps.items():
+            sums = {g: np.sum([row["sums"][method][kind][g] for row in rows], 0) for g in groups_}
+            out[method][kind] = {g: float(1 - e / v) if v > 0 else np.nan for g, (e, v, _) in sums.items()}
+    return out
 
 
 def one_series(index: int, settings: dict[str, Any]) -> list[pd.DataFrame]:
@@ -128,12 +121,13 @@ def groups(table: pd.DataFrame) -> dict[str, pd.Series]:
     return masks | {"alone": apart, "touching": ~apart & ~overlap, "overlapping": overlap}
 
 
-def by_group(table: pd.DataFrame) -> dict[str, float]:
-    """R2 of each group, droplets of all series pooled; the variance is that about the mean of their series."""
-    return {
-        name: float(1 - table.loc[mask, "error"].sum() / table.loc[mask, "variance"].sum()) if mask.any() else np.nan
-        for name, mask in groups(table).items()
-    }
+def by_group(table: pd.DataFrame) -> dict[str, list[float]]:
+    """Sums of squared errors and of variances, and the number of droplets, of each group."""
+    sums = {}
+    for name, mask in groups(table).items():
+        some = table.loc[mask]
+        sums[name] = [float(some["error"].sum()), float(some["variance"].sum()), float(mask.sum())]
+    return sums
 
 
 def colors(pixels: np.ndarray, droplets: nd.Droplets) -> dict[str, np.ndarray]:
@@ -163,30 +157,11 @@ def disc_means(pixels: np.ndarray, droplets: nd.Droplets) -> np.ndarray:
     return np.array(means, float)
 
 
-def classes(options: argparse.Namespace) -> dict[str, Any]:
-    """Published aerosol images: agreement with the authors' classes, and with their circles.
-
-    Raises
-    ------
-    Absent
-        The images are not at hand.
-    """
-    folder = options.shared / "data" / "paper_aerosol"
-    paths = sorted((folder / "images").glob("*.png"))[: options.count]
-    if not paths:
-        raise Absent(f"there are no images in {folder}; see --shared")
-    images = {}
-    for path in paths:
-        print(f"classes: {path.stem} …", file=sys.stderr, flush=True)
-        authors = pd.read_csv(folder / "csv" / f"{path.stem}.csv")
-        fit = nd.fit(path, types=TYPES, classes=CLASSES, **fit_settings(options, noise=False))
-        images[path.stem] = agreement(authors, fit.droplets) | {
-            "seconds": fit.summary["seconds"]["total"],
-            "proposed": circles(authors, nd.detect(path)),
-            "fitted": circles(authors, fit.droplets),
-            "poor_masks": path.stem.startswith(POOR_MASKS),
-        }
-    return {"images": images}
+def classes(path: Path) -> dict[str, Any]:
+    """One published aerosol image: agreement with the authors' classes."""
+    authors = pd.read_csv(path.parents[1] / "csv" / f"{path.stem}.csv")
+    fit = nd.fit(path, types=TYPES, classes=CLASSES)
+    return agreement(authors, fit.droplets) | {"poor_masks": path.stem.startswith(POOR_MASKS)}
 
 
 def agreement(authors: pd.DataFrame, found: nd.Droplets) -> dict[str, Any]:
@@ -205,11 +180,3 @@ def agreement(authors: pd.DataFrame, found: nd.Droplets) -> dict[str, Any]:
         sure = np.asarray(found.labels["class_p"], float)[j] >= CERTAIN
         result |= {"certain": int(sure.sum()), "rand_certain": adjusted_rand(theirs[sure], ours[sure])}
     return result
-
-
-def circles(authors: pd.DataFrame, found: nd.Droplets) -> dict[str, float]:
-    """Recall of the authors' circles, and errors of the matched ones; what is found besides says nothing."""
-    table = authors[["x", "y", "radius"]].assign(ignore=0)
-    truth = nd.Droplets.from_dataframe(table)
-    score = pooled_scores([Pairs(table, found, *match(truth, found))])["all"]
-    return {k: score[k] for k in ("recall", "radius_bias", "radius_spread", "center_error")}

@@ -1,16 +1,10 @@
-"""Arithmetic of the benchmarks of a fit: affine maps, explained variance, coverage, agreement of classes."""
+"""Arithmetic of the benchmarks of a fit: affine maps, explained variance, agreement of classes."""
 
 from __future__ import annotations
 
-import itertools
-from typing import Any
-
 import numpy as np
-from detection_data import CLASSES, class_name
-from detection_reliability import LEVELS
 from scipy.spatial import cKDTree
 from scipy.special import comb
-from scipy.stats import norm
 
 import napari_droplets as nd
 
@@ -62,51 +56,6 @@ def r2(truth: np.ndarray, estimate: np.ndarray) -> float:
     return float(1 - np.sum((truth - estimate) ** 2) / total) if total > 0 else float("nan")
 
 
-def coverage(z: np.ndarray) -> list[float]:
-    """Share of errors, in standard deviations, within the central normal intervals of `LEVELS`; NaN where none."""
-    z = np.abs(z[np.isfinite(z)])
-    return [float(np.mean(z <= norm.ppf(0.5 + level / 2))) if len(z) else float("nan") for level in LEVELS]
-
-
-def coverage_by_size(radius: np.ndarray, z: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """`coverage` of each quantity, of all droplets and by class of true radius.
-
-    Parameters
-    ----------
-    radius : ndarray
-        (M,) true radii, pixels.
-    z : dict
-        Errors in standard deviations by quantity, (M,) or (M, T); NaN where unknown.
-    """
-    covered = {}
-    for low, high in ((0.0, np.inf), *itertools.pairwise(CLASSES)):
-        chosen = (radius >= low) & (radius < high)
-        name = "all" if (low, high) == (0.0, np.inf) else class_name(low, high)
-        covered[name] = {"n": int(chosen.sum())} | {k: coverage(values[chosen]) for k, values in z.items()}
-    return covered
-
-
-def count_coverage(truth: list[int], mean: list[float], sd: list[float]) -> dict[str, Any]:
-    """Whether true numbers of droplets lie in the normal intervals around their expectations.
-
-    Returns
-    -------
-    dict
-        `images`; `covered`, the share of images by level; `bias`, expected over true number of all together minus 1;
-        `sd`, the mean standard deviation; `z`, the root mean square error in standard deviations.
-    """
-    t, m, s = (np.asarray(a, float) for a in (truth, mean, sd))
-    covered = [float(np.mean(np.abs(t - m) <= norm.ppf(0.5 + level / 2) * s)) for level in LEVELS]
-    z = np.abs(t - m) / np.maximum(s, 1e-9)
-    return {
-        "images": len(t),
-        "covered": covered,
-        "bias": float(m.sum() / max(t.sum(), 1) - 1),
-        "sd": float(s.mean()),
-        "z": float(np.sqrt(np.mean(z**2))),
-    }
-
-
 def adjusted_rand(a: np.ndarray, b: np.ndarray) -> float:
     """Agreement of two partitions corrected for chance: 1 the same, about 0 unrelated (Hubert and Arabie, 1985)."""
     if len(a) < 2:
@@ -146,13 +95,3 @@ def jittered(droplets: nd.Droplets, by: float, rng: np.random.Generator) -> nd.D
     dx, dy = by / np.sqrt(2) * droplets.radius * rng.standard_normal((2, n))
     radius = droplets.radius * np.exp(by * rng.standard_normal(n))
     return nd.Droplets(droplets.x + dx, droplets.y + dy, radius)
-
-
-def difference(a: nd.Droplets, b: nd.Droplets) -> dict[str, np.ndarray]:
-    """Absolute differences of x, y and radius of paired droplets, in units of their error bars; NaN without any."""
-    apart = {}
-    for name in ("x", "y", "radius"):
-        sds = [getattr(d, f"{name}_sd") for d in (a, b)]
-        bar = np.full(len(a), np.nan) if sds[0] is None or sds[1] is None else np.sqrt((sds[0] ** 2 + sds[1] ** 2) / 2)
-        apart[name] = np.abs(getattr(a, name) - getattr(b, name)) / bar
-    return apart

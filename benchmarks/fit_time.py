@@ -1,67 +1,126 @@
-"""Seconds of a fit: until a loss is reached, from start to end, warm and cold, and of a single step."""
+"""Seconds of a fit: warm, cold, with optics held, after corrections, of large images, and of one pass over the pixels.
+
+Part `time` of `fit_judges.py`. Close other programs before.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import reference
-from fit_data import SETTLED_LOSS, fit_settings, photograph
+from fit_data import present
 
 import napari_droplets as nd
 
-REPEATS = 3  # of cold runs
-REFERENCE_STEPS, REFERENCE_SECONDS = 40, 60.0  # enough to time a step of the published algorithm
-STEP_SIZES = (800, 3000, 8000)  # droplets
-STEP_SHAPE = (760, 1014)  # pixels of the image whose steps are timed
-STEP_RADIUS = 3.0
-STEP_ROUNDS = 15  # chunks of each program that are timed, in turns
-LOOP_STEPS = 400  # of a whole fit, whose steps hold all that happens between them too
+Figures = dict[str, Any]
+
+NOISE = reference.NOISE_SD
+"""Of the published algorithm, in all fits of its image."""
+EDITS = 3
+"""Droplets that are corrected, by `EDIT` radii, before the refit that is timed."""
+EDIT = 0.3
+REPEATS = 3
+"""Of cold runs."""
+LARGE, LARGE_DROPLETS, LARGE_RADIUS = (3040, 4056), 5000, 12.0
+"""The image of a large camera, drawn by `napari_droplets.simulate`."""
+PASSES = 15
+"""Of each program, in turns."""
+SMALL, WHOLE = "example_down4.png", "example.jpg"
 
 
-def seconds(options: argparse.Namespace) -> dict[str, Any]:
-    """All seconds but those of single steps."""
-    small, large = (photograph(options.shared, name) for name in ("example_down4.png", "example.jpg"))
-    image = nd.read_image(small)
-    result: dict[str, Any] = {"noise": options.noise, "runs": cold_to_loss(small, options)} | warm(image, options)
-    result["loss"] |= {name: float(np.median(runs)) for name, runs in result["runs"].items()}
-    result["reference"] = published = reference.run(
-        image.pixels, steps=REFERENCE_STEPS, seconds=REFERENCE_SECONDS, final_samples=1
-    ).seconds_per_step
-    result["ratio"] = published * reference.PUBLISHED_STEPS / result["loss"]["warm"]
-    with tempfile.TemporaryDirectory() as cache:
-        for name in ("cold", "cached"):
-            result[f"example_{name}"] = in_own_process(large, Path(cache), options.noise, options.steps)
-    return result
+class Watch:
+    """Callback of a fit that notes after how many seconds the loss first was as low as the published one."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.reached = float("nan")
+
+    def __call__(self, progress: nd.Progress) -> None:
+        """Look at one report."""
+        if np.isnan(self.reached) and progress.loss <= reference.PUBLISHED_LOSS:
+            self.reached = time.perf_counter() - self.start
 
 
-def cold_to_loss(path: Path, options: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds until the published loss, from the start of a process, without and with compiled programs on disk."""
+def timed(image: Any, **settings: Any) -> tuple[nd.Fit, Figures]:
+    """A fit and its seconds."""
+    watch = Watch()
+    fit = nd.fit(image, callback=watch, **settings)
+    took = time.perf_counter() - watch.start
+    summary = fit.summary
+    return fit, {"seconds": took, "reached": watch.reached} | {k: summary[k] for k in ("loss", "steps", "stopped")}
+
+
+def warm(shared: Path) -> Figures:
+    """The published image in a process that has fitted before; then with its own optics held; then corrected."""
+    from napari_droplets.inference.api import held
+
+    pixels = nd.read_image(present(shared / "data" / "seed" / SMALL)).pixels
+    nd.fit(pixels[4:, 4:], noise=NOISE)  # another image of nearly that size
+    fit, figures = timed(pixels, noise=NOISE)
+    again = {"noise": NOISE} | held(fit.optics)
+    for _ in range(2):  # the first may compile
+        figures["held"] = timed(pixels, optics=fit.optics, **again)[1]["seconds"]
+    table = fit.table.copy()
+    rows = np.linspace(0, len(table) - 1, EDITS + 2).astype(int)[1:-1]
+    table.loc[rows, "x"] += EDIT * table.loc[rows, "radius"]
+    for _ in range(2):
+        begun = time.perf_counter()
+        nd.refit(fit, table)
+        figures["refit"] = time.perf_counter() - begun
+    return figures
+
+
+def series(shared: Path) -> Figures:
+    """The second slide of an aerosol with the optics of the first held, the second time."""
+    from napari_droplets.inference.api import held
+
+    first, second = sorted(present(shared / "data" / "paper_aerosol" / "images").glob("*.png"))[:2]
+    optics = nd.fit(first).optics
+    return [timed(second, optics=optics, **held(optics))[1] for _ in range(2)][-1]
+
+
+def cold(shared: Path) -> Figures:
+    """New processes, without and with compiled programs on disk, until the published loss; medians."""
+    path = present(shared / "data" / "seed" / SMALL)
     runs: dict[str, list[float]] = {"cold": [], "cached": []}
-    for _ in range(min(REPEATS, options.count or REPEATS)):
+    for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as cache:
             for values in runs.values():
-                run = in_own_process(path, Path(cache), options.noise, options.steps, reference.PUBLISHED_LOSS)
-                values.append(run["reached"])
-    return runs
+                values.append(in_own_process(path, Path(cache), NOISE, reference.PUBLISHED_LOSS)["reached"])
+    return {name: float(np.median(values)) for name, values in runs.items()}
 
 
-def in_own_process(
-    path: Path, cache: Path, noise: float | None, steps: int | None, until: float | None = None
-) -> dict[str, Any]:
+def whole(shared: Path) -> Figures:
+    """The photograph at full size, nothing on disk."""
+    with tempfile.TemporaryDirectory() as cache:
+        return in_own_process(present(shared / "data" / "seed" / WHOLE), Path(cache), NOISE)
+
+
+def large(shared: Path) -> Figures:
+    """A simulated image of a large camera, nothing on disk."""
+    import tifffile
+
+    with tempfile.TemporaryDirectory() as folder:
+        pixels, _ = nd.simulate(LARGE, LARGE_DROPLETS, radius=LARGE_RADIUS, seed=1)
+        path = Path(folder) / "large.tif"
+        tifffile.imwrite(path, (pixels * 255).round().astype(np.uint8))
+        del pixels
+        return in_own_process(path, Path(folder), None)
+
+
+def in_own_process(path: Path, cache: Path, noise: float | None, until: float | None = None) -> Figures:
     """Fit by `fit_once.py` with a cache folder of its own; its moments as seconds since the process was started."""
     command = [sys.executable, str(Path(__file__).with_name("fit_once.py")), str(path)]
-    for name, value in (("noise", noise), ("steps", steps), ("until", until)):
+    for name, value in (("noise", noise), ("until", until)):
         command += [] if value is None else [f"--{name}={value}"]
     environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     begun = time.time()
@@ -74,150 +133,87 @@ def in_own_process(
     return result | {"reached": reached, "done": result["done"] - begun, "seconds": ended - begun}
 
 
-class Watch:
-    """Callback of a fit that notes after how many seconds the loss first was as low as each mark."""
+def single_pass(shared: Path) -> Figures:
+    """One pass over the pixels of the sample against forward and backward pass of the bare network on as many."""
+    from napari_droplets.images import as_image
+    from napari_droplets.inference import loop
+    from napari_droplets.inference.api import start_of
+    from napari_droplets.inference.prepare import prepare
+    from napari_droplets.simulate import sample
 
-    def __init__(self, *marks: float) -> None:
-        self.start = time.perf_counter()
-        self.seconds = dict.fromkeys(marks, float("nan"))
+    image, settings = as_image(sample()[0]), nd.Settings()
+    setup, state = prepare(image, start_of(image, None, settings), None, settings)
+    rows, crowded = len(state.pixels.row), state.pixels.crowded
+    raw = loop.padded(setup, state.mean)
 
-    def __call__(self, progress: nd.Progress) -> None:
-        """Look at one report."""
-        for mark, known in self.seconds.items():
-            if np.isnan(known) and progress.loss <= mark:
-                self.seconds[mark] = time.perf_counter() - self.start
+    def measure() -> Any:
+        return loop.pass_over(raw, setup.anchor, state.shared, state.rows, rows, crowded, setup.form)
 
-
-def warm(image: nd.Image, options: argparse.Namespace) -> dict[str, Any]:
-    """Fits of a process that has fitted images before: the settled fit, and further images with its optics.
-
-    The next image of a series is, for want of one, the same image with its own optics, which says least, and with
-    those of its left half: half of it is new to them.
-    """
-    settings = fit_settings(options)
-
-    def fit(pixels: np.ndarray, optics: nd.Optics | None = None) -> tuple[nd.Fit, dict[str, Any]]:
-        watch = Watch(reference.PUBLISHED_LOSS, SETTLED_LOSS)
-        result = nd.fit(pixels, optics=optics, callback=watch, **settings)
-        total = time.perf_counter() - watch.start
-        return result, {
-            "loss": result.summary["loss"],
-            "unexplained": negative_log_likelihood(result),
-            "steps": result.summary["steps"],
-            "stopped": result.summary["stopped"],
-            "droplets": len(result.droplets),
-            "parts": result.summary["seconds"],
-            "seconds": total,
-            "published": watch.seconds[reference.PUBLISHED_LOSS],
-            "settled": watch.seconds[SETTLED_LOSS],
-        }
-
-    pixels = image.pixels
-    half, _ = fit(pixels[:, : pixels.shape[1] // 2])
-    fit(pixels[4:, 4:])  # another image of nearly that size, as the first of a series
-    own, settled = fit(pixels)
-    nexts = {"its own": fit(pixels, own.optics)[1], "of its left half": fit(pixels, half.optics)[1]}
-    return {"settled": settled, "next": nexts, "loss": {"warm": settled["published"]}}
+    # as many pixels as droplets cover: neither those listed twice nor the rim that lists have around droplets
+    radius = loop.circles(setup, state.mean)[2]
+    pixels = int(np.sum(np.pi * radius[state.present] ** 2))
+    both = in_turns({"pass": measure, "network": bare_network(pixels, setup.form.channels, setup.form.types)})
+    return {k: 1e3 * v for k, v in both.items()} | {"pixels": pixels, "over": both["pass"] / both["network"]}
 
 
-def negative_log_likelihood(fit: nd.Fit) -> float:
-    """Of the image under its reconstruction: what the loss holds besides is what droplets and optics cost."""
-    sd, off = fit.summary["noise_sd"], fit.residual.astype(float)
-    return float(np.sum(off**2) / (2 * sd**2) + off.size * np.log(sd * np.sqrt(2 * np.pi)))
-
-
-def step(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds per step of a fit with few and many droplets, and of the bare network, measured in turns."""
-    image = nd.Image(nd.simulate(STEP_SHAPE, 500, radius=STEP_RADIUS, seed=1)[0])
-    tables = {n: random_circles(n) for n in STEP_SIZES}
-    programs: dict[str, Callable[[], float]] = {str(n): chunks(image, table) for n, table in tables.items()}
-    pixels, steps = batch()
-    programs |= {name: bare(pixels, steps, name) for name in ("network", "network, weights alone")}
-    rounds = min(STEP_ROUNDS, options.count or STEP_ROUNDS)
-    runs: dict[str, list[float]] = {name: [] for name in programs}
-    for run in range(1 + rounds):
-        for name, program in programs.items():
-            took = program()
-            if run:  # the first compiles
-                runs[name].append(took)
-    result: dict[str, Any] = {"pixels": pixels, "steps": {n: float(np.median(t)) for n, t in runs.items()}, "loop": {}}
-    for n, table in tables.items():
-        for _ in range(2):  # the first compiles
-            losses = nd.fit(image, table, noise=0.05, steps=min(LOOP_STEPS, options.steps or LOOP_STEPS)).losses
-        done, _, moments = losses.T
-        result["loop"][str(n)] = float(np.ptp(moments) / np.ptp(done)) if len(done) > 1 else float("nan")
-    return result
-
-
-def random_circles(n: int) -> nd.Droplets:
-    """A table of droplets anywhere, with error bars as the network gives them."""
-    rng = np.random.default_rng(n)
-    h, w = STEP_SHAPE
-    sd = np.full(n, 0.1 * STEP_RADIUS)
-    return nd.Droplets(rng.uniform(0, w - 1, n), rng.uniform(0, h - 1, n), np.full(n, STEP_RADIUS), sd, sd, sd)
-
-
-def batch() -> tuple[int, int]:
-    """Pixels that a step of the fit sees, and steps of a chunk."""
-    from napari_droplets.inference import svi
-    from napari_droplets.model.assignment import TILE
-
-    return svi.TILES_PER_STEP * TILE**2, svi.STEPS_PER_CHUNK
-
-
-def chunks(image: nd.Image, start: nd.Droplets) -> Callable[[], float]:
-    """The fit's own program: each call runs a chunk of steps, returns seconds per step."""
+def in_turns(programs: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Median seconds of a call of each; the first call of each is left out."""
     import jax
 
-    from napari_droplets.inference import optimize, prepare, svi
-
-    setup = prepare.prepare(image, start, None, nd.Settings(noise=0.05))
-    all_free = jax.tree.map(np.ones_like, jax.device_get(setup.state.parameters.mean))
-
-    def runs() -> Iterator[float]:
-        state, first = setup.state, 0
-        while True:
+    runs: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(1 + PASSES):
+        for name, program in programs.items():
             begun = time.perf_counter()
-            rate, number = np.float32(optimize.LEARNING_RATE), np.uint32(first)
-            state, losses = svi.chunk(state, setup.problem, all_free, rate, np.uint32(0), number, setup.form)
-            jax.block_until_ready((state, losses))
-            first += svi.STEPS_PER_CHUNK
-            yield (time.perf_counter() - begun) / svi.STEPS_PER_CHUNK
-
-    return partial(next, runs())
+            jax.block_until_ready(program())
+            runs[name].append(time.perf_counter() - begun)
+    return {name: float(np.median(seconds[1:])) for name, seconds in runs.items()}
 
 
-def bare(pixels: int, steps: int, kind: str) -> Callable[[], float]:
-    """Forward and backward pass of the network alone on as many pixels; in the fit, gradients reach its inputs too."""
+def bare_network(pixels: int, channels: int, types: int) -> Callable[[], Any]:
+    """Forward and backward pass, to weights and inputs, of the network alone."""
     import jax
     import jax.numpy as jnp
 
-    from napari_droplets.model.optics import OpticsNetwork, initial_weights, input_size, unflatten
+    from napari_droplets.model.optics import color_change, initial_weights, input_size
 
-    channels, types = 3, nd.Settings().types
-    network, inputs_too = OpticsNetwork(channels), kind == "network"
+    program = jax.jit(
+        jax.value_and_grad(lambda weights, inputs: jnp.sum(color_change(weights, inputs) ** 2), argnums=(0, 1))
+    )
+    inputs = np.random.default_rng(0).standard_normal((input_size(channels, types), pixels)).astype(np.float32)
+    weights = jax.device_put(initial_weights(0, channels, types))
+    return lambda: program(weights, inputs)
 
-    def loss(carried: tuple[Any, jax.Array]) -> jax.Array:
-        weights, inputs = carried
-        inputs = inputs if inputs_too else jax.lax.stop_gradient(inputs)
-        return jnp.mean(network.apply({"params": unflatten(weights)}, inputs) ** 2)
 
-    @jax.jit
-    def program(carried: tuple[Any, jax.Array]) -> Any:
-        def one(carried: Any, _: None) -> tuple[Any, jax.Array]:
-            value, gradient = jax.value_and_grad(loss)(carried)
-            # all gradients are used: the compiler would leave out what is not
-            return jax.tree.map(lambda a, g: a - 1e-3 * g, carried, gradient), value
-
-        return jax.lax.scan(one, carried, None, length=steps)
-
-    inputs = np.random.default_rng(0).standard_normal((pixels, input_size(channels, types))).astype(np.float32)
-
-    def runs() -> Iterator[float]:
-        carried = jax.device_put((initial_weights(0, channels, types), inputs))
-        while True:
-            begun = time.perf_counter()
-            carried, _ = jax.block_until_ready(program(carried))
-            yield (time.perf_counter() - begun) / steps
-
-    return partial(next, runs())
+MEASURES: dict[str, Callable[[Path], Figures]] = {
+    "warm": warm,
+    "series": series,
+    "cold": cold,
+    "whole": whole,
+    "large": large,
+    "pass": single_pass,
+}
+_SECONDS, _MB = "{:.1f} s", "{:,.0f} MB"
+TARGETS: dict[str, dict[str, tuple[str, float, str]]] = {
+    "warm": {
+        "seconds": (f"settled fit of {SMALL}, warm", 6, _SECONDS),
+        "reached": (f"loss {reference.PUBLISHED_LOSS:,} as published, warm", np.inf, _SECONDS),
+        "loss": (f"loss of {SMALL}, noise {NOISE:g}", -1_124_444, "{:,.0f}"),
+        "held": ("the same image with its optics held", 3, _SECONDS),
+        "refit": (f"refit after {EDITS} corrections", 1, _SECONDS),
+    },
+    "series": {"seconds": ("next slide of an aerosol, optics held", 2, _SECONDS)},
+    "cold": {
+        "cached": ("published loss, new process, compiled programs on disk", 6, _SECONDS),
+        "cold": ("published loss, new process, nothing on disk", np.inf, _SECONDS),
+    },
+    "whole": {
+        "seconds": (f"{WHOLE}, new process, nothing on disk", 20, _SECONDS),
+        "memory_mb": ("the same, most memory", np.inf, _MB),
+    },
+    "large": {
+        "seconds": ("4056 x 3040 pixels, 5,000 droplets, nothing on disk", 35, _SECONDS),
+        "memory_mb": ("the same, most memory", 2200, _MB),
+    },
+    "pass": {"over": ("pass over the pixels, over the bare network", 1.5, "{:.2f}")},
+}
+"""By measure: which of its figures are in the table, in words, and what they should be at most."""

@@ -9,7 +9,7 @@ the number of droplets.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -153,7 +153,7 @@ class Evidence(NamedTuple):
     @classmethod
     def of(cls, sums: Sums, noise: float, squares: float, channels: int) -> Evidence:
         """From the sums of a pass and the noise's standard deviation."""
-        total = Sums(*(np.asarray(a, float) for a in sums))
+        total: Any = Sums(*(np.asarray(a, float) for a in sums))
         variance = noise**2
         blocks, listed = total.blocks / variance, total.listed
         usual = blocks.sum() / max(listed.sum(), 1)

@@ -27,13 +27,13 @@ LEARNING_RATE = 0.02
 """Of Adam, at the start."""
 WARMING = 40
 """Steps over which it rises from nothing: Adam's first steps are of full length whatever the gradient."""
-COOLING = 0.4
+COOLING = 0.3
 """The rate falls by this factor each time the ELBO has stopped to improve …"""
 COLDEST = 0.05
 """… and below this part of the first rate the fit has settled when it stops once more."""
 CHUNKS = 2
 """Calls of stochastic steps between two steps of the droplets."""
-SETTLED_GAIN = 2e-3
+SETTLED_GAIN = 3e-3
 """Nats per intensity: a round that gains less has stopped to improve."""
 STILL = 0.1
 """Posterior standard deviations: droplets are still when the median one moves less."""

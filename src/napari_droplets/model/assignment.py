@@ -96,7 +96,7 @@ def covered_pixels(
     weight = (step.astype(np.float32) ** 2)[keep]
 
     def laid(values: np.ndarray, empty: float, kind: type) -> np.ndarray:
-        out = np.full(rows.total * ROW, empty, kind)
+        out: np.ndarray = np.full(rows.total * ROW, empty, kind)
         out[rows.slot] = values
         return out.reshape(-1, ROW)
 
@@ -161,5 +161,7 @@ def _discs(
         i, j = np.nonzero(near)
         parts.append((members[i], px[i, j], py[i, j]))
     if not parts:
-        return tuple(np.zeros((3, 0), int))
-    return tuple(np.concatenate(p) for p in zip(*parts, strict=True))
+        nothing = np.zeros(0, int)
+        return nothing, nothing, nothing
+    droplet, u, v = (np.concatenate(p) for p in zip(*parts, strict=True))
+    return droplet, u, v

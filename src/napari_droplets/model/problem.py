@@ -14,9 +14,9 @@ from .rendering import Droplet, Shared, color
 
 FAR = -1e4
 """Coordinate, in pixels, of what is in no image."""
-LEAST_DROPLETS, LEAST_ROWS = 2048, 4096
-"""Sizes of arrays at least, so that most images are fitted by the same compiled program."""
-GROWTH = 2
+LEAST_DROPLETS, LEAST_ROWS = 8192, 16384
+"""Sizes of arrays at least, so that most images, and refits, are fitted by the same compiled program."""
+GROWTH = 4
 """Larger ones grow by this factor."""
 BLOCK = 512
 """Rows that a program works on at a time, which bounds its memory."""

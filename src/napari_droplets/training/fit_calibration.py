@@ -1,11 +1,12 @@
-"""Calibrate what fits say on simulated images with known truth; writes `inference/calibration.json`.
+"""Learn what makes a fit's error bars, probabilities and counts hold, from fits of simulated images of several kinds.
 
-    python -m napari_droplets.training.fit_calibration gather simulated 0 60 dyed.npz
-    python -m napari_droplets.training.fit_calibration gather scenes 0 60 scenes.npz
-    python -m napari_droplets.training.fit_calibration learn dyed.npz scenes.npz
+usage:
+  python -m napari_droplets.training.fit_calibration gather KIND FIRST COUNT FILE.npz
+  python -m napari_droplets.training.fit_calibration learn FILE.npz... [--write]
 
-The first two fit images of the simulator and scenes of all kinds (some 10 s each) and note errors beside what the fit
-knew; the last learns from them.
+`gather` fits images of one kind (simulated, scenes, physical, discs; some 5 s each) and notes errors beside what the
+fit knew. `learn` prints the numbers, and how they hold on each kind when they are learned from the others alone; `--write`
+puts those learned from all of them into `calibration.json`.
 """
 
 from __future__ import annotations
@@ -20,44 +21,46 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from .. import __version__
 from ..compare import match
 from ..droplets import Droplets
 from ..errors import InputError
 from ..images import as_image
 from ..inference import calibration
 from ..inference.api import start_of
-from ..inference.optimize import Outcome, iterate_chunks
-from ..inference.posterior import droplets_at
-from ..inference.prepare import Setup, prepare
+from ..inference.loop import circles
+from ..inference.prepare import prepare
+from ..inference.run import iterate_rounds
 from ..progress import Clock
 from ..settings import Settings
 from ..simulate import simulate
-from .calibration import FREEDOM, LEAST, ONE, TWO
+from .discs import disc_image
+from .physical import physical_image
 from .scenes import scene
 
-SEED = 90_210_377  # of images that nothing else is developed or tested on
+SEED = 90_210_377
+"""Of images that nothing else is developed or judged on."""
 SIDE = 256
-SURE = 0.5  # probability from which a droplet counts for error bars
-WILD = 0.5  # radii; what is further off is another droplet
-STARTS = ((1.0, 0.01, 0.3), (2.0, 0.003, 0.3), (1.5, 0.005, 0.1))  # of the terms of standard deviations
-COMPOSITION_STARTS = ((1.0, 0.1, 0.1), (1.4, 0.05, 1.0))  # of those of components, in logits
-DECIDING = 0.02  # weight of the likelihood of errors, where terms are right alike
-ROUGH = 0.055  # root of the part unexplained from which dyed images count as another kind
-SHARES = 5  # kinds that droplets of either are divided into, by how well the pixels place them
-SCENES = -1  # the kind of all droplets of scenes
-PENALTY = 1.0  # on squared coefficients of the logistic regression of presence
+"""Pixels of an image."""
+WILD = 0.5
+"""Radii; what is further off is another droplet."""
+PENALTY = 1.0
+"""On squared coefficients of the logistic regression of presence."""
+ENOUGH = 4
+"""Droplets that tell the common error of an image, at least."""
+
+Part = dict[str, np.ndarray]
 
 
-def dyed_image(number: int) -> tuple[np.ndarray, Droplets]:
-    """An image of the simulator with radius, crowding, dyes, noise, light and blur drawn anew."""
+def simulated_image(number: int) -> tuple[np.ndarray, Droplets]:
+    """An image of `nd.simulate` with radius, crowding, dyes, noise, light and blur drawn anew."""
     rng = np.random.default_rng([SEED, number])
     radius = float(np.exp(rng.uniform(*np.log([2.2, 14]))))
     spread = float(rng.uniform(0.1, 0.4))
     covered = rng.uniform(0.05, 0.4)
-    n = max(3, int(covered * SIDE**2 / (np.pi * radius**2 * np.exp(2 * spread**2))))
     return simulate(
         (SIDE, SIDE),
-        n,
+        max(3, int(covered * SIDE**2 / (np.pi * radius**2 * np.exp(2 * spread**2)))),
         types=int(rng.integers(2, 4)),
         radius=radius,
         radius_spread=spread,
@@ -76,221 +79,250 @@ def scene_image(number: int) -> tuple[np.ndarray, Droplets]:
     return image, Droplets(*np.asarray(truth, float).reshape(-1, 3).T)
 
 
-def gathered(kind: str, number: int) -> dict[str, np.ndarray] | None:
+KINDS: dict[str, Callable[[int], tuple[np.ndarray, Droplets]]] = {
+    "simulated": simulated_image,
+    "scenes": scene_image,
+    "physical": lambda n: physical_image(np.random.default_rng([SEED, 2, n]), SIDE, SIDE),
+    "discs": lambda n: disc_image(np.random.default_rng([SEED, 3, n]), SIDE, SIDE),
+}
+
+
+def gathered(kind: str, number: int) -> Part | None:
     """Fit one image and note of each candidate what the fit knew and how far off it was; None without candidates."""
-    pixels, truth = (dyed_image if kind == "simulated" else scene_image)(number)
-    image = as_image(pixels)
-    settings = Settings(types=truth.types or 3)
+    pixels, truth = KINDS[kind](number)
+    image = as_image(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    settings = Settings(types=3 if kind != "simulated" else truth.types)
     try:
         start = start_of(image, None, settings)
     except InputError:
         return None
-    setup = prepare(image, start, None, settings)
-    steps = iterate_chunks(setup, settings, Clock(), "image", lambda parameters, present: (start, pixels))
+    setup, state = prepare(image, start, None, settings)
+    steps = iterate_rounds(setup, state, settings, Clock(), "image", lambda *_: (start, pixels))
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            return _noted(setup, end.value, truth, len(start), number)
-
-
-def _noted(setup: Setup, outcome: Outcome, truth: Droplets, n: int, number: int) -> dict[str, np.ndarray]:
-    belief, seen, trial = outcome.belief, outcome.evidence, outcome.trial
-    assert belief is not None
-    assert seen is not None
-    assert trial is not None
-    assert outcome.proposed is not None
-    misfit = calibration.image_misfit(seen, outcome.present)
-    told = calibration.reported(belief, seen, setup.prior, setup.anchor)
-    found = droplets_at(told.mean, setup.anchor, setup.form.composition)[:n]
-    proposal, proposed_sd, _ = (a[:n] for a in calibration.proposals(setup.prior, setup.anchor))
-    right, made_of = np.full((n, 3), np.nan), np.full((n, 4), np.nan)
-    sure = outcome.present[:n] & (outcome.proposed[:n] >= SURE)
-    for tier in (sure, ~sure):  # faint candidates may not take a droplet from sure ones
-        some = np.flatnonzero(tier)
-        i, j = match(truth, found[some])
-        j = some[j]
-        x, y, r = setup.anchor[j].T
-        right[j] = np.stack([(truth.x[i] - x) / r, (truth.y[i] - y) / r, np.log(truth.radius[i] / r)], -1)
-        if truth.composition is not None:
-            made_of[j, : truth.types] = truth.composition[i]
-        truth = truth[np.setdiff1d(np.arange(len(truth)), i)]
-    padded = np.full((n, 7, 7), np.nan)
-    d = belief.mean.shape[1]
-    padded[:, :d, :d] = belief.covariance[:n]
-    logits = np.full((n, 4), np.nan)
-    logits[:, : d - 3] = belief.mean[:n, 3:]
-    features = calibration.presence_features(outcome.proposed, trial, misfit)[:n]
+            outcome = end.value
+            break
+    state, census = outcome.state, outcome.census
+    n = setup.size
+    x, y, radius = circles(setup, state.mean)
+    error, off_composition, composition_sd = np.full((n, 3), np.nan), np.full((n, 4), np.nan), np.full((n, 4), np.nan)
+    rows = np.flatnonzero(state.present)
+    i, j = match(truth, Droplets(x[rows], y[rows], radius[rows]))
+    j = rows[j]
+    r = truth.radius[i]
+    error[j] = np.stack([(x[j] - truth.x[i]) / r, (y[j] - truth.y[i]) / r, np.log(radius[j] / r)], -1)
+    deviation = np.sqrt(np.einsum("nii->ni", state.guide.covariance))
+    if truth.composition is not None and kind == "simulated":
+        errors, deviations = _composition_errors(
+            state.mean[j, 3:], truth.composition[i], state.guide.covariance[j][:, 3:, 3:]
+        )
+        k = errors.shape[1]
+        off_composition[j, :k], composition_sd[j, :k] = errors, deviations
+    relative = np.exp(state.mean[:, 2])
+    laplace = deviation[:, :3] / np.stack([relative, relative, np.ones(n)], -1)
+    features = calibration.presence_features(np.asarray(setup.probability), *census[:4])
+    missing = len(truth) - len(i)
     return {
         "image": np.full(n, number),
         "features": features,
-        "sure": sure & outcome.present[:n],
-        "fit_error": belief.mean[:n, :3] - right,
-        "proposal_error": proposal - right,
-        "laplace": np.sqrt(np.einsum("nii->ni", belief.covariance[:n, :3, :3])),
-        "proposed": proposed_sd,
-        "misfit": np.full(n, misfit),
-        "wrong": np.full(n, np.sqrt(seen.unexplained)),
-        "covariance": padded[:, 3:, 3:],
-        "logits": logits,
-        "composition": made_of,
-        "left": np.full(n, len(truth)),
+        "tried": census.tried | state.present,
+        "error": error,
+        "laplace": laplace,
+        "composition_error": off_composition,
+        "composition_sd": composition_sd,
+        "trust": np.full(n, state.trust),
+        "unexplained": np.full(n, state.evidence.unexplained_of(state.present)),
+        "missing": np.full(n, missing),
     }
+
+
+def _composition_errors(logits: np.ndarray, truth: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Errors (N, K) of compositions after the best affine map, as components are known up to one; and Laplace's."""
+    fractions = expit(logits)
+    design = np.c_[fractions, np.ones(len(fractions))]
+    axes = np.linalg.lstsq(design, truth, rcond=None)[0]
+    slope = fractions * (1 - fractions)
+    jacobian = slope[:, :, None] * axes[None, :-1]
+    variance = np.einsum("nkt,nkl,nlt->nt", jacobian, covariance, jacobian)
+    return design @ axes - truth, np.sqrt(variance)
 
 
 def gather(kind: str, first: int, count: int, path: Path) -> None:
     """Fit `count` images and write what was noted; written anew after each, so that nothing is lost."""
-    parts: list[dict[str, np.ndarray]] = []
+    parts: list[Part] = []
     for number in range(first, first + count):
         part = gathered(kind, number)
         if part is not None:
             parts.append(part)
             together: dict[str, Any] = {name: np.concatenate([p[name] for p in parts]) for name in part}
-            np.savez(path, **together)
-            print(f"{kind} {number}: {len(part['image'])} candidates, misfit {part['misfit'][0]:.2f}", flush=True)
+            np.savez(path, kind=kind, **together)
+            print(f"{kind} {number}: {len(part['image'])} candidates, trust {part['trust'][0]:.2f}", flush=True)
 
 
-def learn(parts: list[dict[str, np.ndarray]]) -> dict[str, list[float]]:
-    """The calibration's numbers from what was noted on several kinds of images."""
-    of = np.repeat(np.arange(len(parts)), [len(p["image"]) for p in parts])
-    table = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
-    table["image"] = table["image"] + 10**6 * of
-    crowd = np.unique(table["image"], return_inverse=True)[1]
-    weight = np.bincount(crowd)[crowd] ** -0.5  # a few crowded images would outnumber all others
-    error = table["fit_error"].copy()
-    proposed = table["proposal_error"][:, 2]
-    error[:, 2] = proposed + calibration.way_to_fit(table["wrong"]) * (error[:, 2] - proposed)
-    right = np.isfinite(error[:, 0])
-    numbers = {"presence": _presence(table["features"], right, weight).tolist()}
-    good = right & table["sure"] & (np.abs(error) < WILD).all(1)
-    wrong = table["wrong"][good][:, None]
-    for name, columns in (("place", slice(0, 2)), ("radius", slice(2, 3))):
-        own, sd = (table[k][good][:, columns] for k in ("laplace", "proposed"))
-        kind = _kinds(np.isfinite(table["composition"][good, 0]), wrong[:, 0], own.mean(1))  # scenes know no dyes
-        numbers[name] = _deviations(error[good][:, columns], own, sd, wrong, weight[good], kind).tolist()
-    numbers["composition"] = _composition(table, good, weight).tolist()
-    p = expit(np.clip(table["features"] @ np.array(numbers["presence"]), -9, 9))
-    there = np.bincount(crowd, right) + np.bincount(crowd, table["left"]) / np.bincount(crowd)
-    misfits, kinds = (np.bincount(crowd, a) / np.bincount(crowd) for a in (table["misfit"], of))
-    numbers["count"] = _count(np.bincount(crowd, p), np.bincount(crowd, p * (1 - p)), there, misfits, kinds).tolist()
-    return {name: [round(float(v), 4) for v in values] for name, values in numbers.items()}
+def learn(parts: dict[str, Part]) -> dict[str, Any]:
+    """The calibration's numbers from what was noted on several kinds of images, each kind counting alike."""
+    images = [image for part in parts.values() for image in _images(part)]
+    own, laplace, weight = _own_errors(images)
+    numbers: dict[str, Any] = {
+        "place": _deviations(own[:, :2], laplace[:, :2], weight),
+        "radius": _deviations(own[:, 2:], laplace[:, 2:], weight),
+        "systematic": _systematic(images),
+        "composition": [1.0, 0.05],
+        "presence": _presence(images),
+    }
+    dyed = [image for image in images if np.isfinite(image["composition_error"]).any()]
+    if dyed:
+        numbers["composition"] = _composition(dyed)
+    numbers["count"] = _count(images, numbers["presence"])
+    return {k: _rounded(v) for k, v in numbers.items()}
 
 
-def _presence(features: np.ndarray, right: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    return [round(float(v), 4) for v in value]
+
+
+def _images(part: Part) -> list[Part]:
+    return [{k: v[part["image"] == n] for k, v in part.items()} for n in np.unique(part["image"])]
+
+
+def _found(image: Part) -> np.ndarray:
+    with np.errstate(invalid="ignore"):
+        return np.asarray((np.abs(image["error"]) < WILD).all(1))
+
+
+def _common(image: Part) -> np.ndarray:
+    """Error (3,) that the droplets of an image have in common."""
+    return np.median(image["error"][_found(image)], 0)
+
+
+def _own_errors(images: list[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Errors of droplets without the common one, Laplace's deviations, and weights: a crowd counts by its root."""
+    rows = []
+    for image in images:
+        good = _found(image)
+        if good.sum() >= ENOUGH:
+            share = np.sqrt(1 - 1 / good.sum())
+            rows.append(((image["error"][good] - _common(image)) / share, image["laplace"][good], good.sum() ** -0.5))
+    own, laplace = (np.concatenate([r[k] for r in rows]) for k in (0, 1))
+    return own, laplace, np.concatenate([np.full(len(r[0]), r[2]) for r in rows])
+
+
+def _quantile(values: np.ndarray, weight: np.ndarray, q: float) -> float:
+    order = np.argsort(values)
+    total = np.cumsum(weight[order])
+    return float(values[order][min(np.searchsorted(total, q * total[-1]), len(values) - 1)])
+
+
+def _deviations(error: np.ndarray, laplace: np.ndarray, weight: np.ndarray) -> list[float]:
+    """Factor and floor with which 68 and 95 % intervals hold, for droplets placed well and badly alike."""
+    error, laplace = error.ravel(), laplace.ravel()
+    weight = np.repeat(weight, len(error) // len(weight))
+    edges = np.quantile(laplace, [0.25, 0.5, 0.75])
+    kind = np.digitize(laplace, edges)
+
+    def off(log_terms: np.ndarray) -> float:
+        z = np.abs(error) / calibration.deviations(laplace, list(np.exp(log_terms)))
+        miss = 0.0
+        for k in range(4):
+            some = kind == k
+            for q, want in ((0.683, 1.0), (0.954, 2.0)):
+                miss += np.log(_quantile(z[some], weight[some], q) / want) ** 2
+        return float(miss)
+
+    starts = ((1.0, 0.005), (2.0, 0.01), (1.0, 0.03))
+    found = [minimize(off, np.log(s), method="Nelder-Mead") for s in starts]
+    return list(np.exp(min(found, key=lambda r: r.fun).x))
+
+
+def _composition(images: list[Part]) -> list[float]:
+    error = np.concatenate([i["composition_error"][np.isfinite(i["composition_error"])] for i in images])
+    sd = np.concatenate([i["composition_sd"][np.isfinite(i["composition_error"])] for i in images])
+    z = np.abs(error) / np.maximum(sd, 1e-6)
+    factor = max(np.quantile(z, 0.683), np.quantile(z, 0.954) / 2)
+    return [float(factor), 0.02]
+
+
+def _systematic(images: list[Part]) -> dict[str, list[float]]:
+    """Most likely floor, growth with the root of what is left, and part of the proposals, of common errors."""
+    some = [i for i in images if _found(i).sum() >= ENOUGH]
+    common = np.array([_common(i) for i in some])
+    trust, left = (np.array([i[name][0] for i in some]) for name in ("trust", "unexplained"))
+    found = {}
+    for name, columns in (("shift", slice(0, 2)), ("radius", slice(2, 3))):
+        error = common[:, columns]
+
+        def surprise(log_terms: np.ndarray, error: np.ndarray = error) -> float:
+            floor, growth, proposed = np.exp(log_terms)
+            variance = floor**2 + growth**2 * left + ((1 - trust) * proposed) ** 2
+            # a t distribution with four degrees of freedom: a few images are out of all proportion
+            return float(np.mean(0.5 * np.log(variance)[:, None] + 2.5 * np.log1p(error**2 / variance[:, None] / 4)))
+
+        terms = np.exp(minimize(surprise, np.log([0.003, 0.05, 0.03]), method="Nelder-Mead").x)
+        floor, growth, proposed = terms
+        sd = np.sqrt(floor**2 + growth**2 * left + ((1 - trust) * proposed) ** 2)
+        z = np.abs(error) / sd[:, None]
+        found[name] = list(terms * max(np.quantile(z, 0.683), np.quantile(z, 0.954) / 2))
+    return found
+
+
+def _presence(images: list[Part]) -> np.ndarray:
+    features = np.concatenate([i["features"][i["tried"]] for i in images])
+    right = np.concatenate([np.isfinite(i["error"][i["tried"], 0]) for i in images]).astype(float)
+    weight = np.concatenate([np.full(i["tried"].sum(), max(i["tried"].sum(), 1) ** -0.5) for i in images])
+
     def surprise(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
         z = features @ coefficients
         slope = features.T @ (weight * (expit(z) - right)) + PENALTY * coefficients
-        return float(
-            weight @ np.logaddexp(0, np.where(right, -z, z)) + PENALTY / 2 * coefficients @ coefficients
-        ), slope
+        value = weight @ np.logaddexp(0, np.where(right > 0, -z, z)) + PENALTY / 2 * coefficients @ coefficients
+        return float(value), slope
 
     return minimize(surprise, np.zeros(features.shape[1]), jac=True).x
 
 
-def _kinds(dyed: np.ndarray, wrong: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Kinds of droplets (N,): dyed ones by how wrong the model is and by how well pixels place them, and `SCENES`."""
-    edges = np.quantile(own[dyed], np.arange(1, SHARES) / SHARES) if dyed.any() else np.zeros(SHARES - 1)
-    return np.where(dyed, np.digitize(own, edges) + SHARES * (wrong > ROUGH), SCENES)
-
-
-def _deviations(
-    error: np.ndarray, own: np.ndarray, sd: np.ndarray, wrong: np.ndarray, weight: np.ndarray, kind: np.ndarray
-) -> np.ndarray:
-    """Terms of the deviations of places or radii; kinds of dyed droplets count for a fifth each, scenes for one."""
-
-    def deviation(terms: np.ndarray) -> np.ndarray:
-        return calibration.deviations(own, sd, wrong, list(terms))
-
-    counts = np.where(np.unique(kind) == SCENES, 1, 1 / SHARES)
-    return _right_for_all(error, deviation, weight, kind, counts, STARTS)
-
-
-def _right_for_all(
-    error: np.ndarray,
-    deviation: Callable[[np.ndarray], np.ndarray],
-    weight: np.ndarray,
-    kind: np.ndarray,
-    counts: np.ndarray,
-    starts: tuple[tuple[float, ...], ...],
-) -> np.ndarray:
-    """Terms with which intervals of one and two standard deviations are right for each kind of droplets, or nearly so.
-
-    The most likely terms would do so for all kinds together only, too wide for one and too narrow for another.
-    Errors and deviations are (N, D), weights and kinds (N,); each kind counts for as much as `counts` has for it.
-    """
-    kinds = np.unique(kind)
-
-    def off(log_terms: np.ndarray) -> float:
-        sd = deviation(np.exp(log_terms))
-        z = np.abs(error / sd)
-        quantiles = np.array([np.quantile(z[kind == k], (ONE, TWO)) for k in kinds])
-        likely = _surprise(error, sd, weight[:, None])  # decides between terms that are right alike
-        return float(np.sum(counts[:, None] * np.log(quantiles / [1, 2]) ** 2) + DECIDING * likely)
-
-    found = [minimize(off, np.log(start), method="Nelder-Mead") for start in starts]
-    return np.exp(min(found, key=lambda result: result.fun).x)
-
-
-def _surprise(error: np.ndarray, sd: np.ndarray, weight: np.ndarray) -> float:
-    """Mean negative log likelihood of a t distribution: a few errors are out of all proportion."""
-    return float(np.mean(weight * (np.log(sd) + (FREEDOM + 1) / 2 * np.log1p((error / sd) ** 2 / FREEDOM))))
-
-
-def _composition(table: dict[str, np.ndarray], good: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Terms for unconstrained components, from errors that are left after one affine map per image."""
-    images = []
-    for number in np.unique(table["image"][good]):
-        rows = np.flatnonzero(good & (table["image"] == number))
-        truth = table["composition"][rows]
-        truth = truth[:, np.isfinite(truth).all(0)]
-        logits = table["logits"][rows]
-        logits = logits[:, np.isfinite(logits).all(0)]
-        k = logits.shape[1]
-        if truth.shape[1] < 2 or len(rows) < 6 * (k + 1):
-            continue
-        fractions = expit(logits)
-        design = np.concatenate([fractions, np.ones((len(rows), 1))], 1)
-        axes = np.linalg.lstsq(design, truth, rcond=None)[0]
-        spread = np.sqrt(1 - len(axes) / len(rows))  # the map takes its part of the errors
-        slope = fractions * (1 - fractions)
-        covariance = table["covariance"][rows][:, :k, :k]
-        own = np.sqrt(np.einsum("nii->ni", covariance))
-        correlation = covariance / own[:, :, None] / own[:, None]
-        wrong = table["wrong"][rows][0]
-        images.append(((design @ axes - truth) / spread, axes[:k], slope, own, correlation, wrong, weight[rows]))
-
-    def deviation(terms: np.ndarray) -> np.ndarray:
-        """(V, 1) of every fraction of every droplet."""
-        factor, floor, growth = terms
-        parts = []
-        for _, axes, slope, own, correlation, wrong, _ in images:
-            sd = slope * np.hypot(factor * own, floor + growth * wrong)
-            parts.append(np.sqrt(np.einsum("nk,nl,nkl,kt,lt->nt", sd, sd, correlation, axes, axes)).ravel())
-        return np.concatenate(parts)[:, None]
-
-    error = np.concatenate([e.ravel() for e, *_ in images])
-    shares = np.concatenate([np.repeat(w, e.shape[1]) for e, *_, w in images])
-    plain = deviation(np.array([1.0, 0.0, 0.0]))[:, 0]
-    kind = _kinds(np.ones(len(error), bool), np.zeros(len(error)), plain)
-    return _right_for_all(error[:, None], deviation, shares, kind, np.ones(SHARES), COMPOSITION_STARTS)
-
-
-def _count(
-    expected: np.ndarray, variance: np.ndarray, there: np.ndarray, misfit: np.ndarray, kind: np.ndarray
-) -> np.ndarray:
-    """The most likely terms, but with intervals of two standard deviations that are right for one kind at least."""
-    error = np.abs(there - expected)
-
-    def deviation(terms: np.ndarray) -> np.ndarray:
-        return np.hypot(calibration.count_sd(variance, misfit, list(terms)), LEAST)
+def _count(images: list[Part], presence: np.ndarray) -> list[float]:
+    told = [expit(np.clip(i["features"][i["tried"]] @ presence, -9, 9)) for i in images]
+    there = np.array([np.isfinite(i["error"][:, 0]).sum() + i["missing"][0] for i in images])
+    off = np.abs(there - np.array([p.sum() for p in told]))
+    variance = np.array([np.sum(p * (1 - p)) for p in told])
 
     def surprise(log_terms: np.ndarray) -> float:
-        sd = deviation(np.exp(log_terms))
-        return float(np.mean(np.log(sd) + (FREEDOM + 1) / 2 * np.log1p((error / sd) ** 2 / FREEDOM)))
+        sd = np.hypot(calibration.count_sd(variance, list(np.exp(log_terms))), 0.3)
+        return float(np.mean(np.log(sd) + 2.5 * np.log1p((off / sd) ** 2 / 4)))
 
-    terms = np.exp(minimize(surprise, np.log([1.0, 0.3]), method="Nelder-Mead").x)
-    z = error / deviation(terms)
-    return terms * max(1.0, min(np.quantile(z[kind == k], TWO) / 2 for k in np.unique(kind)))
+    return list(np.exp(minimize(surprise, np.log([1.0, 0.1]), method="Nelder-Mead").x))
+
+
+def held(part: Part, numbers: dict[str, Any]) -> dict[str, float]:
+    """How numbers hold on images of one kind: parts inside of 68 and 95 % intervals, calibration error, counts."""
+    z: list[np.ndarray] = []
+    p, right, count = [], [], []
+    for image in _images(part):
+        good = _found(image)
+        common = calibration.systematic(image["trust"][0], image["unexplained"][0], numbers["systematic"]).array
+        place = calibration.deviations(image["laplace"][good, :2], numbers["place"])
+        radius = calibration.deviations(image["laplace"][good, 2:], numbers["radius"])
+        z.append(np.abs(image["error"][good]) / np.hypot(np.concatenate([place, radius], -1), common))
+        told = expit(np.clip(image["features"][image["tried"]] @ np.array(numbers["presence"]), -9, 9))
+        p.append(told)
+        right.append(np.isfinite(image["error"][image["tried"], 0]))
+        sd = float(calibration.count_sd(np.sum(told * (1 - told)), numbers["count"]))
+        there = np.isfinite(image["error"][:, 0]).sum() + image["missing"][0]
+        count.append(abs(there - told.sum()) <= 1.96 * sd)
+    z_all, p_all, r_all = np.concatenate(z), np.concatenate(p), np.concatenate(right)
+    bins = np.clip((p_all * 10).astype(int), 0, 9)
+    ece = sum(
+        abs(p_all[bins == b].mean() - r_all[bins == b].mean()) * np.mean(bins == b)
+        for b in range(10)
+        if (bins == b).any()
+    )
+    out = {"ece": float(ece), "count95": float(np.mean(count))}
+    for k, name in enumerate(("x", "y", "radius")):
+        out |= {f"{name}68": float(np.mean(z_all[:, k] < 1)), f"{name}95": float(np.mean(z_all[:, k] < 1.96))}
+    return out
 
 
 def main() -> None:
@@ -298,18 +330,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("gather")
-    command.add_argument("kind", choices=("simulated", "scenes"))
+    command.add_argument("kind", choices=tuple(KINDS))
     command.add_argument("first", type=int)
     command.add_argument("count", type=int)
     command.add_argument("file", type=Path)
-    commands.add_parser("learn").add_argument("files", type=Path, nargs="+")
+    command = commands.add_parser("learn")
+    command.add_argument("files", type=Path, nargs="+")
+    command.add_argument("--write", action="store_true")
     args = parser.parse_args()
     if args.command == "gather":
         gather(args.kind, args.first, args.count, args.file)
         return
-    numbers = learn([dict(np.load(path)) for path in args.files])
-    calibration.FILE.write_text(json.dumps(numbers, indent=1) + "\n")
-    print(json.dumps(numbers, indent=1))
+    parts = {str(f["kind"]): {k: f[k] for k in f.files if k != "kind"} for f in map(np.load, args.files)}
+    for name, part in parts.items():
+        others = {k: v for k, v in parts.items() if k != name}
+        if others:
+            print(f"{name}, learned from the others:", {k: round(v, 3) for k, v in held(part, learn(others)).items()})
+    numbers = learn(parts)
+    for name, part in parts.items():
+        print(f"{name}, learned from all:", {k: round(v, 3) for k, v in held(part, numbers).items()})
+    counts = {name: len(np.unique(part["image"])) for name, part in parts.items()}
+    about = {"version": __version__, "seed": SEED, "images": counts, "command": "training.fit_calibration"}
+    print(json.dumps(numbers))
+    if args.write:
+        calibration.FILE.write_text(json.dumps({"about": about, **numbers}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

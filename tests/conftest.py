@@ -5,7 +5,7 @@ import importlib.util
 import os
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -38,6 +38,15 @@ def _screen_trouble():
     if not shutil.which("Xvfb") and "DISPLAY" not in os.environ:
         return f"needs a screen; on Debian: {WINDOWS_ON_DEBIAN}"
     return None
+
+
+@pytest.fixture
+def plugins_of_napari():
+    """Registered, once: a test with a window lets napari forget that they are, and then it complains."""
+    from napari.plugins import _initialize_plugins
+
+    with suppress(ValueError):
+        _initialize_plugins()
 
 
 def pytest_addoption(pluginmanager):

@@ -12,7 +12,7 @@ from stand_in import StandIn, write_image
 import napari_droplets as nd
 from napari_droplets.droplets import Optics
 from napari_droplets.errors import InputError
-from napari_droplets.series import batch, tables
+from napari_droplets.series import batch, one_file, tables
 from napari_droplets.series.batch import Plan, check_output, find_images, name_results, run
 from napari_droplets.settings import Settings
 
@@ -206,7 +206,7 @@ def test_output_that_cannot_be_is_found_out_before(tmp_path):
         check_output(tmp_path, ["file"])
 
 
-@pytest.mark.parametrize("how", ["deleted", "semicolons"])
+@pytest.mark.parametrize("how", ["deleted", "cut off"])
 def test_resume_redoes_a_result_whose_table_cannot_be_read(tmp_path, three, stand_in, how):
     out = tmp_path / "out"
     go(three, out, combine=True)
@@ -214,7 +214,7 @@ def test_resume_redoes_a_result_whose_table_cannot_be_read(tmp_path, three, stan
     if how == "deleted":
         table.unlink()
     else:
-        table.write_text(table.read_text().replace(",", ";"))
+        table.write_text(table.read_text()[:5])
     outcomes = go(three, out, resume=True, combine=True)
     assert [o.skipped for o in outcomes] == [True, False, True]
     assert [o.error for o in outcomes] == [None] * 3
@@ -282,7 +282,7 @@ def test_every_old_file_stays_until_its_own_successor_comes(tmp_path, three, sta
     shutil.copytree(out / "a", source)
     monkeypatch.setattr(batch.os, "replace", locked)
     with pytest.raises(InputError, match="in use"):
-        batch._move_results(source, out / "a")
+        one_file._move_results(source, out / "a")
     assert {p.name for p in (out / "a").iterdir()} == set(batch.RESULT_FILES) - {"summary.json"}
     assert {p.name for p in source.iterdir()} == set(batch.RESULT_FILES)
 

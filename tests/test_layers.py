@@ -17,7 +17,7 @@ from napari_droplets.plugin.layers import (
     is_edited,
     to_layers,
 )
-from napari_droplets.plugin.place import pixel_size_um, place_of, plane_of
+from napari_droplets.plugin.place import Plane, pixel_size_um, place_of, plane_of
 
 pytest.importorskip("napari")
 from napari.components import ViewerModel
@@ -42,7 +42,7 @@ def show(viewer, layer, found, point=None):
     """What the widget does with a result."""
     place = place_of(layer, viewer.dims.point if point is None else point)
     output = Output(viewer, place)
-    image = as_image(plane_of(layer, place), name=place.name)
+    image = as_image(Plane.of(layer, place))
     output.show(found, image.pixels * 0.5, fit=FakeFit().result(image, found, 1, {}))
     return image, output.points, output.reconstruction
 
@@ -51,7 +51,7 @@ def show(viewer, layer, found, point=None):
 @pytest.mark.parametrize("channels", [None, 3, 4])
 def test_every_kind_of_image(dtype, channels):
     shape = (40, 50) if channels is None else (40, 50, channels)
-    values = RNG.uniform(size=shape)
+    values = RNG.uniform(0.01, 1, size=shape)  # nothing is quite transparent
     data = values.astype(dtype) if dtype == "float32" else (values * np.iinfo(dtype).max).astype(dtype)
     viewer = ViewerModel()
     layer = viewer.add_image(data, name="slide")
@@ -147,7 +147,7 @@ def test_plane_in_units_is_the_one_shown():
         ((1, 1), ("pixel", "pixel"), None),
         ((0.5, 0.5), ("um", "um"), 0.5),
         ((500, 500), ("nm", "nm"), 0.5),
-        ((0.5, 0.4), ("um", "um"), None),
+        ((0.5, 0.4), ("um", "um"), (0.4, 0.5)),
         ((2, 0.5, 0.5), ("s", "um", "um"), 0.5),
     ],
 )

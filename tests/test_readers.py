@@ -54,6 +54,14 @@ def test_folder(saved, name):
     np.testing.assert_allclose(points[0], np.column_stack([fit.droplets.y, fit.droplets.x]))
 
 
+def test_folder_of_a_stack(tmp_path):
+    save_table(droplets(labels={"frame": np.array([0, 0, 2])}), tmp_path / "droplets.csv")
+    (tmp_path / "summary.json").write_text(json.dumps({"n_droplets": 3, "pictures": []}))
+    [(data, attributes, _)] = get_reader(str(tmp_path))(str(tmp_path))
+    assert data[:, 0].tolist() == [0, 0, 2]
+    assert attributes["name"] == f"{tmp_path.name} droplets"
+
+
 def test_folder_without_its_image(saved):
     folder, path, _ = saved
     path.unlink()
@@ -120,12 +128,11 @@ def test_foreign_folders_and_missing_files_are_not_ours(tmp_path):
     assert get_reader([str(tmp_path)]) is None
 
 
-def test_napari_opens_foreign_tables_with_its_own_reader(tmp_path):
+def test_napari_opens_foreign_tables_with_its_own_reader(tmp_path, request):
     pytest.importorskip("napari")
     from napari.components import ViewerModel
-    from napari.plugins import _initialize_plugins
 
-    _initialize_plugins()
+    request.getfixturevalue("plugins_of_napari")
     path = tmp_path / "points.csv"
     path.write_text("index,axis-0,axis-1\n0,1,2\n")
     [layer] = ViewerModel().open(path)

@@ -137,7 +137,7 @@ def two_fits():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendering, "color_change", in_steps)
-        patch.setattr(start, "_change", jax.jit(at_the_start))
+        patch.setattr(start, "_jitted", jax.jit(at_the_start))
         together(lambda: fit(6), lambda: fit(7))
     assert sorted(results) == [6, 7]
     return steps, anything

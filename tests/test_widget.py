@@ -130,7 +130,8 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
     viewer.add_image(picture())
     widget = open_widget(viewer)
     defaults = asdict(fitting.Settings())
-    del defaults["learn_optics"]  # is about optics of earlier images, which the window does not take
+    for name in ("learn_optics", "frames", "planes", "scene"):  # is about optics of earlier images, which the window
+        del defaults[name]  # does not take; the others are about files: of a layer the plane shown is taken
     assert widget.form.values() == defaults
     chosen = {
         "types": 2,
@@ -150,6 +151,7 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
         "scale": 0.5,
         "pixel_size_um": 0.25,
         "channels": [1],
+        "intensity_range": (1.0, 200.0),
     }
     assert set(chosen) == set(defaults)
     widget.form.set(**chosen)
@@ -165,7 +167,7 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
     [
         ({"diameter": 0.5}, "diameter=0.5"),
         ({"types": 1, "composition": "simplex"}, "types=1"),
-        ({"channels": ["red"]}, "channels='red'"),
+        ({"channels": [0, 1]}, "channels=[0, 1]"),
     ],
 )
 def test_settings_out_of_range(viewer, open_widget, fake, notices, settings, message):

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
-from .images import Image
+from .images import Image, PixelSize
+from .images.pixel_size import divided, mean_side, pixel_size, width_height
 
 SCALAR_COLUMNS = ("x", "y", "radius", "x_sd", "y_sd", "radius_sd", "p_present")
-LABEL_COLUMNS = ("class", "class_p", "frame", "track_id", "pinned")
+LABEL_COLUMNS = ("class", "class_p", "frame", "plane", "track_id", "pinned")
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Droplets:
         (N, K) posterior means and standard deviations.
     labels : dict
         Further columns by name: class, class_p, frame, track_id, pinned, or the user's own.
-    pixel_size_um : float, optional
-        With it the table also has x_um, y_um, radius_um.
+    pixel_size_um : float or (float, float), optional
+        Side of a pixel, or width and height where they differ: with it the table also has x_um, y_um, radius_um, the
+        last of a circle of the same area.
     """
 
     x: np.ndarray
@@ -49,7 +51,7 @@ class Droplets:
     composition: np.ndarray | None = None
     composition_sd: np.ndarray | None = None
     labels: Mapping[str, Any] = field(default_factory=dict)
-    pixel_size_um: float | None = None
+    pixel_size_um: PixelSize | None = None
 
     def __post_init__(self) -> None:
         n = np.size(self.x)
@@ -97,7 +99,7 @@ class Droplets:
             x_sd=times(self.x_sd),
             y_sd=times(self.y_sd),
             radius_sd=times(self.radius_sd),
-            pixel_size_um=None if self.pixel_size_um is None else self.pixel_size_um / factor,
+            pixel_size_um=divided(self.pixel_size_um, factor),
         )
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -111,8 +113,19 @@ class Droplets:
         columns |= {k: self.labels[k] for k in LABEL_COLUMNS if k in self.labels}
         columns |= {k: v for k, v in self.labels.items() if k not in LABEL_COLUMNS}
         if self.pixel_size_um is not None:
-            columns |= {f"{name}_um": getattr(self, name) * self.pixel_size_um for name in ("x", "y", "radius")}
+            columns |= self.in_micrometres()
         return pd.DataFrame(columns)
+
+    def in_micrometres(self) -> dict[str, np.ndarray]:
+        """x_um, y_um, radius_um; none where the size of a pixel is not known."""
+        if self.pixel_size_um is None:
+            return {}
+        width, height = width_height(self.pixel_size_um)
+        return {
+            "x_um": self.x * width,
+            "y_um": self.y * height,
+            "radius_um": self.radius * mean_side(self.pixel_size_um),
+        }
 
     @classmethod
     def from_dataframe(cls, table: pd.DataFrame, *, name: str = "table") -> Droplets:
@@ -125,7 +138,10 @@ class Droplets:
         """
         missing = [c for c in ("x", "y", "radius") if c not in table]
         if missing:
-            raise InputError(f"{name}: no column {', '.join(missing)}; a droplets table has x, y and radius in pixels")
+            raise InputError(
+                f"{name}: no column {', '.join(missing)}; a droplets table has x, y and radius in pixels; "
+                f"its columns are {', '.join(map(str, table.columns))}"
+            )
 
         def numbers(column: str) -> np.ndarray:
             try:
@@ -149,14 +165,28 @@ class Droplets:
             if any(present):
                 values[f"composition{suffix}"] = np.stack([numbers(c) for c in names], axis=1)
         known = set(SCALAR_COLUMNS) | {f"composition_{i}{s}" for i in range(k) for s in ("", "_sd")}
-        pixel_size = None
-        if "radius_um" in table and table["radius_um"].notna().any():
-            # the median: rows that were edited may disagree
-            pixel_size = float(np.nanmedian(numbers("radius_um") / values["radius"]))
+        size = _pixel_size({c: numbers(c) for c in ("x_um", "y_um", "radius_um") if c in table}, values)
         labels = {
             c: table[c].to_numpy() for c in table.columns if c not in known and c not in ("x_um", "y_um", "radius_um")
         }
-        return cls(**values, labels=labels, pixel_size_um=pixel_size)
+        return cls(**values, labels=labels, pixel_size_um=size)
+
+
+def _pixel_size(um: dict[str, np.ndarray], px: dict[str, np.ndarray]) -> PixelSize | None:
+    """Size of a pixel from columns in both units; the medians, as rows that were edited may disagree."""
+
+    def ratio(name: str) -> float | None:
+        known = np.isfinite(um.get(f"{name}_um", np.nan)) & (np.abs(px[name]) > 1e-6)
+        return float(np.median((um[f"{name}_um"] / np.where(known, px[name], 1))[known])) if known.any() else None
+
+    both, x, y = (ratio(name) for name in ("radius", "x", "y"))
+    if both is None:
+        return None
+    sides = pixel_size(x, y)
+    # radii are exact where positions may have been moved: positions say no more than that the sides differ
+    if isinstance(sides, tuple) and np.isclose(mean_side(sides), both, rtol=1e-3):
+        return sides
+    return both
 
 
 @dataclass(frozen=True)

@@ -1,54 +1,23 @@
-"""Results on disk: CSV and Parquet tables, TIFF reconstruction, safetensors optics, JSON summary; nothing pickled."""
+"""Results on disk: tables, TIFF reconstruction, safetensors optics, JSON summary; nothing pickled."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from .atomic import writable_folder as writable_folder
+from .atomic import write_whole as write_whole
 from .droplets import Droplets, Fit, Optics
 from .errors import InputError
 from .images import as_image
-
-
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` make the file beside its place, then move it there: a failed write leaves the last one whole.
-
-    Raises
-    ------
-    InputError
-        The file cannot be written.
-    """
-    partial = path.with_name(f".partial-{path.name}")  # the suffix stays: writers choose formats by it
-    try:
-        write(partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
-
-
-def save_table(droplets: Droplets, path: str | Path) -> Path:
-    """Write a droplets table as CSV, or as Parquet where the name ends so.
-
-    Raises
-    ------
-    InputError
-        The file cannot be written.
-    """
-    path, table = Path(path), droplets.to_dataframe()
-    parquet = path.suffix == ".parquet"
-    write_whole(path, lambda p: table.to_parquet(p, index=False) if parquet else table.to_csv(p, index=False))
-    return path
+from .settings import READING
+from .tables import read_table as read_table
+from .tables import save_table as save_table
 
 
 def save_summary(summary: dict[str, Any], path: Path) -> None:
@@ -132,45 +101,6 @@ def _read_optics(path: Path) -> tuple[Optics, dict[str, np.ndarray]]:
     return Optics(part("mean/"), part("sd/"), **metadata), tensors
 
 
-def writable_folder(folder: str | Path) -> Path:
-    """Make `folder` where needed and prove that it can be written to, before hours of work depend on it.
-
-    Raises
-    ------
-    InputError
-        It is a file, cannot be made, or cannot be written to.
-    """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".napari-droplets-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"{folder}: not a folder that can be written to ({error.strerror}); choose another output folder"
-        ) from error
-    return folder
-
-
-def read_table(path: str | Path) -> Droplets:
-    """Read a droplets table from CSV or Parquet.
-
-    Raises
-    ------
-    InputError
-        No such file, not a table, or not a droplets table.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read as a table ({error})") from error
-    return Droplets.from_dataframe(table, name=str(path))
-
-
 def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
     """Read what `Fit.save` or the command line wrote: a folder gives a Fit, a table Droplets.
 
@@ -217,10 +147,14 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
             f"{path / 'droplets.csv'}: its rows are no longer those of the fit; put back the table that was saved "
             f"(droplets.parquet holds it), and give edited rows to refit in a table of their own"
         )
-    known = {"channels": settings.get("channels"), "pixel_size_um": settings.get("pixel_size_um")}
+    known = {name: settings[name] for name in READING if settings.get(name) is not None}
+    # which picture of a stack, and on which scale of its series
+    known |= {f"{k}s": image_entry[k] for k in ("frame", "plane") if image_entry.get(k) is not None}
+    known |= {k: image_entry[k] for k in ("scene", "intensity_range") if image_entry.get(k) is not None}
     original = None
     if image is not None:
-        original = as_image(image, **known)
+        whole = isinstance(image, (str, Path))  # of arrays the picture is given, with its channels at most
+        original = as_image(image, **{k: v for k, v in known.items() if whole or k in ("channels", "pixel_size_um")})
         if original.shape != reconstruction.shape:
             raise InputError(f"{path}: its fit is of {reconstruction.shape}, the image given of {original.shape}")
     elif image_entry.get("path"):

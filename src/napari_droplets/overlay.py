@@ -11,7 +11,8 @@ from .colors import composition_colors, droplet_colors, presence_colors
 from .droplets import Droplets, Fit
 from .errors import InputError
 from .files import write_whole
-from .images import Image
+from .images import Image, PixelSize
+from .images.pixel_size import mean_side, width_height
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -212,12 +213,13 @@ def _legend(ax: Axes, droplets: Droplets) -> None:
     )
 
 
-def _scale_bar(ax: Axes, width: int, pixel_size_um: float | None) -> None:
+def _scale_bar(ax: Axes, width: int, size: PixelSize | None) -> None:
     """A bar of a round length, about a sixth of the image wide."""
     from matplotlib.patches import Rectangle
 
-    if pixel_size_um is None:
+    if size is None:
         return
+    pixel_size_um = width_height(size)[0]
     wanted = width * pixel_size_um / 6
     power = 10.0 ** np.floor(np.log10(wanted))
     length = power * max(m for m in (1, 2, 5) if m * power <= wanted)
@@ -267,7 +269,7 @@ def _loss(ax: Axes, fit: Fit) -> None:
 
 
 def _sizes(ax: Axes, droplets: Droplets) -> None:
-    unit, factor = ("px", 1.0) if droplets.pixel_size_um is None else ("µm", droplets.pixel_size_um)
+    unit, factor = ("px", 1.0) if droplets.pixel_size_um is None else ("µm", mean_side(droplets.pixel_size_um))
     ax.set_title("droplet sizes", fontsize=11, color=INK, loc="left")
     _plain(ax)
     ax.set_xlabel(f"diameter ({unit})")

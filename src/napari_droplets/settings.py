@@ -25,6 +25,9 @@ CHOICES = {
 }
 """The settings that are one of a few words."""
 
+READING = ("channels", "pixel_size_um", "frames", "planes", "scene", "intensity_range")
+"""The settings that say how an image is read."""
+
 
 def _setting(default: Any, about: str, none: str = "") -> Any:
     """Make a field that says what it is, and what None stands for; options, tips and documentation show it."""
@@ -87,11 +90,29 @@ class Settings:
     scale: float = _setting(
         1.0, "work on the image resized by this factor: less is faster; results stay in pixels of the image given"
     )
-    pixel_size_um: float | None = _setting(
-        None, "side of a pixel in micrometres; adds columns in micrometres", "what the file or layer says, if it does"
+    pixel_size_um: float | tuple[float, float] | None = _setting(
+        None,
+        "side of a pixel in micrometres, or width and height; adds columns in micrometres",
+        "what the file or layer says, if it does",
     )
-    channels: list[int] | None = _setting(  # noqa: RUF009 (makes a field)
-        None, "which one or three channels to use, counted from 0", "all"
+    channels: list[int | str] | None = _setting(  # noqa: RUF009 (makes a field)
+        None, "which one or three channels to use, by number from 0 or by name", "all"
+    )
+    frames: int | list[int] | str | None = _setting(  # noqa: RUF009
+        None,
+        "which frames of a stack, counted from 0, or all: each is an image of one series",
+        "the file must hold one",
+    )
+    planes: int | list[int] | str | None = _setting(  # noqa: RUF009
+        None, "which planes of a stack, likewise", "the file must hold one"
+    )
+    scene: int | str | None = _setting(
+        None, "which of several pictures of different kinds in a file, by number or name", "the file must hold one"
+    )
+    intensity_range: tuple[float, float] | None = _setting(
+        None,
+        "the two values of the file that count as 0 and 1",
+        "what the file says, else estimated from the values of the whole series",
     )
 
     def __post_init__(self) -> None:
@@ -144,17 +165,40 @@ class Settings:
             "positive and finite, or None",
         )
         check(number(self.scale, 0, 8, strict=True), "scale", "positive, at most 8")
+        size = self.pixel_size_um
+        if isinstance(size, list):
+            object.__setattr__(self, "pixel_size_um", tuple(size))
+        sides = size if isinstance(size, (list, tuple)) and len(size) == 2 else [size]
         check(
-            self.pixel_size_um is None or number(self.pixel_size_um, 0, 1e9, strict=True),
+            size is None or all(number(side, 0, 1e9, strict=True) for side in sides),
             "pixel_size_um",
-            "a positive number of micrometres",
+            "a positive number of micrometres, or two, width and height",
         )
 
         chosen = self.channels
         if isinstance(chosen, tuple):
             object.__setattr__(self, "channels", list(chosen))
-        whole = isinstance(chosen, (list, tuple)) and all(number(c, 0, 1e6, whole=True) for c in chosen)
-        check(chosen is None or (whole and len(chosen) in (1, 3)), "channels", "one or three whole numbers, or None")
+        known = isinstance(chosen, (list, tuple)) and all(
+            number(c, 0, 1e6, whole=True) or (isinstance(c, str) and c != "") for c in chosen
+        )
+        check(chosen is None or (known and len(chosen) in (1, 3)), "channels", "one or three numbers or names, or None")
+        for name in ("frames", "planes"):
+            value = getattr(self, name)
+            several = list(value) if isinstance(value, (list, tuple)) else [value]
+            object.__setattr__(self, name, several if isinstance(value, tuple) else value)
+            ok = value in (None, "all") or (several and all(number(v, 0, 1e9, whole=True) for v in several))
+            check(bool(ok), name, "whole numbers from 0, 'all', or None")
+        ok = self.scene is None or isinstance(self.scene, str) or number(self.scene, 0, 1e9, whole=True)
+        check(ok, "scene", "a number from 0, a name, or None")
+        if self.intensity_range is not None:
+            from .images import checked_range
+
+            object.__setattr__(self, "intensity_range", checked_range(self.intensity_range))
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Those that say how an image is read, for `as_image`."""
+        return {name: getattr(self, name) for name in READING}
 
     @property
     def components(self) -> int:

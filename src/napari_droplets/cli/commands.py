@@ -8,8 +8,8 @@ START = time.perf_counter()  # seconds are counted from here, before anything sl
 
 import argparse  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from contextlib import closing  # noqa: E402
+from collections.abc import Iterator, Sequence  # noqa: E402
+from contextlib import closing, contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
@@ -29,12 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done; 1 some inputs or tables failed, each named, the others done; 2 wrong use, found out before any fit, or
     no input can be found; 130 stopped.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no reason to end
+            stream.reconfigure(errors="backslashreplace")
     try:
-        args = parser().parse_args(argv)
+        args = parser().parse_args(_file_names(sys.argv[1:] if argv is None else argv))
     except SystemExit as end:  # argparse has said what is wrong, or has helped
         return int(end.code or 0)
+    commands = {"fit": _fit, "batch": _batch, "demo": _demo, "train": _train, "statistics": _statistics}
     try:
-        return {"fit": _fit, "batch": _batch, "demo": _demo, "train": _train}[args.command](args)
+        with _warnings():
+            return commands[args.command](args)
     except InputError as error:
         _say(f"error: {error}")
         _trace(args, error)
@@ -44,13 +49,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
+def _file_names(argv: Sequence[str]) -> list[str]:
+    """Arguments in which files whose names begin with a dash are no options."""
+    return [f"./{a}" if a.startswith("-") and len(a) > 1 and Path(a).is_file() else a for a in argv]
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    """Say what an image warns of on one line, once."""
+    import warnings
+
+    with warnings.catch_warnings():
+        usual, said = warnings.showwarning, set[str]()
+
+        def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+            if category.__name__ != "ImageWarning":
+                usual(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                _say(f"warning: {message}")
+
+        warnings.showwarning = show  # put back at the end of the context
+        yield
+
+
 def _fit(args: argparse.Namespace) -> int:
+    from ..images.formats import is_zarr
     from ..series.batch import find_images
 
     paths: list[Path] = []
     missing: list[InputError] = []
     for given in args.images:
-        if Path(given).is_dir():
+        if Path(given).is_dir() and not is_zarr(Path(given)):
             missing.append(InputError(f"{given}: a folder, not an image; use `napari-droplets batch {given}`"))
             continue
         try:
@@ -98,6 +128,42 @@ def _demo(args: argparse.Namespace) -> int:
         print(f"radius bias   {result.radius_bias:+.1%} (median)")
         print(f"The image, the truth and the result are in {out}; look at {out / 'sample' / 'overlay.png'}")
     return code
+
+
+def _statistics(args: argparse.Namespace) -> int:
+    import json
+
+    from ..files import read_table
+    from ..size_statistics import statistics
+
+    failed = 0
+    for given in args.tables:
+        path, options = Path(given), dict[str, Any]()
+        try:
+            if path.is_dir():
+                summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+                options = {"shape": tuple(summary.get("image", {}).get("shape", ())[:2]) or None}
+                options |= {"count": _count(summary)}
+                path = path / "droplets.csv"
+            if args.shape:
+                options["shape"] = args.shape
+            found = statistics(read_table(path), border=args.border, **options)
+        except (InputError, OSError, ValueError) as error:
+            failed += 1
+            _say(f"error: {error if given in str(error) else f'{given}: {error}'}")
+            _trace(args, error)
+            continue
+        _print(f"{given}\n{found}")
+        for name, table in found.classes.items():
+            value = table["value"]
+            shares = ", ".join(f"{value[f'{s}_share']:.0%} of {s}" for s in ("number", "area", "volume"))
+            _print(f"class {name}: {shares}, D50 {value['D50']:.4g}, D32 {value['D32']:.4g}")
+    return FAILED if failed else DONE
+
+
+def _count(summary: dict[str, Any]) -> tuple[float, float] | None:
+    mean, sd = summary.get("count_mean"), summary.get("count_sd")
+    return None if mean is None or sd is None else (mean, sd)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -165,7 +231,8 @@ def _plan(args: argparse.Namespace) -> Plan:
                     f"{args.optics}: learned with {name} {have}, but --{name} asks for {value}; "
                     f"leave out --{name} or give other optics"
                 )
-    return Plan(settings, optics, getattr(args, "detect_only", False), not args.no_overlay)
+    measure, exports = getattr(args, "measure", None), getattr(args, "export", ())
+    return Plan(settings, optics, getattr(args, "detect_only", False), not args.no_overlay, measure, tuple(exports))
 
 
 def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options: Any) -> int:
@@ -198,7 +265,7 @@ def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options:
                     done += 1
                     shown.end(skipped=outcome.skipped)
                     if outcome.summary:
-                        print(_line(outcome), flush=True)
+                        _print(_line(outcome))
                     if outcome.error is not None:
                         failed += 1
                         _say(f"error: {_named(outcome, message(outcome.error))}")
@@ -231,6 +298,13 @@ def _line(outcome: Outcome) -> str:
         parts.append(f"expected {summary['count_mean']:.1f} ± {summary['count_sd']:.1f}")
     if summary.get("loss_per_value") is not None:
         parts += [f"loss {summary['loss_per_value']:.4f} per value", f"RMSE {summary['rmse']:.4f}"]
+    if sizes := summary.get("statistics"):
+        unit = sizes["units"]["D50"]
+        parts.append(f"D50 {sizes['D50'][0]:.3g} {unit}, D[3,2] {sizes['D32'][0]:.3g} {unit}")
+        if unit != "px" and sizes.get("density"):
+            parts.append(f"{sizes['density'][0]:.4g} per mm²")
+    if "pictures" in summary:
+        parts.append(f"{len(summary['pictures'])} pictures")
     parts.append(f"{summary['seconds']['total']:.1f} s")
     if outcome.skipped:
         parts.append("was there already")
@@ -239,8 +313,24 @@ def _line(outcome: Outcome) -> str:
     return f"{outcome.image}: {', '.join(parts)} -> {outcome.folder}"
 
 
+PLAIN = {"±": "+/-", "µ": "u", "²": "^2", "×": "x", "…": "...", "’": "'"}
+
+
+def _print(text: str) -> None:
+    print(_plain(text, sys.stdout), flush=True)
+
+
 def _say(text: str) -> None:
-    print(f"napari-droplets: {text}", file=sys.stderr, flush=True)
+    print(_plain(f"napari-droplets: {text}", sys.stderr), file=sys.stderr, flush=True)
+
+
+def _plain(text: str, stream: Any) -> str:
+    """The text, with other signs where the terminal has only ASCII."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+        return text
+    except (UnicodeEncodeError, LookupError):
+        return "".join(PLAIN.get(c, c) for c in text)
 
 
 def _trace(args: argparse.Namespace, error: Exception) -> None:

@@ -9,13 +9,60 @@ from typing import Any
 DEMO_FOLDER = "napari-droplets-demo"
 
 
-def _channels(text: str) -> list[int]:
+def _channels(text: str) -> list[int | str]:
+    chosen = _names(text)
+    if len(chosen) not in (1, 3) or any(isinstance(c, int) and c < 0 for c in chosen):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give one or three numbers from 0 on or names, as 0 or 0,1,2 or DAPI"
+        )
+    return chosen
+
+
+def _names(text: str) -> list[int | str]:
+    return [int(part) if part.lstrip("-").isdigit() else part for part in map(str.strip, text.split(",")) if part]
+
+
+def _measure(text: str) -> list[int | str] | str:
+    return text if text == "all" else _names(text)
+
+
+def _numbers(text: str) -> list[int] | str:
+    """Frames or planes: all, or numbers and ranges of them, as 0,2,5-9."""
+    if text.strip() == "all":
+        return "all"
+    chosen: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise argparse.ArgumentTypeError(f"{text!r}: give all, or numbers from 0 on, as 0,2 or 0-4")
+        chosen += range(int(first), int(last or first) + 1)
+    return chosen
+
+
+def _range(text: str) -> tuple[float, float]:
+    from ..errors import InputError
+    from ..images import checked_range
+
     try:
-        chosen = [int(part) for part in text.split(",")]
+        return checked_range(text.split(","))
+    except InputError:
+        raise argparse.ArgumentTypeError(f"{text!r}: give two numbers, the larger one last, as 0,4095") from None
+
+
+def _size(text: str) -> float | tuple[float, ...]:
+    try:
+        sides = tuple(float(part) for part in text.split(","))
     except ValueError:
-        chosen = []
-    if len(chosen) not in (1, 3) or min(chosen) < 0:
-        raise argparse.ArgumentTypeError(f"{text!r}: give one or three numbers from 0 on, as 0 or 0,1,2")
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number, or width,height") from None
+    return sides[0] if len(sides) == 1 else sides
+
+
+def _exports(text: str) -> list[str]:
+    from ..tables import EXPORTS
+
+    chosen = [part.strip() for part in text.split(",")]
+    if wrong := [part for part in chosen if part not in EXPORTS]:
+        raise argparse.ArgumentTypeError(f"{wrong[0]!r}: choose of {', '.join(EXPORTS)}")
     return chosen
 
 
@@ -37,7 +84,7 @@ SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--detector", "detector", str, ""),
     ("--weights", "weights", str, "FILE"),
     ("--min-probability", "min_probability", float, "P"),
-    ("--pixel-size", "pixel_size_um", float, "UM"),
+    ("--pixel-size", "pixel_size_um", _size, "UM|W,H"),
     ("--composition", "composition", str, ""),
     ("--background", "background", str, ""),
     ("--population", "population", str, ""),
@@ -50,12 +97,19 @@ SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--scale", "scale", float, "F"),
     ("--seed", "seed", int, "S"),
     ("--channels", "channels", _channels, "0,1,2"),
+    ("--frames", "frames", _numbers, "all|0,2,5-9"),
+    ("--planes", "planes", _numbers, "all|0,2,5-9"),
+    ("--scene", "scene", str, "N|NAME"),
+    ("--intensity-range", "intensity_range", _range, "LOW,HIGH"),
 )
+MORE = {"intensity_range": "with a negative one as --intensity-range=-100,4095"}
+"""What concerns the command line alone."""
 
 
 def parser() -> argparse.ArgumentParser:
     """What reads the command line; `command` names the command."""
     from .. import __version__
+    from ..settings import READING
 
     program = argparse.ArgumentParser(
         prog="napari-droplets",
@@ -71,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
         "...), reconstruction.tif, overlay.png, optics.safetensors and summary.json."
     )
     fit = commands.add_parser("fit", help="fit one or several images", description=f"Fit images. {results}")
-    fit.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, TIFF or BMP file")
+    fit.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, TIFF or other image file, OME-Zarr folder")
     fit.add_argument("-o", "--output", required=True, metavar="OUT", help="folder for the results")
 
     batch = commands.add_parser(
@@ -104,11 +158,12 @@ def parser() -> argparse.ArgumentParser:
     for command in (fit, batch):
         _add_choices(command)
         _add_settings(command)
-    _add_settings(demo, without=("channels", "pixel_size_um"))
+    _add_settings(demo, without=READING)
     for command in (fit, batch, demo):
         command.add_argument("--no-overlay", action="store_true", help="do not draw overlay.png")
         command.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
 
+    _add_statistics(commands)
     train = _add_train(commands)
     train.add_argument("--quiet", action="store_true", help="no progress, only errors")
     for command in (fit, batch, demo, train):
@@ -129,6 +184,46 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="find droplets without fitting: fast; writes droplets.csv, overlay.png and summary.json",
     )
+    command.add_argument(
+        "--measure",
+        type=_measure,
+        metavar="all|NAMES",
+        help="measure droplets in further channels, by number or name: mean, background, what is above it in all",
+    )
+    command.add_argument(
+        "--export",
+        type=_exports,
+        default=[],
+        metavar="KINDS",
+        help="write besides: xlsx, labels (label image), roi (ImageJ), geojson (QuPath), separated by commas",
+    )
+
+
+def _add_statistics(commands: Any) -> None:
+    command = commands.add_parser(
+        "statistics",
+        help="number, density and sizes of the droplets of results or tables",
+        description="Number, density, mean size, CV, D10, D50, D90, span, Sauter and De Brouckere diameters, fractions "
+        "of area, each with a 95 %% interval, by class too; of result folders of `fit`, or of tables. Droplets that "
+        "the border cuts are left out, and the others count more the larger they are.",
+    )
+    command.add_argument("tables", nargs="+", metavar="RESULT", help="result folder, or table of droplets")
+    command.add_argument(
+        "--shape",
+        type=_shape,
+        metavar="H,W",
+        help="height and width of the image in pixels, where only a table is given",
+    )
+    command.add_argument("--border", choices=("corrected", "left out", "kept"), default="corrected")
+    command.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+
+
+def _shape(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: give height,width in pixels") from None
+    return height, width
 
 
 def _add_settings(command: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
@@ -142,12 +237,13 @@ def _add_settings(command: argparse.ArgumentParser, without: tuple[str, ...] = (
             continue
         value, about = said[name].default, said[name].metadata
         default = about["none"] if value is None else "yes" if value is True else value
+        said_of_it = "; ".join(filter(None, (about["about"], MORE.get(name))))
         settings.add_argument(
             option,
             dest=name,
             type=kind,
             default=argparse.SUPPRESS,
-            help=f"{about['about']} (default: {default})",
+            help=f"{said_of_it} (default: {default})",
             **({"choices": CHOICES[name]} if name in CHOICES else {"metavar": values}),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,16 +12,27 @@ import jax
 from platformdirs import user_cache_path
 
 MOST = 2**28  # bytes; beyond, a process that begins deletes the programs longest unused
+# small programs are kept too, as an image needs a dozen of them: option, its default, and what it is set to
+SMALL_TOO = (
+    ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0),
+    ("jax_persistent_cache_min_entry_size_bytes", 0, -1),
+)
+_one_at_a_time = threading.Lock()
 
 
 def keep_compiled() -> None:
     """Let JAX keep compiled programs in the user's cache folder, in a part of it for machines like this one.
 
-    Where JAX has such a folder already (JAX_COMPILATION_CACHE_DIR), that one is used; where none can be written, or
+    Called before a program is used, not when a module is imported: an import changes nothing of JAX. Where JAX has such
+    a folder already (JAX_COMPILATION_CACHE_DIR), that one is used as it is; where none can be written, or
     JAX_ENABLE_COMPILATION_CACHE is false, nothing is kept. Programs that cannot be read are compiled again.
     """
-    if _folder_of_jax() is not None:
-        return
+    with _one_at_a_time:
+        if _folder_of_jax() is None and _wanted():
+            _keep()
+
+
+def _keep() -> None:
     folder = user_cache_path("napari-droplets", appauthor=False) / f"compiled-{_machine()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,9 +42,9 @@ def keep_compiled() -> None:
     with suppress(OSError):  # another process trims at the same time
         _trim(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # small programs too: an image needs a dozen of them
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    for name, usual, value in SMALL_TOO:
+        if getattr(jax.config, name) == usual:  # else somebody chose it
+            jax.config.update(name, value)
 
 
 def _trim(folder: Path) -> None:
@@ -53,6 +65,11 @@ def _trim(folder: Path) -> None:
 def _folder_of_jax() -> str | None:
     folder: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     return folder
+
+
+def _wanted() -> bool:
+    wanted: bool = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
+    return wanted
 
 
 def _machine() -> str:

@@ -30,7 +30,10 @@ def tracing(key: Hashable) -> Iterator[None]:
     if key in _made:
         yield
         return
+    from .disk import keep_compiled
+
     with _lock:
+        keep_compiled()
         yield
         _made.add(key)
 
@@ -42,6 +45,9 @@ def meanwhile(make: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
     `make` gets a function that says whether to go on. A failure is logged once and harms nothing: the fit makes what it
     needs itself.
     """
+    from .disk import keep_compiled
+
+    keep_compiled()
     stopped = threading.Event()
 
     def work() -> None:

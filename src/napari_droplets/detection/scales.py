@@ -17,8 +17,6 @@ from ..images import Image, as_image, resampled
 from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, without_repeats
 from .network import CELL, Params, apply, normalized, read_weights
 
-keep_compiled()
-
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 WORKING_RADIUS = 7.0  # pixels; the typical droplet is shown to the network at about this radius
 HANDOVER = 18.0  # pixels; droplets that look larger are left to the next coarser scale …
@@ -182,6 +180,7 @@ def _outputs(params: Params, images: Any, inside: Any) -> Any:
 
 def _cells(view: np.ndarray, params: Params) -> Cells:
     """Cells that may hold a droplet, of a whole normalized view (H, W, 3), tile by tile."""
+    keep_compiled()
     h, w, _ = view.shape
     parts = []
     for top, bottom in _spans(h):

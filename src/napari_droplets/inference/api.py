@@ -12,7 +12,7 @@ import pandas as pd
 from ..composition.anchors import anchored, known_compositions
 from ..droplets import Droplets, Fit, Optics
 from ..errors import InputError
-from ..images import Image, as_image
+from ..images import Image, as_image, in_one_scale
 from ..progress import Clock, Progress
 from ..settings import AUTO, Settings
 
@@ -44,8 +44,8 @@ def detect(image: Any, **settings: Any) -> Droplets:
     image : array-like, path or napari Image layer
         (H, W) or (H, W, 3|4); see `as_image`.
     **settings
-        See `Settings`; used are `detector`, `weights`, `min_probability`, `diameter`, `scale`, `pixel_size_um` and
-        `channels`.
+        See `Settings`; used are `detector`, `weights`, `min_probability`, `diameter`, `scale` and those that say how
+        the image is read: `channels`, `pixel_size_um`, `frames`, `planes`, `scene`, `intensity_range`.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def detect_all(image: Any, **settings: Any) -> Detection:
 
 
 def _image(image: Any, settings: Settings) -> Image:
-    return as_image(image, channels=settings.channels, pixel_size_um=settings.pixel_size_um)
+    return as_image(image, **settings.reading)
 
 
 def propose(image: Image, settings: Settings) -> Droplets:
@@ -96,7 +96,8 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
             f"{image.name}: diameter={settings.diameter:g} is larger than the image ({w} x {h} pixels); "
             f"give the typical diameter in pixels"
         )
-    work = image.rescaled(settings.scale)
+    part, left, top = image.seen()
+    work = part.rescaled(settings.scale)
     diameter = None if settings.diameter is None else settings.diameter * settings.scale
     if settings.detector == "blobs":
         from ..detection.blobs import detect_blobs
@@ -106,7 +107,8 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
         from ..detection.scales import detect_droplets
 
         found = detect_droplets(work, diameter, weights=settings.weights)
-    return found.scaled(1 / settings.scale)
+    found = found.scaled(1 / settings.scale)
+    return image.visible(replace(found, x=found.x + left, y=found.y + top))
 
 
 def fit(
@@ -135,7 +137,8 @@ def fit(
         Called with `Progress` after every chunk of steps; returning False stops the fit, which keeps what was reached.
     **settings
         See `Settings`: types, diameter, detector, weights, min_probability, seed, composition, background, renderer,
-        noise, steps, max_seconds, scale, pixel_size_um, channels.
+        noise, steps, max_seconds, scale, pixel_size_um, channels, frames and planes (those of one picture), scene,
+        intensity_range.
 
     Returns
     -------
@@ -189,7 +192,7 @@ def fit_series(
     >>> len(tables)
     2
     """
-    for number, image in enumerate(images):
+    for number, image in enumerate(in_one_scale(images, **Settings.of(**settings).reading)):
         result = fit(image, optics=optics, callback=callback, **settings)
         if number == 0 and settings.get("learn_optics", True):
             optics = result.optics
@@ -352,6 +355,7 @@ def refit(
 
 def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = None, **settings: Any) -> Steps:
     """`refit` as a generator, as `iterate`."""
+    from ..compiling.disk import keep_compiled
     from .refit import MAY_CHANGE, iterate_refit
 
     if fit.image is None:
@@ -362,6 +366,7 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     chosen = Settings.of(**{**before, "types": fit.optics.types, **settings})
     clock = Clock(chosen.max_seconds)
     after = usable(edited_table, fit.image, chosen)
+    keep_compiled()
     return iterate_refit(fit, after, chosen, region, clock)
 
 

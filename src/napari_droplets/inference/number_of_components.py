@@ -82,6 +82,8 @@ def choose_types(
     tried = candidates(work.shape[2], settings.composition)
     limit = clock.left / (2 * len(tried)) if np.isfinite(clock.left) else None
     seen, judged = _split(work.shape[:2], settings.seed)
+    if work.hidden is not None:
+        judged &= ~work.hidden
     trials: list[Trial] = []
     for types in tried:
         some = replace(settings, types=types, steps=min(STEPS, settings.steps), learn_optics=True, max_seconds=None)

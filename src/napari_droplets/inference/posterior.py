@@ -11,7 +11,7 @@ from .. import __version__
 from ..composition.anchors import known_compositions
 from ..composition.classes import Classes, classify, same_classes
 from ..droplets import Droplets, Fit, Optics
-from ..images import Image
+from ..images import Image, PixelSize
 from ..model.picture import draw
 from ..model.problem import PLACE
 from ..model.rendering import Shared
@@ -28,7 +28,7 @@ SIMPLEX_DRAWS = 400
 """Samples for the moments of a simplex, which have no quadrature: a standard error of 1/20 of the deviation."""
 
 
-def droplets_of(guide: dict[str, np.ndarray], composition: str, pixel_size_um: float | None = None) -> Droplets:
+def droplets_of(guide: dict[str, np.ndarray], composition: str, pixel_size_um: PixelSize | None = None) -> Droplets:
     """Posterior means and standard deviations, each droplet's own and common ones together; NaN for what is pinned."""
     x0, y0, r0 = guide["anchor"].astype(float).T
     mean, tril = guide["droplets"].astype(float), guide["droplets_tril"].astype(float)
@@ -218,7 +218,7 @@ class Frame:
             "count_sd": count[1],
             "loss": loss,
             "loss_per_value": None if loss is None else loss / max(outcome.values, 1),
-            "rmse": float(np.sqrt(np.mean((self.image.pixels - picture) ** 2))),
+            "rmse": self.image.rmse(picture),
             "noise_sd": optics.noise_sd,
             "blur_px": optics.blur_px,
             "systematic": {"shift_radii": common.shift, "radius_percent": 100 * common.radius},
@@ -230,12 +230,7 @@ class Frame:
             "seconds": {"total": round(clock.total, 3)} | {n: round(clock.seconds.get(n, 0.0), 3) for n in names},
             "settings": asdict(settings),
             "version": __version__,
-            "image": {
-                "path": self.image.path,
-                "name": self.image.name,
-                "shape": list(self.image.shape),
-                "sha256": self.image.sha256,
-            },
+            "image": self.image.record(),
         }
         if classes is not None:
             summary |= {"classes": classes.proportions, "class_mixture": classes.parameters}

@@ -81,9 +81,10 @@ def prepare(
 ) -> Prepared:
     """Build the setup and the first state; `work` and `start` at the working scale.
 
-    `counted` (H, W) is False for pixels that do not count.
+    `counted` (H, W) is False for pixels that do not count; nor do those where there is no picture.
     """
     image = work.pixels
+    counted = work.counted(counted)
     form = form_of(work.shape[2], settings)
     if optics is not None:
         check_optics(optics, form, work.name)

@@ -94,7 +94,7 @@ def iterate_refit(
     optics = replace(fit.optics, noise_sd=fit.optics.noise_sd)  # a refit learns none
     summary = fit.summary | {
         "n_droplets": len(droplets),
-        "rmse": float(np.sqrt(np.mean((fit.image.pixels - picture) ** 2))),
+        "rmse": fit.image.rmse(picture),
         "seconds": result.summary["seconds"],
         "settings": result.summary["settings"],
         "stopped": result.summary["stopped"],
@@ -197,7 +197,7 @@ def _localized(
         mean[held, PLACE:] = unconstrained(known[held], form.composition)
     setup = Setup(
         work.pixels,
-        None,
+        work.counted(),
         form,
         anchors_of(x, y, radius, bucket(n + 1, LEAST_DROPLETS)),
         Prior(prior_mean, prior_sd, np.zeros(n, bool)),

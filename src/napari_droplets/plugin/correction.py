@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..droplets import Droplets
+from ..images.pixel_size import mean_side, width_height
 
 UM_COLUMNS = ["x_um", "y_um", "radius_um"]
 TOLERANCE = 1e-4  # pixels; napari may keep sizes in single precision
@@ -71,7 +72,7 @@ def corrected(
         table.loc[edited, "p_present"] = 1.0  # somebody has looked
     if edited.any() or "pinned" in table:
         table["pinned"] = pinned | edited
-    pixel_size = Droplets.from_dataframe(drawn).pixel_size_um
-    if pixel_size is not None:
-        table[UM_COLUMNS] = table[keys].to_numpy(float) * pixel_size
+    pixel = Droplets.from_dataframe(drawn).pixel_size_um
+    if pixel is not None:
+        table[UM_COLUMNS] = table[keys].to_numpy(float) * np.array([*width_height(pixel), mean_side(pixel)])
     return Corrected(table, int(new.sum()), int((edited & ~new).sum()), len(lookup) - hidden, hidden)

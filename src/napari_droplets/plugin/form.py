@@ -9,7 +9,8 @@ from typing import Any
 from magicgui.widgets import ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
 from qtpy.QtWidgets import QDoubleSpinBox
 
-from ..errors import InputError
+from ..images import PixelSize, checked_range
+from ..images.pixel_size import width_height
 from ..settings import AUTO, CHOICES, MAX_CLASSES, MAX_TYPES, Settings
 
 DEFAULTS = {f.name: f.default for f in fields(Settings)}
@@ -27,8 +28,11 @@ ADVANCED = (
     "scale",
     "pixel_size_um",
     "channels",
+    "intensity_range",
     "seed",
 )
+
+FROM_LAYER = "from layer"
 
 # what 0 stands for, and the words that it shows as
 ZERO = {
@@ -37,7 +41,7 @@ ZERO = {
     "classes": (None, "auto"),
     "max_seconds": (None, "no limit"),
     "noise": (None, "learned"),
-    "pixel_size_um": (None, "from layer"),
+    "pixel_size_um": (None, FROM_LAYER),
 }
 
 
@@ -58,6 +62,7 @@ LABELS = {
     "scale": "Scale",
     "pixel_size_um": "Pixel size",
     "channels": "Channels",
+    "intensity_range": "Intensities",
     "seed": "Seed",
 }
 MORE = {
@@ -65,6 +70,8 @@ MORE = {
     "What is hidden is not used: Refit, Run and a saved table go by the points shown.\n"
     "Points that you added, moved or resized stay.",
     "steps": "A refit stops sooner, too, unless this is changed.",
+    "channels": "As 1, or 0, 1, 2.",
+    "intensity_range": "As 0, 4095.",
 }
 """What concerns the window alone."""
 TIP_WIDTH = 90  # letters
@@ -116,6 +123,7 @@ class SettingsForm:
             "scale": _number("scale", 8, 0.25, 2),
             "pixel_size_um": _number("pixel_size_um", 1e6, 0.1, 4, " µm"),
             "channels": LineEdit(value="all"),
+            "intensity_range": LineEdit(value="auto"),
             "seed": SpinBox(value=DEFAULTS["seed"], min=0, max=2**31 - 1),
         }
         for name, widget in self.inputs.items():
@@ -135,6 +143,7 @@ class SettingsForm:
         for name, (meaning, _) in ZERO.items():
             values[name] = values[name] or meaning
         values["channels"] = _channels(values["channels"])
+        values["intensity_range"] = _range(values["intensity_range"])
         values["weights"] = str(values["weights"]) if values["weights"] else None
         Settings(**values)
         return values
@@ -144,13 +153,27 @@ class SettingsForm:
         for name, value in values.items():
             if name == "channels":
                 value = "all" if value is None else ", ".join(map(str, value))
+            if name == "intensity_range":
+                value = "auto" if value is None else ", ".join(f"{v:g}" for v in value)
             self.inputs[name].value = 0 if name in ZERO and value == ZERO[name][0] else value
 
+    def offer_pixel_size(self, size: PixelSize | None) -> None:
+        """Show the size that the file behind the layer states, which is taken where none is given."""
+        sides = "" if size is None else " x ".join(f"{side:.4g}" for side in dict.fromkeys(width_height(size)))
+        self.inputs["pixel_size_um"].native.setSpecialValueText(f"{sides} µm, of the file" if sides else FROM_LAYER)
 
-def _channels(text: str) -> list[int] | None:
+
+def _range(text: str) -> tuple[float, float] | None:
+    if text.strip().lower() in ("", "auto"):
+        return None
+    return checked_range(text.replace(",", " ").split())
+
+
+def _channels(text: str) -> list[int | str] | None:
     if text.strip().lower() in ("", "all"):
         return None
-    try:
-        return [int(part) for part in text.replace(",", " ").split()]
-    except ValueError as error:
-        raise InputError(f"channels={text!r}: must be 'all', or numbers as 0, 1, 2") from error
+    numbers = text.replace(",", " ").split()
+    if all(part.isdigit() for part in numbers):
+        return [int(part) for part in numbers]
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    return [int(part) if part.isdigit() else part for part in names]

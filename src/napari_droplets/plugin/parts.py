@@ -7,7 +7,7 @@ from typing import Any
 
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from .coloring import CHOICES, COMPOSITION, recolor
@@ -38,6 +38,15 @@ def folded(title: str, rows: QFormLayout) -> QCollapsible:
     inner.setLayout(rows)
     made.setDuration(0)
     made.addWidget(inner)
+    return made
+
+
+def read_only(hint: str, tip: str) -> QLineEdit:
+    """A line of text to copy from."""
+    made = QLineEdit()
+    made.setReadOnly(True)
+    made.setPlaceholderText(hint)
+    made.setToolTip(tip)
     return made
 
 

@@ -10,6 +10,8 @@ from uuid import uuid4
 import numpy as np
 
 from ..errors import InputError
+from ..images.convert import size_in_file
+from ..images.pixel_size import PixelSize, of_layer
 
 
 @dataclass(frozen=True)
@@ -71,20 +73,32 @@ class Plane(NamedTuple):
     """(H, W) or (H, W, 3|4); not yet read where the layer is lazy."""
     name: str
     rgb: bool
+    around: Any = None
+    """The stack that it is a plane of, where it is in memory: one scale of intensities for all of it."""
 
     @classmethod
     def of(cls, layer: Any, place: Place) -> Plane:
         """The plane of an image layer that a place says."""
-        return cls(plane_of(layer, place), place.name, layer.rgb)
+        stack = _finest(layer)
+        pages = isinstance(stack, np.ndarray) and len(place.plane) > 0
+        around = stack.reshape(-1, *stack.shape[len(place.plane) :]) if pages else None
+        return cls(plane_of(layer, place), place.name, layer.rgb, around)
 
 
-def pixel_size_um(layer: Any) -> float | None:
-    """Side of a pixel in micrometres, where the layer's units are lengths and its pixels are square."""
-    units, scales = layer.units[-2:], layer.scale[-2:]
-    if not all(unit.is_compatible_with("um") for unit in units):
+def pixel_size_um(layer: Any) -> PixelSize | None:
+    """Size of a pixel in micrometres where the layer's units are lengths, else what the file behind the layer says."""
+    size = of_layer(layer)
+    return size_of_file(layer) if size is None else size
+
+
+def size_of_file(layer: Any) -> PixelSize | None:
+    """Size of a pixel that the file states behind a layer that has none of its own."""
+    if layer is None or of_layer(layer) is not None:
         return None
-    height, width = (float((scale * unit).to("um").magnitude) for scale, unit in zip(scales, units, strict=True))
-    return width if width > 0 and np.isclose(width, height, rtol=0.01) else None
+    path = getattr(getattr(layer, "source", None), "path", None)
+    if path is None or not np.allclose(np.abs(layer.scale[-2:]), 1):
+        return None
+    return size_in_file(str(path), tuple(_finest(layer).shape[-2 - layer.rgb :][:2]))
 
 
 def _finest(layer: Any) -> Any:

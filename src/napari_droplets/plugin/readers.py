@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 LayerData = tuple[Any, dict[str, Any], str]
-REQUIRED = {"x", "y", "radius"}
+AXIS = re.compile(r"axis_\d+")
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
@@ -20,7 +20,9 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
         file = file.parent
     if file.is_dir():
         return read_folder if (file / "summary.json").exists() and (file / "droplets.csv").exists() else None
-    return read_table if file.is_file() and _columns(file) >= REQUIRED else None
+    from ..tables import is_droplets_table
+
+    return read_table if file.is_file() and is_droplets_table(file) else None
 
 
 def read_folder(path: str) -> list[LayerData]:
@@ -28,13 +30,12 @@ def read_folder(path: str) -> list[LayerData]:
     from ..droplets import Fit
     from ..files import read
     from .layers import to_layers
-    from .place import Place
 
     folder = Path(path)
     folder = folder.parent if folder.name == "summary.json" else folder
     result = read(folder)
     if not isinstance(result, Fit):
-        return to_layers(result, place=Place(folder.name))
+        return _table_layers(str(folder / "droplets.csv"), folder.name)
     result_layers = to_layers(result)
     if result.image is None:
         return result_layers
@@ -52,19 +53,22 @@ def read_table(path: str) -> list[LayerData]:
     InputError
         Not a droplets table, or some droplets have no frame and others do.
     """
+    return _table_layers(path, Path(path).stem.removesuffix(" droplets"))
+
+
+def _table_layers(path: str, name: str) -> list[LayerData]:
     import numpy as np
-    import pandas as pd
 
     from ..droplets import Droplets
-    from ..files import read_table as read_droplets
+    from ..tables import read_frame
     from .layers import to_layers
     from .place import Place
 
-    droplets = read_droplets(path)
-    parts = {Path(path).stem.removesuffix(" droplets"): droplets}
+    table = read_frame(path)
+    droplets = Droplets.from_dataframe(table, name=path)
+    parts = {name: droplets}
     if "image" in droplets.labels and len(droplets):
         # from the table, as images may differ in pixel size
-        table = pd.read_parquet(path) if path.lower().endswith(".parquet") else pd.read_csv(path)
         images = table.groupby("image", sort=False, dropna=False)
         parts = {str(name): Droplets.from_dataframe(part, name=path) for name, part in images}
     found = []
@@ -81,7 +85,8 @@ def _leading(labels: Mapping[str, Any], path: str) -> list[Any]:
     from ..errors import InputError
 
     axes = []
-    for name in sorted(name for name in labels if str(name).startswith("axis_")) or {"frame"} & set(labels):
+    named = sorted(name for name in labels if AXIS.fullmatch(str(name)))
+    for name in named or [name for name in ("frame", "plane") if name in labels]:
         try:
             axis = np.asarray(labels[name], float)
         except (TypeError, ValueError):
@@ -92,16 +97,3 @@ def _leading(labels: Mapping[str, Any], path: str) -> list[Any]:
             raise InputError(f"{path}: no {name} in row {row}, but in others; fill it in, or remove the column")
         axes.append(axis)
     return axes if any(np.nan_to_num(axis).any() for axis in axes) else []
-
-
-def _columns(file: Path) -> set[str]:
-    """Names in the header of a CSV or Parquet table; none where there is no such thing."""
-    try:
-        if file.suffix.lower() == ".parquet":
-            from pyarrow.parquet import read_schema
-
-            return set(read_schema(file).names)
-        with open(file, newline="", encoding="utf-8-sig") as lines:
-            return {name.strip() for name in next(csv.reader(lines), [])}
-    except (OSError, ValueError, csv.Error):
-        return set()

@@ -16,14 +16,15 @@ from ..errors import InputError
 from ..inference.api import Detection
 from . import layers, work
 from .coloring import n_poor
+from .command import command_text
 from .correction import corrected
 from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
-from .parts import ColorBox, button, folded, row, text_label
-from .place import Place, Plane, pixel_size_um, place_of
+from .parts import ColorBox, button, folded, read_only, row, text_label
+from .place import Place, Plane, pixel_size_um, place_of, size_of_file
 from .presence import n_hidden, show_probable
 from .warming import FORM_OF_FIT, Warmer
-from .words import TIPS, count_text, fit_text, line, progress_text
+from .words import TIPS, count_text, fit_text, line, progress_text, sizes_text
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -74,6 +75,7 @@ class DropletsWidget(QWidget):
             event.connect(self.reset_choices)
         self.viewer.layers.selection.events.active.connect(self._follow_active)
         self.image.changed.connect(self._colors.apply)
+        self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
         self._soon.timeout.connect(self._warm)
         for name in FORM_OF_FIT:
@@ -98,7 +100,7 @@ class DropletsWidget(QWidget):
 
     def run(self) -> None:
         """Detect the droplets of the image anew and fit them: positions, sizes, compositions and how sure they are."""
-        self._start_on_image(partial(work.fit_from, None))
+        self._start_on_image(partial(work.fit_from, None), detect_only=False)
 
     def detect(self) -> None:
         """Find droplets without fitting: quick, positions, sizes and how sure they are; no compositions.
@@ -106,7 +108,7 @@ class DropletsWidget(QWidget):
         The layer holds all candidates; those that are less probable than the form says are hidden. It takes the place
         of the last detection, but neither of a fit nor of points that were edited.
         """
-        self._start_on_image(work.detect)
+        self._start_on_image(work.detect, detect_only=True)
 
     def refit(self) -> None:
         """Fit again from the points as they are now, those shown.
@@ -150,13 +152,14 @@ class DropletsWidget(QWidget):
         except InputError as error:
             self._say(str(error), "warning")
 
-    def _start_on_image(self, steps: Callable[[Plane, dict[str, Any]], work.Steps]) -> None:
+    def _start_on_image(self, steps: Callable[[Plane, dict[str, Any]], work.Steps], *, detect_only: bool) -> None:
         def action() -> None:
             layer = self._layer()
             place = place_of(layer, self.viewer.dims.point)
             settings = self._settings(layer)
             plane = Plane.of(layer, place)
             output = layers.Output(self.viewer, place)
+            self._command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
             self._start(lambda: steps(plane, settings), output)
 
         self._guarded(action)
@@ -277,6 +280,7 @@ class DropletsWidget(QWidget):
         if isinstance(result, Fit):
             output.show(result.droplets, result.reconstruction, fit=result)
             found = len(result.droplets)
+            self._status.setToolTip(sizes_text(result.droplets, result.reconstruction.shape[:2]))
             text = fit_text(result, n_poor(result.table), cancelled=cancelled)
         else:
             output.show(result.candidates, detected=True)
@@ -346,6 +350,8 @@ class DropletsWidget(QWidget):
         inner = QFormLayout()
         for name in ADVANCED:
             inner.addRow(LABELS[name], self.form.inputs[name].native)
+        self._command = read_only("Press Detect or Run", TIPS["command"])
+        inner.addRow("Command", self._command)
         for form in (main, inner):
             form.setContentsMargins(0, 0, 0, 0)
             form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)

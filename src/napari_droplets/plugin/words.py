@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
-    from ..droplets import Fit
+    from ..droplets import Droplets, Fit
     from ..inference.api import Detection
     from ..progress import Progress
 
+PANEL_DRAWS = 100  # a tenth of a second for thousands of droplets
 STAGES = {
     "estimate": "Estimating the diameter",
     "detect": "Looking for droplets",
@@ -30,6 +33,7 @@ TIPS = {
     "refit": "After Run: fit again around the points you added, moved or deleted; your corrections stay.\n"
     "After Detect, or of an opened table: fit the whole image from the points shown; they may move.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
+    "command": "What does the same in a terminal, for the file behind the image; OUT is the folder for the results",
     "color": "What the colors of points tell. Misfit: residuals of a droplet (root mean square) over the noise;\n"
     "about 1 where the model explains the pixels.",
 }
@@ -77,6 +81,16 @@ def fit_text(fit: Fit, poor: int, *, cancelled: bool) -> str:
     if len(classes) > 1:  # one class is none
         text += "\n" + line([class_text(one) for one in classes])
     return text
+
+
+def sizes_text(droplets: Droplets, shape: tuple[int, int]) -> str:
+    """Density, sizes and their spread, as rich text; nothing where there are no droplets."""
+    from ..size_statistics import statistics
+
+    try:
+        return f"<pre>{escape(str(statistics(droplets, shape=shape, draws=PANEL_DRAWS)))}</pre>"
+    except InputError:
+        return ""
 
 
 def class_text(one: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
+from ..compiling.disk import keep_compiled
 from ..detection.network import STRIDE, write_weights
 from ..errors import InputError
 from ..files import writable_folder, write_whole
@@ -87,6 +88,7 @@ def train(
         from .scenes import scene as scene_of_all_kinds
 
         scene = scene_of_all_kinds
+    keep_compiled()
     output = Path(output)
     record = Record(seed, side, batch, budget=minutes if steps is None else steps, counted=steps is not None)
     record.scenes = getattr(scene, "sha256", "")

@@ -1,0 +1,104 @@
+"""PNG, JPEG, BMP, GIF, WebP, PNM and JPEG 2000 files, by Pillow; deep PNG in color by imagecodecs."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .orientation import upright
+from .stored import RGB, Raster, Stored
+
+ORIENTATION = 0x0112  # Exif tag
+GRAY = ("L", "I", "F", "I;16", "I;16L", "I;16B", "1")
+COLOR = ("RGB", "CMYK", "YCbCr", "HSV", "P")
+CLEAR = {"LA": "LA", "La": "LA", "RGBA": "RGBA", "RGBa": "RGBA", "PA": "RGBA"}
+
+
+def read_photo(path: Path) -> Stored:
+    """The picture of such a file, or the frames of an animated one; the first picture of a stereo JPEG.
+
+    Raises
+    ------
+    InputError
+        Colors that are not understood.
+    """
+    with _opened(path) as picture:
+        count = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+        dtype, names = _header(path, picture)
+
+    def load(index: tuple[int, ...]) -> Raster:
+        with _opened(path) as picture:
+            if index:
+                picture.seek(index[0])
+            return _raster(path, picture)
+
+    axes = (("frame", count),) if count > 1 else ()
+    return Stored(path.name, axes, names, load, dtype, path=str(path.resolve()))
+
+
+def _header(path: Path, picture: Any) -> tuple[np.dtype[Any], tuple[str, ...]]:
+    """Type and channels, before anything is decoded."""
+    wide = {"I": np.int32, "F": np.float32, "1": np.bool_}
+    dtype = np.uint16 if picture.mode.startswith("I;16") or _deep(path, picture) else wide.get(picture.mode, np.uint8)
+    gray = picture.mode in GRAY or picture.mode in ("LA", "La") or _gray_palette(picture)
+    return np.dtype(dtype), ("0",) if gray else RGB
+
+
+def _gray_palette(picture: Any) -> bool:
+    if picture.mode != "P" or "transparency" in picture.info:
+        return False
+    colors = np.asarray(picture.getpalette("RGB")).reshape(-1, 3)
+    return bool((colors == colors[:, :1]).all())
+
+
+def _opened(path: Path) -> Any:
+    from PIL import Image as Picture
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Picture.DecompressionBombWarning)  # micrographs are large
+        return Picture.open(path)
+
+
+def _raster(path: Path, picture: Any) -> Raster:
+    values, hidden = _deep_png(path) if _deep(path, picture) else _plain(path, picture)
+    code = int(picture.getexif().get(ORIENTATION, 1))
+    return Raster(upright(values, code), None if hidden is None else upright(hidden, code))
+
+
+def _plain(path: Path, picture: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    mode = picture.mode
+    if mode == "LAB":
+        raise InputError(f"{path}: CIE L*a*b*: Lab colors are not read; save it as RGB or grey")
+    if mode in GRAY and "transparency" not in picture.info:
+        return np.asarray(picture)[..., None], None
+    clear = {"L": "LA"}.get(mode, "RGBA") if "transparency" in picture.info else CLEAR.get(mode)
+    if clear is None:
+        if mode not in COLOR:
+            raise InputError(f"{path}: colors of mode {mode} are not read; save it as RGB or grey")
+        values = np.asarray(picture.convert("RGB"))
+        return (values[..., :1] if _gray_palette(picture) else values), None
+    values = np.asarray(picture.convert(clear))
+    return values[..., :-1], values[..., -1] == 0
+
+
+def _deep(path: Path, picture: Any) -> bool:
+    """Whether it is a PNG in color or with opacity of 16 bits, which Pillow would cut to 8."""
+    if picture.format != "PNG":
+        return False
+    with open(path, "rb") as file:
+        head = file.read(26)
+    return len(head) == 26 and head[24] == 16 and head[25] != 0
+
+
+def _deep_png(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    import imagecodecs
+
+    values = np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    values = values[..., None] if values.ndim == 2 else values
+    if values.shape[-1] in (2, 4):
+        return values[..., :-1], values[..., -1] == 0
+    return values, None

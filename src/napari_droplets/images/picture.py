@@ -1,0 +1,151 @@
+"""One image as everything else takes it: float32 intensities with a name, a pixel size, and how they were read."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InputError
+from .pixel_size import PixelSize, divided
+
+if TYPE_CHECKING:
+    from ..droplets import Droplets
+
+MIN_SIDE = 16  # pixels; below this no droplet with its surroundings fits in
+
+
+class ImageWarning(UserWarning):
+    """Something about an image that its user should know: pixels left out, a file that holds more."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image, checked and converted.
+
+    Attributes
+    ----------
+    pixels : ndarray
+        (H, W, C) float32 in 0..1, C = 1 (grey) or 3 (RGB).
+    name : str
+        What the user calls it: used in messages, file and layer names.
+    path : str or None
+        The file it was read from.
+    pixel_size_um : float, (float, float) or None
+        Side of a pixel in micrometres, where known; width and height where they differ.
+    channels : tuple of str
+        Names of the channels.
+    intensity_range : (float, float) or None
+        What 0 and 1 are in the values of the file.
+    frame, plane, scene : int or None
+        Which picture of the file it is, counted from 0, where it holds several.
+    hidden : ndarray or None
+        (H, W) bool, true where there is no picture: transparent, not finite, no data. Filled in `pixels`.
+    chosen : tuple or None
+        The channels asked for when it was read, by which it is known that they need not be chosen again.
+    notes : tuple of str
+        What was done that the user should know of.
+    """
+
+    pixels: np.ndarray
+    name: str = "image"
+    path: str | None = None
+    pixel_size_um: PixelSize | None = None
+    channels: tuple[str, ...] = ()
+    intensity_range: tuple[float, float] | None = None
+    frame: int | None = None
+    plane: int | None = None
+    scene: int | None = None
+    hidden: np.ndarray | None = None
+    chosen: tuple[int | str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        h, w, c = self.pixels.shape
+        return h, w, c
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the converted intensities: tells whether two results are of one image."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
+
+    def record(self) -> dict[str, Any]:
+        """What summary.json says of the image."""
+        size = self.pixel_size_um
+        entry: dict[str, Any] = {
+            "path": self.path,
+            "name": self.name,
+            "shape": list(self.shape),
+            "sha256": self.sha256,
+            "channels": list(self.channels) or None,
+            "intensity_range": None if self.intensity_range is None else list(self.intensity_range),
+            "pixel_size_um": list(size) if isinstance(size, tuple) else size,
+        }
+        entry |= {k: getattr(self, k) for k in ("frame", "plane", "scene") if getattr(self, k) is not None}
+        return entry | ({"notes": list(self.notes)} if self.notes else {})
+
+    def counted(self, among: np.ndarray | None = None) -> np.ndarray | None:
+        """Which pixels (H, W), of those `among`, say something: where there is a picture; None for all."""
+        if self.hidden is None:
+            return among
+        return ~self.hidden if among is None else among & ~self.hidden
+
+    def rmse(self, picture: np.ndarray) -> float:
+        """Root mean square of what `picture` (H, W, C) leaves, where there is a picture."""
+        counted = self.counted()
+        left = self.pixels - picture
+        return float(np.sqrt(np.mean((left if counted is None else left[counted]) ** 2)))
+
+    def visible(self, droplets: Droplets) -> Droplets:
+        """The droplets whose center is where there is a picture."""
+        if self.hidden is None or not len(droplets):
+            return droplets
+        h, w, _ = self.shape
+        row = np.clip(np.rint(droplets.y), 0, h - 1).astype(int)
+        column = np.clip(np.rint(droplets.x), 0, w - 1).astype(int)
+        return droplets[~self.hidden[row, column]]
+
+    def seen(self) -> tuple[Image, int, int]:
+        """The part in which there is a picture, and its first column and row: without frames, bars, clear margins."""
+        if self.hidden is None:
+            return self, 0, 0
+        rows, columns = (np.flatnonzero(~self.hidden.all(axis)) for axis in (1, 0))
+        if min(np.ptp(rows), np.ptp(columns)) + 1 < MIN_SIDE:
+            return self, 0, 0
+        part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return replace(self, pixels=self.pixels[part], hidden=self.hidden[part]), int(columns[0]), int(rows[0])
+
+    def rescaled(self, factor: float) -> Image:
+        """The image resized by `factor` in both directions, anti-aliased when it shrinks."""
+        if factor == 1:
+            return self
+        pixels = resampled(self.pixels, factor)
+        if min(pixels.shape[:2]) < MIN_SIDE:
+            raise InputError(
+                f"{self.name}: scale {factor:g} leaves {pixels.shape[1]} x {pixels.shape[0]} pixels; use a larger scale"
+            )
+        hidden = None
+        if self.hidden is not None:
+            hidden = resampled(self.hidden[..., None].astype(np.float32), factor)[..., 0] > 0.5
+        return replace(self, pixels=pixels, pixel_size_um=divided(self.pixel_size_um, factor), hidden=hidden)
+
+
+def resampled(pixels: np.ndarray, factor: float) -> np.ndarray:
+    """Resize (H, W, C) by exactly `factor`: a point x of the result is (x + 0.5) / factor - 0.5 of the image.
+
+    Linear interpolation, over as many pixels as one of the result covers where it shrinks. Resizing to a whole number
+    of pixels would round the factor instead, and shift positions by up to half a pixel.
+    """
+    from PIL import Image as Picture
+
+    h, w = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    beyond = [(0, max(0, int(np.ceil(n / factor)) - side)) for n, side in zip((h, w), pixels.shape[:2], strict=True)]
+    pixels = np.pad(pixels, [*beyond, (0, 0)], mode="edge").astype(np.float32, copy=False)
+    box = (0, 0, w / factor, h / factor)
+    channels = (Picture.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, -1, 0))
+    resized = [np.asarray(c.resize((w, h), Picture.Resampling.BILINEAR, box=box)) for c in channels]
+    return np.clip(np.stack(resized, -1), 0, 1)

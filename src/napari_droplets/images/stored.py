@@ -1,0 +1,129 @@
+"""What a file, an array or a layer holds, before any of it is chosen: pictures along named axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .pixel_size import PixelSize
+
+RGB = ("red", "green", "blue")
+PAGES = "page"  # pictures one after another of which nobody says what they are
+AXIS_NAMES = {"T": "frame", "Z": "plane", "C": "channel", "S": "channel"}
+
+
+class Raster(NamedTuple):
+    """One picture as it is stored."""
+
+    values: np.ndarray
+    """(H, W, C) of any numeric type."""
+    hidden: np.ndarray | None = None
+    """(H, W) bool, true where it is transparent."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Pictures of one size along named axes; read when they are asked for.
+
+    Attributes
+    ----------
+    name : str
+    axes : tuple of (str, int)
+        Axes along which there are several pictures, and how many: frame, plane, page.
+    channels : tuple of str
+        Names of the channels of each picture.
+    load : callable
+        The picture at an index along `axes`.
+    dtype : dtype
+    pixel_size_um : float, (float, float) or None
+    bits : int or None
+        Bit depth, where the file states one.
+    nodata : float or None
+        Value that stands for no data, where the file states one.
+    path : str or None
+    scene : int or None
+        Which of several scenes of a file.
+    title : str
+        Name of the scene.
+    shape : (int, int) or None
+        Rows and columns as stored, where known before reading.
+    notes : tuple of str
+    """
+
+    name: str
+    axes: tuple[tuple[str, int], ...]
+    channels: tuple[str, ...]
+    load: Callable[[tuple[int, ...]], Raster]
+    dtype: np.dtype[Any]
+    pixel_size_um: PixelSize | None = None
+    bits: int | None = None
+    nodata: float | None = None
+    path: str | None = None
+    scene: int | None = None
+    title: str = ""
+    shape: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> str:
+        """The pictures in words: `5 frames x 3 planes`."""
+        return " x ".join(f"{n} {name}s" for name, n in self.axes)
+
+    def with_notes(self, *notes: str) -> Stored:
+        """The same with more to tell."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def of_axes(
+    array: Any,
+    axes: str,
+    name: str,
+    *,
+    channels: Sequence[str] = (),
+    finish: Callable[[np.ndarray], Raster] | None = None,
+    n_channels: int | None = None,
+    **more: Any,
+) -> Stored:
+    """Pictures of an array whose axes are known by their letters.
+
+    Parameters
+    ----------
+    array : array-like
+        Read when it is indexed; may be lazy.
+    axes : str
+        A letter for each dimension: Y and X, C for channels, S for the samples of a pixel, T, Z, any other for pages.
+    name : str
+    channels : sequence of str
+        Names of the channels, where known.
+    finish : callable, optional
+        From the (H, W, C * S) values of one picture to what they mean: colors, transparency.
+    n_channels : int, optional
+        How many channels are left after that.
+    **more
+        Further attributes of `Stored`.
+    """
+    letters = list(axes.upper())
+    leading = [i for i, a in enumerate(letters) if a not in "YXCS"]
+    inner = [letters.index(a) for a in "YXCS" if a in letters]
+    pictures = [(AXIS_NAMES.get(letters[i], PAGES), array.shape[i]) for i in leading]
+    count = int(np.prod([array.shape[letters.index(a)] for a in "CS" if a in letters], dtype=int))
+    kept = [i for i, (_, n) in enumerate(pictures) if n != 1]
+
+    def load(index: tuple[int, ...]) -> Raster:
+        where = dict.fromkeys(leading, 0) | {leading[k]: i for k, i in zip(kept, index, strict=True)}
+        picked = np.asarray(array[tuple(where.get(i, slice(None)) for i in range(len(letters)))])
+        picked = picked.astype(picked.dtype.newbyteorder("="), copy=False)
+        order = np.argsort(np.argsort(inner))  # where the inner axes are after the leading ones are gone
+        picture = np.transpose(picked, order)
+        picture = picture.reshape(*picture.shape[:2], -1)
+        return Raster(picture) if finish is None else finish(picture)
+
+    n = n_channels or count
+    names = tuple(map(str, channels)) if len(channels) == n else RGB if n == 3 and "S" in letters else ()
+    names = names or tuple(str(i) for i in range(n))
+    sides = (array.shape[letters.index("Y")], array.shape[letters.index("X")])
+    dtype = np.dtype(array.dtype).newbyteorder("=")
+    return Stored(name, tuple(pictures[i] for i in kept), names, load, dtype, shape=sides, **more)

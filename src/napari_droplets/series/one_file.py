@@ -1,0 +1,294 @@
+"""One image file: its droplets found, and its result folder written, all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import __version__
+from ..droplets import Droplets, Optics
+from ..errors import InputError
+from ..files import read_table, save_summary, save_table, writable_folder
+from ..images import Image
+from ..images.convert import Opened, opened
+from ..images.intensities import Range, stated
+from ..tables import EXPORTS, export
+from .tables import Outcome
+
+if TYPE_CHECKING:
+    from ..images.choose import Where
+    from ..progress import Progress
+    from ..settings import Settings
+
+RESULT_FILES = (
+    "summary.json",  # first to go and last to come: a folder that has it is complete
+    "droplets.csv",
+    "droplets.parquet",
+    "reconstruction.tif",
+    "optics.safetensors",
+    "overlay.png",
+)
+WRITTEN = (*RESULT_FILES, *EXPORTS.values())
+CANCELLED = "cancelled"  # what summary.json says of a fit that was stopped on demand
+
+Watch = Callable[[Path, "Progress | None"], "bool | None"]
+"""Called with None when an image is begun, then with its Progress; False stops its fit, and no other is begun."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with every image."""
+
+    settings: Settings
+    optics: Optics | None = None
+    detect_only: bool = False
+    overlay: bool = True
+    measure: Sequence[int | str] | str | None = None
+    """Channels in which droplets are measured, or 'all'."""
+    exports: tuple[str, ...] = ()
+    """What is written besides, of `tables.EXPORTS`."""
+
+    def record(self) -> dict[str, Any]:
+        """What decides the result besides the image, as it is found in summary.json."""
+        optics = weights = None
+        if self.optics is not None:
+            digest = hashlib.sha256()
+            for name, value in sorted(self.optics.weights.items()):
+                digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+            optics = digest.hexdigest()
+        if self.settings.weights is not None:
+            weights = hashlib.sha256(Path(self.settings.weights).read_bytes()).hexdigest()
+        return json.loads(
+            json.dumps(
+                {
+                    "settings": asdict(self.settings),
+                    "version": __version__,
+                    "detect_only": self.detect_only,
+                    "measure": self.measure,
+                    "optics_sha256": optics,
+                    "weights_sha256": weights,
+                }
+            )
+        )
+
+
+Ranges = Mapping[Any, Range]
+"""What 0 and 1 are in images of each type and depth of a series."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The pictures of a file that are asked for, on the scale of their series."""
+
+    opened: Opened
+    scale: Range
+    pixel_size_um: Any
+
+    @classmethod
+    def of(cls, path: Path, settings: Settings, ranges: Ranges) -> Source:
+        """Open a file; nothing but what its scale needs is read.
+
+        Raises
+        ------
+        InputError
+            It cannot be read, or holds several pictures and nothing is said of which.
+        """
+        reading = settings.reading
+        size, scale = reading.pop("pixel_size_um"), reading.pop("intensity_range")
+        found = opened(path, several=True, **reading)
+        known = scale or stated(*found.kind) or ranges.get(found.kind)
+        return cls(found, known or found.range(), size)
+
+    def image(self, where: Where) -> Image:
+        """One of the pictures."""
+        return self.opened.image(where, self.pixel_size_um, self.scale)
+
+
+def process_image(
+    image: Image, source: Source, where: Where, folder: Path, plan: Plan, watch: Callable[[Any], Any], since: float
+) -> tuple[dict[str, Any], Exception | None, bool]:
+    """Find the droplets of one picture and write its result folder.
+
+    Returns the summary, what failed after it, and whether it was stopped. Seconds count from `since`, by
+    time.perf_counter.
+    """
+    from ..inference.api import detect_all, fit, waiting
+
+    settings = asdict(plan.settings)
+    stopped = False
+
+    def callback(progress: Progress) -> bool | None:
+        nonlocal stopped
+        reply = watch(progress)
+        stopped = stopped or reply is False
+        return reply
+
+    found: Any
+    summary: dict[str, Any]
+    looking = time.perf_counter()
+    if plan.detect_only:
+        watch(waiting("detect", plan.settings))
+        detection = detect_all(image, **settings)
+        droplets = detection.droplets
+        summary = {
+            "n_droplets": len(droplets),
+            "count_mean": detection.count_mean,
+            "count_sd": detection.count_sd,
+        }
+        seconds = {"detect": time.perf_counter() - looking}
+    else:
+        found = fit(image, optics=plan.optics, callback=callback, **settings)
+        summary, seconds, droplets = found.summary, found.summary["seconds"], found.droplets
+    if plan.measure is not None:
+        from ..measurement import measured
+
+        droplets = measured(droplets, source.opened, where, plan.measure)
+    found = (image, droplets) if plan.detect_only else replace(found, droplets=droplets)
+    summary |= plan.record() | {"image": image.record(), "statistics": _statistics(droplets, image, summary)}
+    before = looking - since
+    seconds = seconds | {"import": seconds.get("import", 0.0) + before}
+    seconds["total"] = seconds.get("total", time.perf_counter() - looking) + before
+    summary["seconds"] = seconds
+    error = _write(found, summary, folder, plan)
+    return summary, error, stopped
+
+
+def _statistics(droplets: Droplets, image: Image, summary: dict[str, Any]) -> dict[str, Any] | None:
+    from ..size_statistics import statistics
+
+    mean, sd = summary.get("count_mean"), summary.get("count_sd")
+    shared = (summary.get("systematic") or {}).get("radius_percent") or 0.0
+    seen = 1.0 if image.hidden is None else 1 - float(image.hidden.mean())
+    count = None if mean is None or sd is None else (mean, sd)
+    try:
+        return statistics(droplets, shape=image.shape[:2], count=count, radius_percent=shared, visible=seen).record()
+    except InputError:  # nothing to tell of no droplets
+        return None
+
+
+def _write(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) -> Exception | None:
+    """Write the result beside its place and move it there; what went wrong with the overlay, which costs nothing."""
+    beside = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    error = None
+    try:
+        if plan.detect_only:
+            writable_folder(beside)
+            save_table(found[1], beside / "droplets.csv")
+            save_summary(summary, beside / "summary.json")
+        else:
+            replace(found, summary=summary).save(beside)
+        image, droplets = found if plan.detect_only else (found.image, found.droplets)
+        for kind in plan.exports:
+            export(droplets, beside / EXPORTS[kind], shape=image.shape[:2])
+        if plan.overlay:
+            try:
+                from ..overlay import save_overlay
+
+                save_overlay(found, beside / "overlay.png")
+            except Exception as problem:  # no reason to throw a fit away
+                error = problem
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    _move_results(beside, folder)
+    return error
+
+
+def process(
+    path: Path,
+    label: str,
+    folder: Path,
+    plan: Plan,
+    watch: Watch | None = None,
+    since: float | None = None,
+    ranges: Ranges | None = None,
+) -> Outcome:
+    """Find the droplets of one image file and write its result folder, all of it or nothing.
+
+    Of a stack of which several pictures are asked for, a folder for each in it, and one table.
+    """
+    begun = time.perf_counter() if since is None else since
+    source = Source.of(path, plan.settings, ranges or {})
+
+    def told(progress: Any) -> Any:
+        return None if watch is None else watch(path, progress)
+
+    if len(source.opened.where) > 1:
+        from .stacks import process_stack
+
+        return process_stack(path, label, folder, plan, source, told, begun)
+    where = source.opened.where[0]
+    summary, error, stopped = process_image(source.image(where), source, where, folder, plan, told, begun)
+    return Outcome(path, label, folder, summary, error, stopped=stopped)
+
+
+def _move_results(source: Path, target: Path) -> None:
+    """Put new results in the place of old ones; other files of the user's stay.
+
+    Raises
+    ------
+    InputError
+        One cannot be replaced; those not moved by then stay in the source.
+    """
+    summary, *others = WRITTEN
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / summary).unlink(missing_ok=True)  # without it nobody takes a mixture of old and new for a result
+        new = [name for name in others if (source / name).exists()]
+        for name in new:
+            os.replace(source / name, target / name)
+        for name in set(others) - set(new):
+            (target / name).unlink(missing_ok=True)
+        os.replace(source / summary, target / summary)
+    except OSError as error:
+        raise InputError(
+            f"{target}: results cannot be put there ({error}); they are kept in {source}: "
+            "close what has the old ones open and move the new ones over"
+        ) from error
+    shutil.rmtree(source, ignore_errors=True)
+
+
+def complete(folder: Path, path: Path, plan: Plan, ranges: Ranges | None = None) -> dict[str, Any] | None:
+    """The summary of a whole result of this image and plan, None where there is none."""
+    try:
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        wanted = plan.record()
+        if summary.get("stopped") == CANCELLED or any(summary.get(name) != value for name, value in wanted.items()):
+            return None
+        needed = [
+            name
+            for name, wanted in (
+                ("overlay.png", plan.overlay),
+                ("optics.safetensors", not plan.detect_only),
+                *((EXPORTS[kind], True) for kind in plan.exports),
+            )
+            if wanted
+        ]
+        if "pictures" not in summary and not all((folder / name).exists() for name in needed):
+            return None
+        read_table(folder / "droplets.csv")  # deleted, or saved anew by another program with other separators?
+        if "pictures" in summary:
+            return summary if summary["image"]["sha256"] == file_hash(path) else None
+        source = Source.of(path, plan.settings, ranges or {})
+        image = source.image(source.opened.where[0])
+        return summary if summary["image"]["sha256"] == image.sha256 else None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # whatever it is, it is no result of ours
+        return None
+
+
+def file_hash(path: Path) -> str:
+    """Hash of a file's bytes, or of all files of a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

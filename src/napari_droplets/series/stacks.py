@@ -1,0 +1,103 @@
+"""The pictures of a stack, each as an image of one series: a folder for each, one table for all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..errors import InputError
+from ..files import read_optics, read_table, save_summary, writable_folder, write_whole
+from ..images.choose import Where
+from .one_file import CANCELLED, Plan, Source, file_hash, process_image
+from .tables import Outcome, message
+
+
+def process_stack(
+    path: Path, label: str, folder: Path, plan: Plan, source: Source, watch: Callable[[Any], Any], since: float
+) -> Outcome:
+    """Find the droplets of the pictures of a stack; optics learned on the first one are kept for the others.
+
+    Writes FOLDER/frame_0, ... (frame_0_plane_0, ...), and FOLDER/droplets.csv and .parquet, where the columns `frame`
+    and `plane` say which picture a droplet is in.
+    """
+    from ..inference.api import held
+
+    writable_folder(folder)
+    (folder / "summary.json").unlink(missing_ok=True)  # a folder that has it is complete
+    names = _names(source.opened.where)
+    tables: list[pd.DataFrame] = []
+    pictures: list[dict[str, Any]] = []
+    problem: Exception | None = None
+    begun, stopped, asked = since, False, plan
+    for where, name in zip(source.opened.where, names, strict=True):
+        about = {k: v for k, v in (("frame", where.frame), ("plane", where.plane)) if v is not None}
+        try:
+            image = source.image(where)
+            _, error, stopped = process_image(image, source, where, folder / name, plan, watch, begun)
+            table = read_table(folder / name / "droplets.csv").to_dataframe()
+            tables.append(_placed(table, about))
+            pictures.append(about | {"folder": name, "n_droplets": len(table), "error": error and message(error)})
+            if plan.settings.learn_optics and not plan.detect_only and not stopped:
+                optics = read_optics(folder / name)
+                plan_settings = replace(plan.settings, **held(optics))
+                plan = replace(plan, optics=optics, settings=plan_settings)
+        except Exception as failure:
+            problem = problem or type(failure)(f"{name}: {failure}")
+            pictures.append(about | {"folder": None, "n_droplets": None, "error": message(failure)})
+        begun = time.perf_counter()
+        if stopped:
+            break
+    if not tables:
+        raise problem or InputError(f"{path}: none of its pictures could be used")
+    table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
+    write_whole(folder / "droplets.csv", lambda p: table.to_csv(p, index=False))
+    write_whole(folder / "droplets.parquet", lambda p: table.to_parquet(p, index=False))
+    total = _total(path, source, asked, pictures, len(table), time.perf_counter() - since)
+    total |= {"stopped": CANCELLED} if stopped else {}
+    save_summary(total, folder / "summary.json")
+    return Outcome(path, label, folder, total, problem, stopped=stopped)
+
+
+def _names(wheres: list[Where]) -> list[str]:
+    """Of the folders, with as many digits as the largest number has."""
+
+    def part(kind: str) -> list[str]:
+        numbers = [getattr(w, kind) for w in wheres]
+        if numbers[0] is None:
+            return [""] * len(numbers)
+        digits = len(str(max(numbers)))
+        return [f"{kind}_{n:0{digits}d}" for n in numbers]
+
+    return ["_".join(filter(None, parts)) for parts in zip(part("frame"), part("plane"), strict=True)]
+
+
+def _placed(table: pd.DataFrame, about: dict[str, int]) -> pd.DataFrame:
+    for i, (name, number) in enumerate(about.items()):
+        table = table.drop(columns=name, errors="ignore")
+        table.insert(i, name, number)
+    return table
+
+
+def _total(
+    path: Path, source: Source, plan: Plan, pictures: list[dict[str, Any]], count: int, seconds: float
+) -> dict[str, Any]:
+    stored = source.opened.stored
+    return {
+        "n_droplets": count,
+        "pictures": pictures,
+        "seconds": {"total": seconds},
+        **plan.record(),
+        "image": {
+            "path": stored.path,
+            "name": stored.name,
+            "axes": dict(stored.axes),
+            "channels": list(stored.channels),
+            "intensity_range": list(source.scale),
+            "sha256": file_hash(path),
+        },
+    }

@@ -1,0 +1,329 @@
+"""Numbers that describe all droplets of an image: how many, how large, how widely spread, each with an interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from .droplets import Droplets
+from .errors import InputError
+from .images.pixel_size import mean_side, width_height
+
+DRAWS = 400  # from the posterior, fewer where there are many droplets: their intervals are narrow anyway …
+MOST_VALUES = 4_000_000  # … so that all draws together are no more than this
+LEVEL = 0.95
+BORDERS = ("corrected", "left out", "kept")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What `statistics` found.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row for each quantity: value, low, high (the interval), unit.
+    classes : dict
+        The same for each class, with its shares of number, area and volume.
+    border : str
+        What was done with droplets that the border cuts.
+    """
+
+    table: pd.DataFrame
+    classes: dict[str, pd.DataFrame] = field(default_factory=dict)
+    border: str = ""
+
+    def __getitem__(self, quantity: str) -> float:
+        """The value of a quantity."""
+        return float(self.table.loc[quantity, "value"])  # type: ignore[arg-type]
+
+    def record(self) -> dict[str, Any]:
+        """As JSON holds it: [value, low, high] of each quantity, null where it is not known."""
+
+        def plain(table: pd.DataFrame) -> dict[str, Any]:
+            rows = table[["value", "low", "high"]].to_numpy(float).tolist()
+            return {
+                str(name): [None if not np.isfinite(v) else float(f"{v:.6g}") for v in row]
+                for name, row in zip(table.index, rows, strict=True)
+            }
+
+        units = {str(k): str(v) for k, v in self.table["unit"].items() if v}
+        classes = {name: plain(table) for name, table in self.classes.items()}
+        return {**plain(self.table), "units": units, "border": self.border} | ({"classes": classes} if classes else {})
+
+    def __str__(self) -> str:
+        """A line for each quantity."""
+        lines = [
+            f"{name:16s} {row['value']:10.4g}  ({row['low']:.4g} to {row['high']:.4g}) {row['unit']}".rstrip()
+            for name, row in self.table.iterrows()
+        ]
+        return "\n".join([*lines, f"border: {self.border}"])
+
+
+class _Frame(NamedTuple):
+    """Where droplets were counted, lengths in the unit of the result."""
+
+    width: float
+    height: float
+    visible: float
+    depth: float | None
+    unit: str
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height * self.visible
+
+
+def statistics(
+    droplets: Droplets | pd.DataFrame,
+    *,
+    shape: tuple[int, int] | None = None,
+    border: str = "corrected",
+    count: tuple[float, float] | None = None,
+    radius_percent: float = 0.0,
+    depth_um: float | None = None,
+    visible: float = 1.0,
+    population: bool = False,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Statistics:
+    """Number, density, sizes and their spread, fractions of area and volume, each with an interval.
+
+    Parameters
+    ----------
+    droplets : Droplets or DataFrame
+        Of one image; diameters are in micrometres where the table has radius_um, else in pixels.
+    shape : (int, int), optional
+        Height and width of the image in pixels: for density, fractions and the border.
+    border : {'corrected', 'left out', 'kept'}
+        Droplets that the border cuts. 'corrected': they are left out, and every other one counts H W / ((H - 2r)
+        (W - 2r)) times, as large ones are cut more often (Miles and Lantuejoul). Without a `shape` they are left out
+        where a column `cut_by_border` tells them, else kept.
+    count : (float, float), optional
+        Expected number of droplets and its standard deviation, `count_mean` and `count_sd` of a summary; by default
+        from p_present, each droplet for itself.
+    radius_percent : float
+        The part of the errors of radii that all droplets share, as in the summary.
+    depth_um : float, optional
+        Depth of what was looked into, for the volume fraction.
+    visible : float
+        Share of the image in which there is a picture, where parts of it are hidden.
+    population : bool
+        Whether intervals are those of the population that the droplets are a sample of (Bayesian bootstrap), or of the
+        droplets of this image.
+    level : float
+        Of the intervals.
+    draws : int
+        From the posterior, for the intervals.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    Statistics
+        number, density (per mm², or per 1000² pixels), mean, sd, cv, D10, D50, D90, span = (D90 - D10) / D50 by number;
+        DV10, DV50, DV90 and span_volume by volume; D32 (Sauter: sum d³ / sum d²), D43 (sum d⁴ / sum d³), area_fraction,
+        volume_per_area and, with a depth, volume_fraction. Diameters, not radii.
+
+    Raises
+    ------
+    InputError
+        No droplets, or a choice that there is not.
+
+    Notes
+    -----
+    Values are of the posterior means, droplets weighted by p_present. Intervals have the spread of draws of sizes and
+    presence around them. Volumes are those of spheres.
+
+    Examples
+    --------
+    >>> droplets = Droplets(x=[50.0, 90.0], y=[50.0, 90.0], radius=[5.0, 10.0])
+    >>> found = statistics(droplets, border="kept")
+    >>> found["mean"], round(found["D32"], 2)
+    (15.0, 18.0)
+    """
+    if border not in BORDERS:
+        raise InputError(f"border={border!r}: must be {' or '.join(map(repr, BORDERS))}")
+    if isinstance(droplets, pd.DataFrame):
+        droplets = Droplets.from_dataframe(droplets)
+    frame, side = _frame(droplets, shape, depth_um, visible)
+    whole, said = _whole(droplets, shape, border)
+    if not whole.any():
+        raise InputError("statistics: no droplets" + (" that the border does not cut" if len(droplets) else ""))
+    kept = droplets[whole]
+    p = np.ones(len(kept)) if kept.p_present is None else np.clip(kept.p_present, 0, 1)
+    diameter = 2 * kept.radius * side
+    weigh = _weigher(frame, border if shape is not None else "kept")
+    sample = _drawn(kept, side, p, radius_percent, population, draws, np.random.default_rng(seed))
+    every = np.ones(len(droplets)) if droplets.p_present is None else np.clip(droplets.p_present, 0, 1)
+    number = count or (float(every.sum()), float(np.sqrt((every * (1 - every)).sum())))
+    z = float(np.sqrt(2) * _erfinv(level))
+    ends = (1 - level) / 2, (1 + level) / 2
+
+    def table(members: np.ndarray) -> pd.DataFrame:
+        value = _quantities(diameter[members], (p * weigh(diameter))[members], frame)
+        drawn = [_quantities(d[members], (w * weigh(d))[members], frame) for d, w in sample]
+        rows = {}
+        for name, v in value.items():
+            spread = np.array([one[name] for one in drawn])
+            spread = spread[np.isfinite(spread)]
+            low, middle, high = np.quantile(spread, [ends[0], 0.5, ends[1]]) if len(spread) else [np.nan] * 3
+            rows[name] = (v, v * low / middle if middle else low, v * high / middle if middle else high)
+        return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+
+    found = table(np.ones(len(kept), bool))
+    first = pd.DataFrame([[number[0], max(0.0, number[0] - z * number[1]), number[0] + z * number[1]]], ["number"])
+    first.columns = found.columns
+    if count is not None and number[0] > 0 and "density" in found.index:  # the error of the count, not of each droplet
+        found.loc["density", ["low", "high"]] = (
+            found.loc["density", "value"] * first[["low", "high"]].to_numpy()[0] / number[0]
+        )
+    found = pd.concat([first, found])
+    found["unit"] = [_unit(str(name), frame.unit) for name in found.index]
+    return Statistics(found, _by_class(kept, table, frame.unit), said)
+
+
+def _frame(
+    droplets: Droplets, shape: tuple[int, int] | None, depth: float | None, visible: float
+) -> tuple[_Frame, float]:
+    size = droplets.pixel_size_um
+    width, height = (1.0, 1.0) if size is None else width_height(size)
+    h, w = shape or (np.nan, np.nan)
+    unit = "px" if size is None else "µm"
+    return _Frame(
+        w * width, h * height, visible, None if size is None else depth, unit
+    ), 1.0 if size is None else mean_side(size)
+
+
+def _whole(droplets: Droplets, shape: tuple[int, int] | None, border: str) -> tuple[np.ndarray, str]:
+    """Which droplets the border does not cut, and what is done with the others."""
+    every = np.ones(len(droplets), bool)
+    if border == "kept":
+        return every, "droplets that the border cuts are kept as they are"
+    if shape is None:
+        cut = droplets.labels.get("cut_by_border")
+        if cut is None:
+            return every, "the size of the image is not known: droplets that the border may cut are kept as they are"
+        return ~np.asarray(cut, bool), f"{int(np.sum(cut))} droplets that the border cuts are left out"
+    h, w = shape
+    x, y, r = droplets.x, droplets.y, droplets.radius
+    cut = (x - r < -0.5) | (y - r < -0.5) | (x + r > w - 0.5) | (y + r > h - 0.5)
+    said = f"{int(cut.sum())} droplets that the border cuts are left out"
+    if border == "corrected":
+        said += "; the others count more the larger they are, as large ones are cut more often"
+    return ~cut, said
+
+
+def _weigher(frame: _Frame, border: str) -> Any:
+    """How often a droplet of a diameter counts."""
+    if border != "corrected":
+        return lambda d: np.ones(np.shape(d))
+
+    def weigh(d: np.ndarray) -> np.ndarray:
+        inside = np.maximum(frame.width - d, d * 0.05) * np.maximum(frame.height - d, d * 0.05)
+        return frame.width * frame.height / inside
+
+    return weigh
+
+
+def _drawn(
+    droplets: Droplets,
+    side: float,
+    p: np.ndarray,
+    percent: float,
+    population: bool,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Diameters and weights of all droplets, drawn from what is known of them."""
+    n = len(droplets)
+    sd = np.zeros(n) if droplets.radius_sd is None else np.nan_to_num(droplets.radius_sd)
+    shared = np.minimum(percent / 100 * droplets.radius, sd)
+    own = np.sqrt(np.maximum(sd**2 - shared**2, 0))
+    drawn = []
+    for _ in range(min(draws, max(50, MOST_VALUES // max(n, 1)))):
+        radius = droplets.radius + own * rng.normal(size=n) + shared * rng.normal()
+        weight = (rng.random(n) < p).astype(float)
+        if population:
+            weight *= rng.exponential(size=n)
+        drawn.append((2 * side * np.maximum(radius, 0.05 * droplets.radius), weight))
+    return drawn
+
+
+def _quantities(d: np.ndarray, weight: np.ndarray, frame: _Frame) -> dict[str, float]:
+    """All that is told, of diameters and how often each counts."""
+    total = weight.sum()
+    order = np.argsort(d)
+    d, weight = d[order], weight[order]
+    nan = float("nan")
+    with np.errstate(all="ignore"):
+        mean = (weight * d).sum() / total
+        effective = total**2 / (weight**2).sum()
+        spread = (weight * (d - mean) ** 2).sum() / total
+        sd = np.sqrt(spread * effective / (effective - 1)) if effective > 1 + 1e-9 else nan
+        second, third, fourth = ((weight * d**k).sum() for k in (2, 3, 4))
+        d10, d50, d90 = _quantiles(d, weight)
+        v10, v50, v90 = _quantiles(d, weight * d**3)
+        found = {
+            **{"density": total / frame.area * 1e6, "mean": mean, "sd": sd, "cv": sd / mean},
+            **{"D10": d10, "D50": d50, "D90": d90, "span": (d90 - d10) / d50},
+            **{"DV10": v10, "DV50": v50, "DV90": v90, "span_volume": (v90 - v10) / v50},
+            **{"D32": third / second, "D43": fourth / third},
+            **{"area_fraction": np.pi / 4 * second / frame.area, "volume_per_area": np.pi / 6 * third / frame.area},
+        }
+        if frame.depth is not None:
+            found["volume_fraction"] = found["volume_per_area"] / frame.depth
+    if not np.isfinite(frame.area):
+        found = {
+            k: v
+            for k, v in found.items()
+            if k not in ("density", "area_fraction", "volume_per_area", "volume_fraction")
+        }
+    return {k: float(v) for k, v in found.items()}
+
+
+def _quantiles(d: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Diameters below which a tenth, half and nine tenths of the weight lie; `d` is sorted."""
+    total = weight.sum()
+    if not total > 0:
+        return np.full(3, np.nan)
+    some = weight > 0
+    middle = (np.cumsum(weight[some]) - weight[some] / 2) / total
+    return np.interp([0.1, 0.5, 0.9], middle, d[some])
+
+
+def _by_class(droplets: Droplets, table: Any, unit: str) -> dict[str, pd.DataFrame]:
+    labels = droplets.labels.get("class")
+    if labels is None:
+        return {}
+    labels = pd.Series(labels)
+    names = list(pd.unique(labels.dropna()))
+    if len(names) < 2:
+        return {}
+    found = {}
+    volume = droplets.radius**3
+    for name in sorted(names, key=str):
+        members = (labels == name).to_numpy()
+        part = table(members)
+        for share, weight in (("number", volume**0), ("area", droplets.radius**2), ("volume", volume)):
+            part.loc[f"{share}_share"] = [weight[members].sum() / weight.sum(), np.nan, np.nan]
+        part["unit"] = [_unit(str(q), unit) for q in part.index]
+        found[str(name)] = part
+    return found
+
+
+def _unit(quantity: str, unit: str) -> str:
+    if quantity == "density":
+        return "per mm²" if unit == "µm" else "per 1000 x 1000 px"
+    lengths = ("mean", "sd", "D10", "D50", "D90", "DV10", "DV50", "DV90", "D32", "D43", "volume_per_area")
+    return unit if quantity in lengths else ""
+
+
+def _erfinv(level: float) -> float:
+    from scipy.special import erfinv
+
+    return float(erfinv(level))

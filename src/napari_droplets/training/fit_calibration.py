@@ -46,6 +46,8 @@ WILD = 0.5
 """Radii; what is further off is another droplet."""
 PENALTY = 1.0
 """On squared coefficients of the logistic regression of presence."""
+SLOPE = 0.2
+"""Of a sigmoid about the middle of its range: changes of a fraction for one of its logit."""
 ENOUGH = 4
 """Droplets that tell the common error of an image, at least."""
 
@@ -239,11 +241,15 @@ def _deviations(error: np.ndarray, laplace: np.ndarray, weight: np.ndarray) -> l
 
 
 def _composition(images: list[Part]) -> list[float]:
-    error = np.concatenate([i["composition_error"][np.isfinite(i["composition_error"])] for i in images])
-    sd = np.concatenate([i["composition_sd"][np.isfinite(i["composition_error"])] for i in images])
-    z = np.abs(error) / np.maximum(sd, 1e-6)
-    factor = max(np.quantile(z, 0.683), np.quantile(z, 0.954) / 2)
-    return [float(factor), 0.02]
+    """Factor, and floor in logits, of fractions about the middle of their range."""
+    rows = [np.isfinite(i["composition_error"]) for i in images]
+    error, sd = (
+        np.concatenate([i[name][r] for i, r in zip(images, rows, strict=True)])
+        for name in ("composition_error", "composition_sd")
+    )
+    weight = np.concatenate([np.full(r.sum(), r.sum() ** -0.5) for r in rows])
+    factor, floor = _deviations(error, np.maximum(sd, 1e-6), weight)
+    return [factor, floor / SLOPE]
 
 
 def _systematic(images: list[Part]) -> dict[str, list[float]]:

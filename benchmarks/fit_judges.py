@@ -270,9 +270,14 @@ def _bound_lines(rows: Rows) -> list[list[str]]:
         for noise in fit_bound.NOISES:
             some = [row for key, row in rows.items() if key.split()[0] == f"{noise:g}"]
             words = {"held": "optics held", "given": "optics given and learned on"}[known]
-            for name, ratio in zip(fit_bound.QUANTITIES, fit_bound.ratios(some, known), strict=True) if some else ():
+            if not some:
+                continue
+            judge = f"error over the Cramér–Rao bound, {words}"
+            usual = fit_bound.typical(some, known)
+            for name, ratio, quantile in zip(fit_bound.QUANTITIES, fit_bound.ratios(some, known), usual, strict=True):
                 of = Quantity("ratio", f"{name}, noise {noise:g}", high=most, form="{:.2f}")
-                lines.append(of.line(f"error over the Cramér–Rao bound, {words}", {}, {"ratio": ratio}))
+                lines.append(of.line(judge, {}, {"ratio": ratio}))
+                lines.append([judge, f"{name}, noise {noise:g}, 68 % quantile", "–", "–", two(quantile), "–"])
     return lines
 
 

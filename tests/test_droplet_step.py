@@ -122,14 +122,14 @@ def test_what_is_no_circle_counts_as_if_circles_scattered():
     """The likelihood of a place that scatters about the droplet's: covariances add."""
     mean, target, evidence, _, _ = problem(3)
     part = 0.04
-    information, gradient = tempered(evidence._replace(unexplained=np.full(N, part)))
+    information, gradient = tempered(evidence._replace(unexplained=np.full(N, part)), learned=True)
     scatter = np.zeros((D, D))
     scatter[:PLACE, :PLACE] = np.eye(PLACE) * DISCREPANCY**2 * part
     for k in range(N):
         expected = np.linalg.inv(np.linalg.inv(evidence.information[k]) + scatter)
         np.testing.assert_allclose(information[k], expected, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(gradient[k], expected @ (target - mean)[k], rtol=1e-6, atol=1e-6)
-    same = tempered(evidence)
+    same = tempered(evidence, learned=True)
     np.testing.assert_allclose(same[0], evidence.information, rtol=1e-9)
     np.testing.assert_allclose(same[1], evidence.gradient, rtol=1e-9)
 
@@ -237,7 +237,7 @@ def test_divergence_grows_with_what_is_known():
 
 def test_precision_is_information_and_prior():
     mean, _, evidence, prior, _ = problem(10)
-    found = precision_of(evidence, mean, prior, np.ones((N, D), bool), FORM)
+    found = precision_of(evidence.information, mean, prior, np.ones((N, D), bool), FORM)
     extra = found - evidence.information
     np.testing.assert_allclose(np.einsum("nii->ni", extra)[:, :PLACE], prior.sd**-2, rtol=1e-6)
     np.testing.assert_allclose(extra[:, PLACE, PLACE], 0.5, atol=0.01)  # of a logistic variable in its middle

@@ -35,8 +35,10 @@ CHUNKS = 2
 """Calls of stochastic steps between two steps of the droplets."""
 SETTLED_GAIN = 3e-3
 """Nats per intensity: a round that gains less has stopped to improve."""
-STILL = 0.1
-"""Posterior standard deviations: droplets are still when the median one moves less."""
+MOVING = 0.95
+"""Quantile of the droplets whose movement counts …"""
+STILL = 0.3
+"""… in posterior standard deviations: droplets are still when it moves less."""
 MOST_PASSES = 8
 """Steps of the droplets at most, where nothing else is to be learned or at the end."""
 DAMPING = (0.1, 0.01)
@@ -139,7 +141,7 @@ class Info(NamedTuple):
     settling: float
     """… and with the likeliest noise."""
     movement: float
-    """How far the median droplet moved, in posterior standard deviations."""
+    """How far nearly all droplets moved at most, in posterior standard deviations."""
 
 
 def circles(setup: Setup, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -278,7 +280,7 @@ def move_droplets(setup: Setup, state: State, damping: float, *, learned: bool =
     loss, settling = _loss(setup, state, evidence, Guide(state.mean, guide.precision), here)
     deviation = np.sqrt(np.einsum("nii->ni", guide.covariance)[here])
     off = np.abs(guide.mean - state.mean)[here] / np.maximum(deviation, 1e-12)
-    movement = float(np.median(off.max(1))) if here.any() else 0.0
+    movement = float(np.quantile(off.max(1), MOVING)) if here.any() else 0.0
     mean = guide.mean
     if setup.learning and setup.moving is None:
         proposed = Prior(*(a[here] for a in setup.prior))

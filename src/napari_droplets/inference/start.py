@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.special import logit
+from scipy.stats import theilslopes
 
 from ..compiling import tracing
 from ..composition.components import components
@@ -31,6 +32,8 @@ OUTLIERS = 3.0
 """Robust standard deviations from which a pixel of the empty slide counts as dust or as a droplet not found."""
 RIDGE = 5e-5
 """Of that fit, for each pixel: keeps the last layer from large weights that cancel."""
+THICKNESS_DROPLETS = 500
+"""Droplets, at most, that tell how what they absorb grows with their size."""
 SAMPLED = 20_000
 """Pixels inside of droplets that the first optics are fitted to, at most."""
 PALETTE, SIZES = 512, 4
@@ -146,11 +149,23 @@ def first_compositions(
     What components stand for is decided by the `sure` (N,) ones, and by `known` compositions (N, K), NaN elsewhere.
     """
     absorbed = -logit_change(disc_colors(image, *circles), _ground_at(ground, circles))
+    absorbed = absorbed / _thickness(absorbed, circles[2], sure)[:, None]
     use = sure | np.isfinite(known).all(1)
     if use.sum() <= form.types:
         use = np.ones(len(use), bool)
     found = components(absorbed, form, seed, known, np.where(use, 0.0, np.inf))
     return unconstrained(found.composition, form.composition, START_EDGE)
+
+
+def _thickness(absorbed: np.ndarray, radius: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """(N,) how much more droplets absorb for their size, 1 at the median: a power of the radius from 0 to 1."""
+    size = np.log(radius / np.median(radius[sure] if sure.any() else radius))
+    strength = 0.5 * np.log(np.mean(absorbed**2, 1) + 1e-6)
+    some = np.flatnonzero(sure)[:: max(1, int(sure.sum()) // THICKNESS_DROPLETS)]
+    if len(some) < 3 or np.ptp(size[some]) < 0.1:
+        return np.ones(len(radius))
+    power = float(np.clip(theilslopes(strength[some], size[some])[0], 0, 1))
+    return np.exp(power * np.clip(size, -2, 2))
 
 
 def logit_change(color: np.ndarray, ground: np.ndarray) -> np.ndarray:

@@ -5,8 +5,8 @@ usage:
   python -m napari_droplets.training.fit_calibration learn FILE.npz... [--write]
 
 `gather` fits images of one kind (simulated, scenes, physical, discs; some 5 s each) and notes errors beside what the
-fit knew. `learn` prints the numbers, and how they hold on each kind when they are learned from the others alone; `--write`
-puts those learned from all of them into `calibration.json`.
+fit knew. `learn` prints the numbers, and how they hold on each kind when they are learned from the others alone;
+`--write` puts those learned from all of them into `calibration.json`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import pytest
 
 import napari_droplets as nd
 from napari_droplets.inference import ahead, gauss_newton, optics_step
+from napari_droplets.model.problem import GROWTH, LEAST_DROPLETS
 from napari_droplets.settings import AUTO, Settings
 
 pytest.importorskip("napari")
@@ -110,10 +111,10 @@ def test_the_programs_are_those_of_image_and_settings(monkeypatch, channels, rgb
     monkeypatch.setattr(ahead, "make", lambda form, droplets, wanted: made.append((form, droplets)))
     data = np.random.default_rng(0).random((20, 20, 3) if rgb else (20, 20))
     settings = SETTINGS | {"types": 4, "composition": "simplex"}
-    work.warm(Plane(data, "slide", rgb), 3000, settings, lambda: True)
+    work.warm(Plane(data, "slide", rgb), LEAST_DROPLETS, settings, lambda: True)
     [(form, droplets)] = made
     assert (form.channels, form.types, form.composition) == (channels, 4, "simplex")
-    assert droplets == 4096
+    assert droplets == GROWTH * LEAST_DROPLETS  # one more, for none
     work.warm(PLANE, 3000, settings | {"types": AUTO}, lambda: True)
     assert len(made) == 1  # nobody knows how many components there will be
 

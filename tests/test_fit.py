@@ -535,7 +535,7 @@ def test_bad_images_are_named():
         (np.full((64, 64), np.nan), "NaN"),
         (np.zeros((1, 1)), "small"),
         (np.zeros((0, 5)), "empty"),
-        (np.zeros((4, 64, 64, 3)), "dimensions"),
+        (np.zeros((4, 64, 64, 3)), "a stack of 4 pages"),
         (np.random.default_rng(0).random((64, 64, 5)), "channels"),
     ]:
         with pytest.raises(nd.InputError, match=says):

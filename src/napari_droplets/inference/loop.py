@@ -33,9 +33,9 @@ COLDEST = 0.05
 """… and below this part of the first rate the fit has settled when it stops once more."""
 CHUNKS = 2
 """Calls of stochastic steps between two steps of the droplets."""
-SETTLED_GAIN = 3e-3
+SETTLED_GAIN = 6e-3
 """Nats per intensity: a round that gains less has stopped to improve."""
-MOVING = 0.95
+MOVING = 0.9
 """Quantile of the droplets whose movement counts …"""
 STILL = 0.3
 """… in posterior standard deviations: droplets are still when it moves less."""

@@ -194,6 +194,8 @@ class Frame:
         if setup.probability is not None and outcome.census is not None:
             features = calibration.presence_features(np.asarray(setup.probability), *outcome.census[:4])
             p = calibration.presence(np.asarray(setup.probability), features)
+            if outcome.stopped == "cancelled":  # optics are not learned: what the network said is all there is
+                p = np.asarray(setup.probability)
             p = np.where(state.present | outcome.census.tried, p, 0)
             count = calibration.count(p)
         kept = self.kept(setup, state, p)

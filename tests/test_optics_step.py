@@ -26,7 +26,17 @@ def learned(case, shared=None, raw=None, chunks=2, rate=0.02, **rates):
         some = case.raw if raw is None else raw
         total = len(rows) / ROWS_PER_STEP
         state, found = steps_of(
-            state, each, rate, order, some, case.anchor, case.rows, precision, total, float(case.size), FORM
+            state,
+            each,
+            np.full(STEPS, rate),
+            order,
+            some,
+            case.anchor,
+            case.rows,
+            precision,
+            total,
+            float(case.size),
+            FORM,
         )
         losses.append(np.asarray(found))
     return state.learned, np.concatenate(losses)

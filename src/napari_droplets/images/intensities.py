@@ -215,6 +215,11 @@ def _without_faulty(values: np.ndarray) -> tuple[np.ndarray, int]:
     reach = FAR * (high - low)
     if reach <= 0:
         return values, 0
+    if values.dtype.kind == "f":  # a bound beyond what the numbers can hold excludes none of them
+        most = float(np.finfo(values.dtype).max)
+        low, high = max(low, reach - most), min(high, most - reach)
+        if reach > most:
+            return values, 0
     at = np.nonzero((values > high + reach) | (values < low - reach))
     if not len(at[0]):
         return values, 0

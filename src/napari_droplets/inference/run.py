@@ -35,6 +35,8 @@ FIRST_PASSES = 2
 BACK, AFTERWARDS = 0.9, 4
 """Where less than this part of the trust in outlines is left once optics are learned, droplets go back to their
 proposals on the whole, and optics follow in so many calls of steps."""
+LAST_PASSES = 4
+"""Steps of droplets at most in the end, on all of their pixels."""
 RESERVE = 1.0
 """Seconds of a time limit kept for the posterior at the end."""
 
@@ -142,7 +144,7 @@ def iterate_rounds(
     if setup.probability is not None and not cancelled:
         state, census = reconsidered(setup, state)
     state = listed(setup, state, complete=True, ground=setup.moving is None and not cancelled)
-    for _ in range(1 if cancelled else MOST_PASSES):
+    for _ in range(1 if cancelled else LAST_PASSES):
         sound = state
         state, info = move_droplets(setup, state, DAMPING[1], learned=True)
         if not np.isfinite(info.loss):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
+from ..image_statistics import weighted_median
 from ..model.priors import COMMON_SD
 from ..model.problem import PLACE, Form
 from ..transforms import constrained, log_density
@@ -188,7 +189,7 @@ def common_offset(mean: np.ndarray, prior: Prior) -> np.ndarray:
     chosen = prior.recognized
     relative = np.exp(mean[chosen, 2])
     off = (mean[chosen, :PLACE] - prior.mean[chosen]) / np.stack([relative, relative, np.ones_like(relative)], -1)
-    return np.array([_weighted_median(o, s**-2) for o, s in zip(off.T, prior.sd[chosen].T, strict=True)])
+    return np.array([weighted_median(o, s**-2) for o, s in zip(off.T, prior.sd[chosen].T, strict=True)])
 
 
 def moved(mean: np.ndarray, common: np.ndarray, free: np.ndarray) -> np.ndarray:
@@ -214,9 +215,3 @@ def divergence(guide: Guide, prior: Prior, form: Form) -> np.ndarray:
     d_place, d = PLACE, mean.shape[1]
     gaussian = 0.5 * (spread - d + np.sum((off / prior.sd) ** 2, 1) - stretch)
     return gaussian - log_prior - 0.5 * (d - d_place) * np.log(2 * np.pi)
-
-
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])

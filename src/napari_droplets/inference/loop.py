@@ -110,8 +110,6 @@ class State(NamedTuple):
     ground: Ground
     pixels: Pixels
     rows: Rows
-    complete: bool
-    """Whether all pixels of droplets are listed."""
     noise: float
     guide: Guide | None = None
     evidence: Evidence | None = None
@@ -154,7 +152,7 @@ def init(setup: Setup, mean: np.ndarray, present: np.ndarray, shared: Shared, gr
     """The first state; its lists are made."""
     none = Pixels(*np.zeros((6, 0)), 0)
     trust = outline_trust(setup.light) if setup.learning else 1.0
-    state = State(mean, present, optics_step.init(shared), ground, none, none, False, noise, trust=trust)
+    state = State(mean, present, optics_step.init(shared), ground, none, none, noise, trust=trust)
     return listed(setup, state, complete=False)
 
 
@@ -173,8 +171,7 @@ def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) 
         )
         state = state._replace(ground=slide)
     area = np.pi * radius[here] ** 2
-    complete = complete or area.sum() <= MOST_LISTED
-    most = np.inf if complete else max(LEAST_LISTED, MOST_LISTED / max(len(here), 1))
+    most = np.inf if complete or area.sum() <= MOST_LISTED else max(LEAST_LISTED, MOST_LISTED / max(len(here), 1))
     wanted = None if setup.moving is None else setup.moving[here]
     found = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=wanted, most=most)
     pixels = found._replace(row=here[found.row].astype(np.int32), other=np.append(here, setup.size)[found.other])
@@ -185,7 +182,7 @@ def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) 
     if setup.counted is not None:
         pixels = pixels._replace(weight=pixels.weight * setup.counted[pixels.y, pixels.x])
     rows = jax.device_put(rows_of(pixels, setup.image, state.ground.field, len(setup.anchor)))
-    return state._replace(pixels=pixels, rows=rows, complete=complete)
+    return state._replace(pixels=pixels, rows=rows)
 
 
 def padded(setup: Setup, mean: np.ndarray) -> np.ndarray:

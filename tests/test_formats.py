@@ -185,6 +185,7 @@ def test_ome_zarr(tmp_path, version):
 @pytest.mark.skipif(not GENERATOR.exists(), reason="needs the generator of formats, ../shared/formats/make_formats.py")
 def test_a_part_of_the_whole_set(tmp_path, monkeypatch):
     """Tables, and of every kind of picture the first: all of it takes minutes, `python benchmarks/formats.py`."""
+    pytest.importorskip("zarr", reason="pip install 'napari-droplets[zarr]'")
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")  # scripts, not a package
     from formats import Checker, generate
 

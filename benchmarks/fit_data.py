@@ -20,7 +20,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 FIRST_SEED = {"simulate": 77_000, "bound": 78_000, "composition": 79_000, "noise": 81_000}
 """Of the whole-number seeds that are drawn upwards from there, by part."""
 PHYSICAL, DISCS = 2, 3
-"""Second words of the seeds of images drawn by `training.physical` and `training.discs`; calibration has others."""
+"""Second words of the seeds of images drawn by `training.scenes.physical` and `.discs`; calibration has others."""
 SIDE = 256
 """Pixels of an image."""
 BORDER, SMALLEST = 4.0, 1.5
@@ -91,14 +91,14 @@ def random_optics(shared: Path, number: int) -> Case:
 
 def physical(number: int) -> Case:
     """Refracting, absorbing droplets under a lamp."""
-    from napari_droplets.training.physical import physical_image
+    from napari_droplets.training.scenes.physical import physical_image
 
     return _drawn(number, physical_image(np.random.default_rng([HELD_OUT, PHYSICAL, number]), SIDE, SIDE))
 
 
 def own_discs(number: int) -> Case:
     """Plain discs as the package draws them itself: the judge's are not there to choose by."""
-    from napari_droplets.training.discs import disc_image
+    from napari_droplets.training.scenes.discs import disc_image
 
     return _drawn(number, disc_image(np.random.default_rng([HELD_OUT, DISCS, number]), SIDE, SIDE))
 

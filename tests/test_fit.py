@@ -15,7 +15,7 @@ from napari_droplets.compare import compare, match
 from napari_droplets.inference import ahead, loop
 from napari_droplets.inference.loop import COLDEST, LEARNING_RATE, Schedule
 from napari_droplets.model import rendering
-from napari_droplets.training.physical import physical_image
+from napari_droplets.training.scenes.physical import physical_image
 
 PLACES = ["x", "y", "radius"]
 SDS = ["x_sd", "y_sd", "radius_sd", *(f"composition_{k}_sd" for k in range(3))]

@@ -28,7 +28,7 @@ from napari_droplets.training.feed import SHARE, Feed, Mixed
 from napari_droplets.training.fitted import FittedScenes, Look
 from napari_droplets.training.report import Progress
 from napari_droplets.training.scenes import scene as scene_of_all_kinds
-from napari_droplets.training.visible import RIM
+from napari_droplets.training.scenes.visible import RIM
 
 GROUND = np.array([0.7, 0.6, 0.5])
 BRIGHTER = 0.1  # the ground's right border than its middle

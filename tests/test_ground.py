@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from napari_droplets.training.ground import add_specks, clouds, draw_ground
-from napari_droplets.training.looks import draw_look
+from napari_droplets.training.scenes.ground import add_specks, clouds, draw_ground
+from napari_droplets.training.scenes.looks import draw_look
 
 SEEDS = range(40)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_droplets.training import discs, physical
+from napari_droplets.training.scenes import discs, physical
 
 AIR = physical.Look(
     shape="sphere",

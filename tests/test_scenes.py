@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from napari_droplets.training.looks import draw_look, outline
 from napari_droplets.training.scenes import RADII, scene
+from napari_droplets.training.scenes.looks import draw_look, outline
 
 SEEDS = range(60)
 
@@ -67,7 +67,7 @@ def test_a_wavy_outline_encloses_the_area_of_its_circle():
 
 
 def test_looks_reach_no_farther_than_they_say():
-    from napari_droplets.training.looks import change
+    from napari_droplets.training.scenes.looks import change
 
     for i in range(40):
         look = draw_look(np.random.default_rng(i))

@@ -34,9 +34,9 @@ from ..inference.run import iterate_rounds
 from ..progress import Clock
 from ..settings import Settings
 from ..simulate import simulate
-from .discs import disc_image
-from .physical import physical_image
-from .scenes import scene
+from .scenes import KINDS as SCENES
+from .scenes.discs import disc_image
+from .scenes.physical import physical_image
 
 SEED = 90_210_377
 """Of images that nothing else is developed or judged on."""
@@ -76,8 +76,8 @@ def simulated_image(number: int) -> tuple[np.ndarray, Droplets]:
 
 
 def scene_image(number: int) -> tuple[np.ndarray, Droplets]:
-    """A scene of any kind, as the recognition network is trained on."""
-    image, truth = scene(np.random.default_rng([SEED, 1, number]), SIDE)
+    """A scene of droplets of any look, as the recognition network is trained on among others."""
+    image, truth = SCENES["any"][1](np.random.default_rng([SEED, 1, number]), SIDE)
     return image, Droplets(*np.asarray(truth, float).reshape(-1, 3).T)
 
 

@@ -24,8 +24,9 @@ from ..model.background import SplineGrid
 from ..model.picture import draw
 from ..model.rendering import Droplet, Shared, layer
 from .feed import Drawn
-from .scenes import RADII, place
-from .visible import RIM, octant, visible
+from .scenes import RADII
+from .scenes.any_look import place
+from .scenes.visible import RIM, octant, visible
 
 FEWEST = 10  # droplets in a fit, to know how large they are
 DRAWN = 1.5  # of the working radius; where the typical droplet is larger, images are drawn smaller than the fitted one
@@ -172,9 +173,10 @@ class Look:
         image = draw(*crowd, ground, self.shared)
         noise = float(np.exp(rng.uniform(*np.log(self.noise))))
         image = np.clip(image + noise * rng.standard_normal(image.shape, np.float32), 0, 1)
-        averaged = noise * min(closer, 1)  # by what shrinks
         contrast = _contrast(crowd, ground, self.shared)
-        seen = visible(list(contrast), [RIM_OCTANT] * len(contrast), _unhidden(crowd, part, self.shared), averaged)
+        seen = visible(
+            list(contrast), [RIM_OCTANT] * len(contrast), _unhidden(crowd, part, self.shared), noise, crowd.radius
+        )
         image = resampled(image, closer)[:side, :side]
         truth = np.stack([(crowd.x + 0.5) * closer - 0.5, (crowd.y + 0.5) * closer - 0.5, crowd.radius * closer], -1)
         inside = ((truth[:, :2] >= -0.5) & (truth[:, :2] < side - 0.5)).all(1)

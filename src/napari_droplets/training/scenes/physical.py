@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ..droplets import Droplets
+from ...droplets import Droplets
 from .discs import around, averaged, camera, crowd, noise_level, outline_contrast, uneven_ground
 from .looks import Array
 
@@ -83,25 +83,44 @@ def physical_image(rng: np.random.Generator, height: int, width: int) -> tuple[A
     ((64, 64), True)
     """
     for _ in range(TRIES):
-        x, y, radius = crowd(rng, height, width, RADII)
-        channels = 1 if rng.random() < 1 / 3 else 3
-        blur = min(rng.uniform(0.3, 2.0), 0.45 * float(np.quantile(radius, 0.1)))
-        ground = uneven_ground(rng, height, width, channels)
-        look = draw_look(rng, channels, float(np.median(radius)))
-        fractions = _concentrations(rng, len(x), len(look.dyes))
-        light = render(look, x, y, radius, fractions, height, width)
-        image, empty = (gaussian_filter(a, (blur, blur, 0), mode="nearest") for a in (light * ground, ground))
-        gain = rng.uniform(0.6, 0.97) if rng.random() > 0.08 else rng.uniform(0.98, 1.03)
-        # exposed for the ground, and for droplets brighter than it; their highlights may saturate
-        gain /= max(float(np.quantile(empty, 0.995)), 0.8 * float(np.quantile(image, 0.98)), 0.15 * float(image.max()))
-        image, empty = image * gain, empty * gain
-        strength, whole = outline_contrast(np.minimum(image, 1), np.minimum(empty, 1), x, y, radius)
-        seen = (strength > max(FAINT, WEAKEST * float(np.quantile(strength, 0.9)))) & (strength > OUTLINED * whole)
+        light, strength, seen, truth = physical_light(rng, crowd(rng, height, width, RADII), height, width)
         if seen.all():
             break
-    noise = noise_level(rng, strength[seen], radius[seen])
-    truth = Droplets(x, y, radius, composition=fractions if look.dyes.any() else None)
-    return camera(rng, image, noise, eight_bit=bool(rng.random() < 0.5)), truth[seen]
+    noise = noise_level(rng, strength[seen], truth.radius[seen])
+    return camera(rng, light, noise, eight_bit=bool(rng.random() < 0.5)), truth[seen]
+
+
+def physical_light(
+    rng: np.random.Generator, circles: tuple[Array, Array, Array], height: int, width: int
+) -> tuple[Array, Array, Array, Droplets]:
+    """Draw what a microscope of any kind shows of droplets at x, y of a radius, without noise.
+
+    Returns
+    -------
+    light : ndarray
+        (H, W, 3 or 1).
+    strength : ndarray
+        (N,) contrast of each droplet's outline, see `outline_contrast`.
+    seen : ndarray
+        (N,) bool: the outline can be seen, and is where the truth says.
+    truth : Droplets
+        All of them.
+    """
+    x, y, radius = circles
+    channels = 1 if rng.random() < 1 / 3 else 3
+    blur = min(rng.uniform(0.3, 2.0), 0.45 * float(np.quantile(radius, 0.1)))
+    ground = uneven_ground(rng, height, width, channels)
+    look = draw_look(rng, channels, float(np.median(radius)))
+    fractions = _concentrations(rng, len(x), len(look.dyes))
+    light = render(look, x, y, radius, fractions, height, width)
+    image, empty = (gaussian_filter(a, (blur, blur, 0), mode="nearest") for a in (light * ground, ground))
+    gain = rng.uniform(0.6, 0.97) if rng.random() > 0.08 else rng.uniform(0.98, 1.03)
+    # exposed for the ground, and for droplets brighter than it; their highlights may saturate
+    gain /= max(float(np.quantile(empty, 0.995)), 0.8 * float(np.quantile(image, 0.98)), 0.15 * float(image.max()))
+    image, empty = image * gain, empty * gain
+    strength, whole = outline_contrast(np.minimum(image, 1), np.minimum(empty, 1), x, y, radius)
+    seen = (strength > max(FAINT, WEAKEST * float(np.quantile(strength, 0.9)))) & (strength > OUTLINED * whole)
+    return image, strength, seen, Droplets(x, y, radius, composition=fractions if look.dyes.any() else None)
 
 
 def draw_look(rng: np.random.Generator, channels: int, typical: float) -> Look:

@@ -1,24 +1,21 @@
-"""Training images: droplets of any look, size and crowding under any light, with all that is not a droplet."""
+"""Droplets of any look, size and crowding under any light, with all that is not a droplet."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from itertools import compress
 
 import numpy as np
-from PIL import Image as Picture
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from ..images import resampled
+from .camera import RADII, Sketch, exposed
 from .ground import add_specks, clouds, draw_ground
 from .looks import SHAPE_WAVES, Array, Look, change, draw_look, outline
 from .visible import RIM, octant, visible
 
 LARGE = 4.5  # pixels; typical radius from which specks beside the droplets are told from them
 MOST = 45_000 / 2**20  # droplets per square pixel
-RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale
 DEFOCUSED = 0.5  # radii; a droplet out of focus further than this is part of the background …
 BLURRED = 1.0  # … and one that all blur together, the camera's too, has spread further than this
 CONVEX = 1.3  # the amplitude of n lobes is at most this over n^2 + 1: a waist would make two droplets of one
@@ -43,8 +40,8 @@ class Crowd:
         return len(self.x)
 
 
-def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
-    """Draw one training image.
+def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> Sketch:
+    """Draw droplets of any look on any ground.
 
     Parameters
     ----------
@@ -52,39 +49,31 @@ def scene(rng: np.random.Generator, side: int) -> tuple[Array, Array]:
         Where all randomness comes from.
     side : int
         Pixels.
+    scale : float
+        Pixels of this image for each that the network sees.
+    noise : float
+        Standard deviation of the noise that will be added; droplets that it hides are not in the truth.
 
     Returns
     -------
-    image : ndarray
-        (side, side, 3) float32 in 0..1, as a camera would give it.
-    truth : ndarray
-        (N, 3) float32: x, y, radius in pixels of the droplets to be found; centres may lie just outside.
+    Sketch
+        Light and droplets to be found.
     """
-    # photographs are seen at a scale of our choice: draw at theirs, then resample
-    scale = float(rng.choice([0.5, 0.7, 1.0, 1.4, 2.0], p=[0.12, 0.1, 0.5, 0.18, 0.1]))
-    drawn = round(side * scale)
-    scale = drawn / side
     look = draw_look(rng)
     hiding = 0.0 if look.additive else float(rng.choice([0.0, rng.uniform(0, 1), 1.0], p=[0.4, 0.35, 0.25]))
-    crowd = _crowd(rng, look, drawn, scale, opaque=hiding > 0.3)
-    ground = draw_ground(rng, look, drawn)
+    crowd = _crowd(rng, look, side, scale, opaque=hiding > 0.3)
+    ground = draw_ground(rng, look, side)
     if len(crowd) > 4 and _typical(crowd) > LARGE * scale and rng.random() < 0.2:
         ground = add_specks(rng, ground, _typical(crowd))
-    noise = _noise_level(rng, empty=not len(crowd))
-    texture = clouds(rng, drawn, max(1.0, 0.3 * _typical(crowd))) if look.texture else ground[..., 0]
+    texture = clouds(rng, side, max(1.0, 0.3 * _typical(crowd))) if look.texture else ground[..., 0]
     image, contrast, direction, unhidden = _draw(rng, ground, look, crowd, texture, hiding)
     blur = min(rng.gamma(1.5, 0.5), 0.2 + 0.35 * _typical(crowd)) * rng.choice([0.0, 1.0], p=[0.2, 0.8])
-    image = _camera(rng, image, blur, noise)
-    if drawn != side:
-        image = resampled(image, side / drawn)
     focus = crowd.layer == FOCUS
     found = focus & (crowd.edge < DEFOCUSED * crowd.radius) & (np.hypot(crowd.edge, blur) < BLURRED * crowd.radius)
     in_focus = list(compress(contrast, focus)), list(compress(direction, focus))
-    found[focus] &= visible(*in_focus, unhidden[focus], noise)
-    x, y = ((a[found] + 0.5) / scale - 0.5 for a in (crowd.x, crowd.y))
-    radius = crowd.radius[found] / scale
-    sized = (radius >= RADII[0]) & (radius <= RADII[1])
-    return image, np.stack([x, y, radius], -1)[sized].astype(np.float32)
+    found[focus] &= visible(*in_focus, unhidden[focus], noise, crowd.radius[focus])
+    truth = np.stack([crowd.x, crowd.y, crowd.radius], -1)[found]
+    return Sketch(exposed(rng, image, blur), truth)
 
 
 def _typical(crowd: Crowd) -> float:
@@ -284,42 +273,3 @@ def _area_inside(crowd: Crowd, side: int) -> Array:
         for p in (crowd.x, crowd.y)
     )
     return np.pi * crowd.radius**2 * a * b
-
-
-def _noise_level(rng: np.random.Generator, empty: bool) -> float:
-    """Standard deviation of the noise at intensity 0.5; where there is nothing else to see, often much."""
-    return float(np.exp(rng.uniform(np.log(0.002), np.log(0.15 if empty else 0.06))))
-
-
-def _camera(rng: np.random.Generator, image: Array, blur: float, noise: float) -> Array:
-    """What a camera makes of the light: (H, W, 3) in 0..1."""
-    if blur > 0.15:
-        image = gaussian_filter(image, (blur, blur, 0), mode="nearest")
-    if (peak := np.quantile(image, 0.995)) > 1:  # exposure; the brightest may saturate
-        image = image * (rng.uniform(0.9, 1.1) / peak)
-    if rng.random() < 0.1:
-        image = 1 - np.clip(image, 0, 1)
-    if rng.random() < 0.3:
-        image = np.clip(image, 0, None) ** rng.uniform(0.6, 1.6)
-    gray = rng.random() < 0.3
-    if gray:
-        image = (image @ rng.dirichlet(np.ones(3)).astype(np.float32))[..., None]
-    shot = rng.random()
-    level = noise * np.sqrt(1 - shot + shot * 2 * np.clip(image, 0, 1))
-    grain = rng.standard_normal(image.shape, dtype=np.float32)
-    if rng.random() < 0.25:  # cameras that interpolate colors, or sharpened pictures
-        spread = rng.uniform(0.4, 1.2)
-        grain = gaussian_filter(grain, (spread, spread, 0), mode="wrap")
-        grain /= max(float(grain.std()), 1e-6)
-    image = np.clip(image + level * grain, 0, 1)
-    eight = (image * 255 + 0.5).astype(np.uint8)
-    if rng.random() < 0.35:
-        file = io.BytesIO()
-        Picture.fromarray(eight[..., 0] if gray else eight).save(file, "JPEG", quality=int(rng.integers(55, 97)))
-        eight = np.asarray(Picture.open(file)).reshape(eight.shape)
-        image = eight / np.float32(255)
-    elif rng.random() < 0.5:
-        image = eight / np.float32(255)
-    if gray:
-        return np.repeat(image, 3, -1).astype(np.float32)
-    return image[..., rng.permutation(3)].astype(np.float32) if rng.random() < 0.3 else image.astype(np.float32)

@@ -9,7 +9,7 @@ from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from ..droplets import Droplets
+from ...droplets import Droplets
 from .ground import clouds
 from .looks import Array
 from .visible import octant
@@ -103,8 +103,12 @@ def averaged(grid: Array, fine: int) -> Array:
     return grid.reshape(*rest, rows // fine, fine, columns // fine, fine).mean((-3, -1))
 
 
-def crowd(rng: np.random.Generator, height: int, width: int, radii: tuple[float, float]) -> tuple[Array, Array, Array]:
+def crowd(
+    rng: np.random.Generator, height: int, width: int, radii: tuple[float, float], *, common: float = COMMON
+) -> tuple[Array, Array, Array]:
     """Draw circles: log-normal or bimodal sizes, 3 to 50 % of the image covered, apart, touching or overlapping.
+
+    Typical radii are mostly up to `common`, pixels.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def crowd(rng: np.random.Generator, height: int, width: int, radii: tuple[float,
     """
     low, high = radii
     high = min(high, min(height, width) / 3)
-    typical = math.exp(rng.uniform(math.log(low), math.log(min(high, COMMON) if rng.random() < 0.75 else high)))
+    typical = math.exp(rng.uniform(math.log(low), math.log(min(high, common) if rng.random() < 0.75 else high)))
     modes = np.ones(4096)
     if rng.random() < 0.2:
         modes[rng.random(4096) < rng.uniform(0.2, 0.8)] = rng.uniform(0.25, 0.6)
@@ -125,22 +129,31 @@ def crowd(rng: np.random.Generator, height: int, width: int, radii: tuple[float,
     manner = rng.choice(["apart", "touching", "overlapping"], p=[0.4, 0.3, 0.3])
     overlap = {"apart": -rng.uniform(0, 0.4), "touching": 0.0, "overlapping": rng.uniform(0.1, 0.6)}[manner]
     joined = 0.0 if manner == "apart" else rng.uniform(0.2, 0.9)
-    x, y, radius = _placed(rng, sizes, height, width, overlap, joined)
+    x, y, radius = placed(rng, sizes, height, width, overlap, joined)
     order = rng.permutation(len(x))
     return x[order], y[order], radius[order]
 
 
-def _placed(
-    rng: np.random.Generator, radius: Array, height: int, width: int, overlap: float, joined: float
+def placed(
+    rng: np.random.Generator,
+    radius: Array,
+    height: int,
+    width: int,
+    overlap: float,
+    joined: float,
+    shallowest: float = 0.0,
 ) -> tuple[Array, Array, Array]:
-    """Circles that overlap by at most `overlap` radii of the smaller; `joined`, the share that joins another one."""
+    """Circles that overlap by at most `overlap` radii of the smaller.
+
+    A share `joined` is put onto others, each as deep as a share from `shallowest` to 1 of the overlap.
+    """
     done, left = np.zeros((0, 3)), radius
     middle = np.array([width - 1, height - 1]) / 2
     for _ in range(ROUNDS):
         at = middle + rng.uniform(-1, 1, (len(left), 2)) * (middle + 0.5 + OUTSIDE * left[:, None])
         if len(done):
             host, turn = done[rng.integers(0, len(done), len(left))], rng.uniform(0, 2 * np.pi, len(left))
-            depth = rng.uniform(0, max(overlap, 0), len(left)) * np.minimum(left, host[:, 2])
+            depth = rng.uniform(shallowest * max(overlap, 0), max(overlap, 0), len(left)) * np.minimum(left, host[:, 2])
             contact = host[:, :2] + (left + host[:, 2] - depth)[:, None] * np.c_[np.cos(turn), np.sin(turn)]
             outside = np.abs(contact - middle) - middle - 0.5
             joins = (outside < OUTSIDE * left[:, None]).all(1)

@@ -1,0 +1,169 @@
+"""What lies over images and is no droplet: letters, scale bars, frames, info bars, channel walls, fibers, corners."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
+from scipy.ndimage import gaussian_filter
+
+from .looks import Array
+
+COVERED = 0.5  # of a disc; a droplet that clutter covers further is not to be found
+SYMBOLS = string.ascii_letters + string.digits + "%().,:-+=µ"
+UNITS = ("µm", "um", "mm", "nm")
+
+
+def add_clutter(rng: np.random.Generator, light: Array, truth: Array) -> tuple[Array, Array]:
+    """Draw one to three such things over (H, W, C) light; of the truth (N, 3) those not mostly covered are left."""
+    kinds: list[Callable[[np.random.Generator, int], Array]] = [
+        _letters, _scale_bar, _frame, _info_bar, _walls, _fibers, _corner,
+    ]  # fmt: skip
+    side = len(light)
+    cover = np.zeros((side, side), np.float32)
+    for k in rng.choice(len(kinds), rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]), replace=False):
+        opaque = kinds[k](rng, side)
+        color = np.full(light.shape[-1], rng.choice([0.0, 1.0, rng.random()], p=[0.4, 0.4, 0.2]))
+        if rng.random() < 0.15:
+            color = rng.random(light.shape[-1])
+        if kinds[k] is _info_bar:
+            text = _letters(rng, side, within=opaque)
+            light = light * (1 - opaque[..., None]) + opaque[..., None] * color
+            opaque_text = text * (opaque > 0.5)
+            light = light * (1 - opaque_text[..., None]) + opaque_text[..., None] * (1 - np.round(color))
+        elif kinds[k] is _corner:
+            light = light * (1 - opaque[..., None] * rng.uniform(0.85, 1))
+        else:
+            light = light * (1 - opaque[..., None]) + opaque[..., None] * color
+        cover = np.maximum(cover, opaque)
+    return light.astype(np.float32), truth[_covered(cover, truth) < COVERED]
+
+
+def _covered(cover: Array, truth: Array) -> Array:
+    """(N,) mean of the cover over each disc, as far as it is in the image."""
+    height, width = cover.shape
+    shares = np.ones(len(truth))
+    for i, (x, y, r) in enumerate(truth.tolist()):
+        y0, y1 = max(0, math.floor(y - r)), min(height, math.ceil(y + r) + 1)
+        x0, x1 = max(0, math.floor(x - r)), min(width, math.ceil(x + r) + 1)
+        inside = (np.arange(x0, x1) - x)[None] ** 2 + (np.arange(y0, y1) - y)[:, None] ** 2 <= max(r, 0.8) ** 2
+        if inside.any():
+            shares[i] = cover[y0:y1, x0:x1][inside].mean()
+    return shares
+
+
+@lru_cache(maxsize=64)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _canvas(side: int) -> tuple[Picture.Image, ImageDraw.ImageDraw]:
+    picture = Picture.new("L", (side, side))
+    return picture, ImageDraw.Draw(picture)
+
+
+def _mask(picture: Picture.Image) -> Array:
+    return np.asarray(picture, np.float32) / 255
+
+
+def _letters(rng: np.random.Generator, side: int, within: Array | None = None) -> Array:
+    picture, pen = _canvas(side)
+    rows = np.flatnonzero(within.max(1)) if within is not None else np.arange(side)
+    for _ in range(int(rng.integers(1, 4))):
+        size = int(np.exp(rng.uniform(np.log(7), np.log(48))))
+        if within is not None:
+            size = max(6, min(size, int(0.8 * len(rows))))
+        text = "".join(rng.choice(list(SYMBOLS), rng.integers(1, 10)))
+        if rng.random() < 0.3:
+            text = f"({rng.choice(list('abcdefghABCD'))})"
+        at = rng.uniform(-0.05, 0.8) * side, rows[0] + rng.uniform(0, 0.9) * max(len(rows) - size, 1)
+        pen.text(at, text, fill=255, font=_font(size))
+    return _mask(picture)
+
+
+def _scale_bar(rng: np.random.Generator, side: int) -> Array:
+    picture, pen = _canvas(side)
+    length, thick = side * rng.uniform(0.1, 0.6), max(1.0, side * rng.uniform(0.005, 0.04))
+    x, y = rng.uniform(0, side - length), side * rng.choice([rng.uniform(0.02, 0.3), rng.uniform(0.7, 0.97)])
+    pen.rectangle((x, y, x + length, y + thick), fill=255)
+    if rng.random() < 0.3:
+        for end in (x, x + length):
+            pen.rectangle((end - thick / 2, y - 2 * thick, end + thick / 2, y + 3 * thick), fill=255)
+    if rng.random() < 0.75:
+        size = int(rng.uniform(0.05, 0.14) * side) + 3
+        text = f"{rng.choice([1, 2, 5, 10, 20, 25, 50, 100, 200, 500])} {rng.choice(UNITS)}"
+        above = y - 1.3 * size if y > side / 2 else y + thick + 1
+        pen.text((x + length * rng.uniform(0, 0.3), above), text, fill=255, font=_font(size))
+    return _mask(picture)
+
+
+def _frame(rng: np.random.Generator, side: int) -> Array:
+    """A frame around the image, or the gap between two pictures."""
+    mask = np.zeros((side, side), np.float32)
+    wide = int(rng.uniform(0.01, 0.15) * side) + 1
+    for edge in range(4):
+        if rng.random() < 0.6:
+            part = np.rot90(mask, edge)  # a view
+            part[:wide] = 1
+    if rng.random() < 0.3:
+        at = int(rng.uniform(0.1, 0.9) * side)
+        (mask if rng.random() < 0.5 else mask.T)[at : at + wide] = 1
+    return mask
+
+
+def _info_bar(rng: np.random.Generator, side: int) -> Array:
+    mask = np.zeros((side, side), np.float32)
+    high = int(rng.uniform(0.08, 0.25) * side) + 1
+    if rng.random() < 0.8:
+        mask[-high:] = 1
+    else:
+        mask[:high] = 1
+    return mask
+
+
+def _line_distance(rng: np.random.Generator, side: int, through: tuple[float, float]) -> Array:
+    """Signed distance of each pixel from a straight line."""
+    v, u = np.mgrid[:side, :side].astype(np.float32)
+    turn = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)], p=[0.3, 0.3, 0.4])
+    return np.cos(turn) * (u - through[0]) + np.sin(turn) * (v - through[1])
+
+
+def _walls(rng: np.random.Generator, side: int) -> Array:
+    """Walls of a channel: one to three parallel lines or bands."""
+    distance = _line_distance(rng, side, tuple(rng.uniform(0, side, 2)))
+    mask = np.zeros((side, side), np.float32)
+    at, soft = 0.0, rng.uniform(0.4, 1.5)
+    for _ in range(int(rng.integers(1, 4))):
+        half = rng.uniform(0.5, 4) if rng.random() < 0.7 else rng.uniform(4, 0.15 * side)
+        mask = np.maximum(mask, 1 / (1 + np.exp(np.clip((np.abs(distance - at) - half) / soft, -20, 20))))
+        at += rng.uniform(4, 0.5 * side) + half
+    return mask * rng.uniform(0.4, 1)
+
+
+def _fibers(rng: np.random.Generator, side: int) -> Array:
+    picture, pen = _canvas(side)
+    for _ in range(int(rng.integers(1, 4))):
+        t = np.linspace(0, 1, 40)[:, None]
+        a, b, c = rng.uniform(-0.3 * side, 1.3 * side, (3, 2))
+        points = (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c
+        pen.line([tuple(p) for p in points.tolist()], fill=255, width=int(rng.integers(1, 5)))
+    soft = rng.uniform(0.3, 1.5)
+    return gaussian_filter(_mask(picture), soft) * rng.uniform(0.4, 1)
+
+
+def _corner(rng: np.random.Generator, side: int) -> Array:
+    """What the tube of a microscope hides: one corner or all, round or straight."""
+    v, u = np.mgrid[:side, :side].astype(np.float32)
+    if rng.random() < 0.5:
+        at = rng.uniform(0.2, 0.8, 2) * side
+        distance = np.hypot(u - at[0], v - at[1]) - rng.uniform(0.55, 0.95) * side
+    else:
+        distance = u + v - 2 * side + rng.uniform(0.2, 0.8) * side
+        distance = np.rot90(distance, int(rng.integers(0, 4)))
+    soft = np.exp(rng.uniform(np.log(0.4), np.log(10)))
+    return (1 / (1 + np.exp(np.clip(-distance / soft, -20, 20)))).astype(np.float32)

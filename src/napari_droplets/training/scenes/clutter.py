@@ -26,11 +26,11 @@ def add_clutter(rng: np.random.Generator, light: Array, truth: Array) -> tuple[A
     ]  # fmt: skip
     side = len(light)
     cover = np.zeros((side, side), np.float32)
-    for k in rng.choice(len(kinds), rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]), replace=False):
+    for k in rng.choice(len(kinds), int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])), replace=False):
         opaque = kinds[k](rng, side)
-        color = np.full(light.shape[-1], rng.choice([0.0, 1.0, rng.random()], p=[0.4, 0.4, 0.2]))
-        if rng.random() < 0.15:
-            color = rng.random(light.shape[-1])
+        shade = float(rng.choice([0.0, 1.0, rng.random()], p=[0.4, 0.4, 0.2]))
+        colored = rng.random() < 0.15
+        color: Array = rng.random((light.shape[-1],)) if colored else np.full(light.shape[-1], shade)
         if kinds[k] is _info_bar:
             text = _letters(rng, side, within=opaque)
             light = light * (1 - opaque[..., None]) + opaque[..., None] * color

@@ -17,6 +17,8 @@ LONGEST = 2.2  # long over short axis; a more elongated cell is not marked by a 
 GRAY = 0.8  # of the images are gray
 SMALLEST = 1.2  # pixels as the network sees them
 BEYOND = 26.0  # pixels as the network sees them; cells that reach further beyond the border are not in the truth
+WALL_HALF = math.sqrt(math.log(2))  # widths from the middle of a wall to where its light is half that of the inside
+ALIKE = 0.3  # of the contrast between wall and inside; ground less different from the wall is not told from it
 TRIES = 500  # places tried in a packing
 BLURRED = 0.5  # radii; a bubble out of focus by more is not to be found
 
@@ -63,6 +65,7 @@ def _packed(rng: np.random.Generator, side: int, scale: float, noise: float) -> 
     first, second, owner = _additive_distances(circles, growth, pad, side + 2 * pad)
     # inside of the middle of the wall
     depth = np.minimum(0.5 * (second - first), (growth * circles[:, 2]).astype(np.float32)[owner] - first)
+    depth = np.maximum(depth, -typical)  # no farther than matters for the next line
     soft = rng.uniform(0.0, 0.12) * typical if dry else 0.0
     if soft > 0.3:  # corners of cells are round
         depth = gaussian_filter(depth, soft)
@@ -71,7 +74,9 @@ def _packed(rng: np.random.Generator, side: int, scale: float, noise: float) -> 
     truth[:, :2] -= pad
     inner = slice(pad, pad + side)
     owner, depth = owner[inner, inner], depth[inner, inner]
-    light, ground = _foam_light(rng, depth, owner, circles, typical, dry)
+    light, ground, inset = _foam_light(rng, depth, owner, circles, typical, dry)
+    truth[:, 2] -= inset
+    truth = truth[truth[:, 2] > 0.5]
     color = np.ones(3) if rng.random() < GRAY else 1 - 0.4 * rng.random(3)
     light, ground = light[..., None] * color, ground * color
     blur = min(rng.gamma(1.5, 0.4), 0.2 + 0.12 * typical)
@@ -122,8 +127,8 @@ def _cells(owner: Array, n: int) -> Array:
 
 def _foam_light(
     rng: np.random.Generator, depth: Array, owner: Array, circles: Array, typical: float, dry: bool
-) -> tuple[Array, Array]:
-    """(H, W) light, and what a bubble is compared with: the light of its middle."""
+) -> tuple[Array, Array, float]:
+    """(H, W) light, what bubbles have to differ from, and by how much they look smaller than their outlines."""
     radius = np.where(owner >= 0, circles[owner, 2], typical)
     manner = rng.choice(["dark walls", "bright walls", "thick rings", "shaded"], p=[0.35, 0.2, 0.25, 0.2])
     interior = rng.uniform(0.5, 0.95)
@@ -167,7 +172,10 @@ def _foam_light(
             sharpness = np.exp(-square / (2 * np.maximum(size, 0.4 / radius) ** 2))
             light = light + rng.uniform(0.2, 0.7) * sharpness * (depth > 0)
     light *= 1 + rng.choice([0.0, 0.05, 0.15]) * np.clip(clouds(rng, len(depth), 0.4 * len(depth)), -2, 2)
-    return np.clip(light, 0, 1.2), np.full(3, interior)
+    # where round bubbles lie on ground like their walls, they end where their bright middle does
+    merged = not dry and manner != "thick rings" and abs(gap - wall) < ALIKE * abs(interior - wall)
+    inset = WALL_HALF * float(width.flat[0]) if merged else 0.0
+    return np.clip(light, 0, 1.2), np.full(3, interior if manner == "thick rings" else wall), inset
 
 
 def _ringed(rng: np.random.Generator, side: int, scale: float, noise: float) -> Sketch:

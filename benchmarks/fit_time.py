@@ -177,11 +177,16 @@ def bare_network(pixels: int, channels: int, types: int) -> Callable[[], Any]:
     from napari_droplets.model.optics import color_change, initial_weights, input_size
 
     program = jax.jit(
-        jax.value_and_grad(lambda weights, inputs: jnp.sum(color_change(weights, inputs) ** 2), argnums=(0, 1))
+        jax.value_and_grad(
+            lambda weights, inputs, composition: jnp.sum(color_change(weights, inputs, composition) ** 2), (0, 1, 2)
+        )
     )
-    inputs = np.random.default_rng(0).standard_normal((input_size(channels, types), pixels)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    inputs, composition = (
+        rng.standard_normal((n, pixels)).astype(np.float32) for n in (input_size(channels), types)
+    )
     weights = jax.device_put(initial_weights(0, channels, types))
-    return lambda: program(weights, inputs)
+    return lambda: program(weights, inputs, composition)
 
 
 MEASURES: dict[str, Callable[[Path], Figures]] = {

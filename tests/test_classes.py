@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from napari_droplets.composition import classes
 from napari_droplets.composition.classes import classify, same_classes
 from napari_droplets.errors import InputError
 
@@ -231,3 +232,9 @@ def test_wrong_input():
         classify(draws, np.ones(49))
     with pytest.raises(InputError, match="3 components"):
         same_classes(classify(draws).parameters, draws[..., :2])
+
+
+def test_covariances_that_rounding_made_negative_are_mended():
+    bad = np.array([[1.0, 2.0], [2.0, 1.0]])[..., None]  # eigenvalues 3 and -1
+    mended = classes._at_least(bad, np.array([0.01]))[..., 0]
+    np.testing.assert_allclose(np.linalg.eigvalsh(mended), [0.01, 3])

@@ -13,7 +13,7 @@ from drawn import discs, lattice, vacant
 import napari_droplets as nd
 from napari_droplets.compare import compare, match
 from napari_droplets.inference import ahead, loop
-from napari_droplets.inference.loop import COLDEST, LEARNING_RATE, Schedule
+from napari_droplets.inference.loop import CYCLE, LEARNING_RATE, Schedule
 from napari_droplets.model import rendering
 from napari_droplets.training.scenes.physical import physical_image
 
@@ -189,9 +189,9 @@ def traced(monkeypatch):
     """A list that grows by one each time that the model is traced."""
     times, change = [], rendering.color_change
 
-    def noted(weights, inputs):
+    def noted(weights, inputs, composition):
         times.append(inputs.shape)
-        return change(weights, inputs)
+        return change(weights, inputs, composition)
 
     monkeypatch.setattr(rendering, "color_change", noted)
     return times
@@ -345,34 +345,27 @@ class Reached(SimpleNamespace):
         return Reached(**vars(self) | changes)
 
 
-def reached(step):
-    return Reached(step=step, evidence=SimpleNamespace(inflation=np.ones(3)), present=np.ones(3, bool))
-
-
-def test_the_rate_falls_when_nothing_is_gained_and_then_it_has_settled(monkeypatch):
+def test_the_rate_falls_over_a_cycle_and_the_fit_has_settled_if_its_last_round_gained_little(monkeypatch):
     monkeypatch.setattr(loop, "intensities", lambda *_: 10.0)
     schedule = Schedule()
-    assert not any(schedule.observe(None, reached(k), -1000.0 * k)[1] for k in range(20))
-    assert schedule.rate == LEARNING_RATE
-    rounds, settled = 0, False
-    while not settled:
-        _, settled = schedule.observe(None, reached(20 + rounds), -19_000.0 + rounds * 1e-5)
-        rounds += 1
-        assert rounds < 10
-    assert schedule.rate <= COLDEST * LEARNING_RATE
-    assert rounds > 3
+    rates, settled = [], []
+    for k in range(2 * CYCLE):
+        rates.append(schedule.rate)
+        loss = -1000.0 * min(k, CYCLE + 3)  # gains to the end of the first cycle, not to that of the second
+        settled.append(schedule.observe(None, Reached(step=k), loss)[1])
+    assert rates[0] == LEARNING_RATE == 2 * rates[CYCLE]
+    assert (np.diff(rates[:CYCLE]) < 0).all()
+    assert rates[CYCLE - 1] == pytest.approx(LEARNING_RATE / CYCLE)
+    assert np.flatnonzero(settled).tolist() == [2 * CYCLE - 1]
 
 
-def test_a_round_that_lost_much_is_undone(monkeypatch):
+def test_a_cycle_ends_with_its_best_state(monkeypatch):
     monkeypatch.setattr(loop, "intensities", lambda *_: 10.0)
     schedule = Schedule()
-    best = reached(1)
-    assert schedule.observe(None, best, -1000.0)[0] is best
-    back, settled = schedule.observe(None, reached(2), 5000.0)
-    assert schedule.state is best
-    assert back.step == 2  # random numbers go on
-    assert not settled
-    assert schedule.rate < LEARNING_RATE
+    losses = [-100.0, -900.0, *[50.0] * (CYCLE - 2)]
+    states = [schedule.observe(None, Reached(step=k, name=k), loss)[0] for k, loss in enumerate(losses)]
+    assert [s.name for s in states] == [*range(CYCLE - 1), 1]
+    assert states[-1].step == CYCLE - 1  # random numbers go on
 
 
 # NaN never costs the fit

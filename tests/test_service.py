@@ -116,16 +116,16 @@ def two_fits():
     """Two fits in two threads, of forms that no other test has: who traces their steps, and who traces at all."""
     steps, anything, change = Watch(0.1), Watch(0.0), optics.color_change
 
-    def in_steps(weights, inputs):
+    def in_steps(weights, inputs, composition):
         if not isinstance(inputs, jax.core.Tracer):
-            return change(weights, inputs)
+            return change(weights, inputs, composition)
         with anything, steps:
-            return change(weights, inputs)
+            return change(weights, inputs, composition)
 
-    def at_the_start(weights, inputs):
+    def at_the_start(weights, inputs, composition):
         with anything:
             time.sleep(0.1)
-            return change(weights, inputs)
+            return change(weights, inputs, composition)
 
     image, droplets = discs_of()
     results = {}

@@ -193,7 +193,15 @@ def _maximize(data: _Data, mixture: _Mixture, e: _Expectation) -> _Mixture:
     curve = np.einsum("ign,jgn->ijg", e.pull * share, e.pull) - (e.precision * share).sum(-1)
     scatter = n * (c + np.einsum("ijg,jkg,klg->ilg", c, curve / n, c) - shift[:, None] * shift)
     floor = FLOOR * np.eye(len(c))[..., None]
-    return _Mixture(_frequency(n), mixture.mean + shift, (scatter + floor) / (n + 1))
+    return _Mixture(_frequency(n), mixture.mean + shift, _at_least((scatter + floor) / (n + 1), FLOOR / (n + 1)))
+
+
+def _at_least(covariance: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Covariances (D, D, G) with no variance below `least` (G,) along any axis: rounding can make it negative."""
+    matrices = np.moveaxis(covariance, -1, 0)
+    variance, axes = np.linalg.eigh(0.5 * (matrices + matrices.transpose(0, 2, 1)))
+    variance = np.maximum(variance, least[:, None])
+    return np.moveaxis(np.einsum("gij,gj,gkj->gik", axes, variance, axes), 0, -1)
 
 
 def _ascend(data: _Data, mixture: _Mixture, steps: int = STEPS, *, weights_only: bool = False) -> _Fitted:

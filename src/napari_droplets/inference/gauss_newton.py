@@ -25,6 +25,10 @@ LEAST_NOISE = 0.002
 """Of the intensities: half a step of 8 bits."""
 
 
+LEAST_DIFFERENCES = 300
+"""That noise is read from; its standard error is then 6 %."""
+
+
 class Sums(NamedTuple):
     """Sums over the pixels of each droplet, with noise of variance 1; arrays of N."""
 
@@ -38,6 +42,8 @@ class Sums(NamedTuple):
     """Squares of the residuals' sums over each row of pixels …"""
     listed: Float[Array, " N"]
     """… and the number of intensities that these are of."""
+    weight: Float[Array, " N"]
+    """Intensities that those listed stand for."""
 
 
 @partial(jax.jit, static_argnames="form")
@@ -96,12 +102,13 @@ def measure(
             by_row(weight * jnp.sum(removed**2, 0)).sum(-1),
             jnp.sum((by_row(residual) * listed).sum(-1) ** 2, 0),
             residual.shape[0] * listed.sum(-1),
+            residual.shape[0] * part.weight.sum(-1),
         )
         sums = Sums(*(s.at[part.row].add(f) for s, f in zip(sums, found, strict=True)))
         drawn_here = jnp.moveaxis(by_row(colors), 0, -1)
         return sums, jax.lax.dynamic_update_slice_in_dim(image, drawn_here, i * BLOCK, 0)
 
-    start = Sums(*(jnp.zeros((n, *shape)) for shape in ((d, d), (d,), (), (), (), ())))
+    start = Sums(*(jnp.zeros((n, *shape)) for shape in ((d, d), (d,), (), (), (), (), ())))
     return jax.lax.fori_loop(0, blocks, add, (start, jnp.zeros_like(rows.values)))
 
 
@@ -164,9 +171,9 @@ class Evidence(NamedTuple):
             total.gradient / variance,
             (total.removed - total.squares) / (2 * variance),
             total.removed / (2 * variance),
-            np.sqrt(total.squares / np.maximum(listed, 1) / variance),
+            np.sqrt(total.squares / np.maximum(total.weight, 1) / variance),
             inflation,
-            np.clip((total.squares / variance - listed) / np.maximum(total.removed / variance, 1e-9), 0, 1),
+            np.clip((total.squares / variance - total.weight) / np.maximum(total.removed / variance, 1e-9), 0, 1),
             noise,
             squares,
         )
@@ -177,15 +184,16 @@ class Evidence(NamedTuple):
         return float(np.sum(self.unexplained[some] * change) / max(np.sum(change), 1e-9))
 
 
-def white_noise(residual: np.ndarray) -> float:
+def white_noise(residual: np.ndarray, default: float = LEAST_NOISE) -> float:
     """Standard deviation of what changes from pixel to pixel along the rows of an image (H, W, C), NaN left out.
 
-    Second differences, without those beyond three standard deviations: what the model draws wrong counts little.
+    Second differences, without those beyond three standard deviations: what the model draws wrong counts little. The
+    default where hardly three neighbors are known.
     """
     second = residual[:, 1:-1] - (residual[:, :-2] + residual[:, 2:]) / 2
     second = second[np.isfinite(second)] / np.sqrt(1.5)
-    if not len(second):
-        return LEAST_NOISE
+    if len(second) < LEAST_DIFFERENCES:
+        return default
     sd = 1.4826 * float(np.median(np.abs(second)))
     for _ in range(5):  # a normal variable cut at three deviations has 0.9733 of its variance
         inner = second[np.abs(second) <= 3 * sd]

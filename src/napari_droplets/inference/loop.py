@@ -24,32 +24,30 @@ from .optics_step import Learned
 from .start import Ground, empty_slide
 
 LEARNING_RATE = 0.02
-"""Of Adam, at the start."""
+"""Of Adam, at the start of a cycle of rounds …"""
+CYCLE = 8
+"""… of so many rounds, in which it falls to zero; the next cycle starts with half of it."""
 WARMING = 40
 """Steps over which it rises from nothing: Adam's first steps are of full length whatever the gradient."""
-COOLING = 0.3
-"""The rate falls by this factor each time the ELBO has stopped to improve …"""
-COLDEST = 0.05
-"""… and below this part of the first rate the fit has settled when it stops once more."""
 CHUNKS = 2
 """Calls of stochastic steps between two steps of the droplets."""
-SETTLED_GAIN = 6e-3
-"""Nats per intensity: a round that gains less has stopped to improve."""
+SETTLED_GAIN = 0.02
+"""Nats per intensity: the ELBO has settled when the last round of a cycle gains less."""
 MOVING = 0.9
 """Quantile of the droplets whose movement counts …"""
 STILL = 0.3
 """… in posterior standard deviations: droplets are still when it moves less."""
-MOST_PASSES = 8
+MOST_PASSES = 5
 """Steps of the droplets at most, where nothing else is to be learned or at the end."""
 DAMPING = (0.1, 0.01)
 """Of steps of droplets, while optics are learned and at the end; see `droplet_step.step`."""
 RELIST = 3
 """Rounds after which background and lists of pixels follow the droplets."""
-MOST_LISTED = 400_000
-"""Pixels from which a fit learns; of larger images a part of each droplet's pixels …"""
-LEAST_LISTED = 64
+MOST_LISTED = 50_000
+"""Pixels inside of droplets from which a fit learns; where there are more, a part of each droplet's …"""
+LEAST_LISTED = 24
 """… but so many of each at least."""
-NOISE_LISTED = 1_000_000
+NOISE_LISTED = 100_000
 """Pixels from which the noise is read, at most."""
 
 
@@ -166,9 +164,8 @@ def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) 
     shape = setup.image.shape[:2]
     there = x[here], y[here], radius[here]
     if ground:
-        slide = empty_slide(
-            setup.image, setup.grid, covered(*there, shape, state.blur, setup.reach), state.noise, setup.counted
-        )
+        hidden = covered(*there, shape, state.blur, setup.reach)
+        slide = empty_slide(setup.image, setup.grid, hidden, state.noise, setup.counted, state.ground.field)
         state = state._replace(ground=slide)
     area = np.pi * radius[here] ** 2
     most = np.inf if complete or area.sum() <= MOST_LISTED else max(LEAST_LISTED, MOST_LISTED / max(len(here), 1))
@@ -260,7 +257,7 @@ def _noise(setup: Setup, state: State, residual: np.ndarray, own: np.ndarray) ->
     left[y[some] // every, x[some]] = residual[own][some]
     known[y[some] // every, x[some]] = True
     left[~known] = np.nan
-    return white_noise(left)
+    return white_noise(left, default=state.noise)
 
 
 def move_droplets(setup: Setup, state: State, damping: float, *, learned: bool = False) -> tuple[State, Info]:
@@ -374,26 +371,28 @@ def empty_glow(channels: int) -> np.ndarray:
 
 
 class Schedule:
-    """Learning rate, and whether the fit has settled: the rate falls each time that the ELBO stops to improve.
+    """Learning rates of rounds, and whether the fit has settled.
 
-    The best state is kept: a round that lost much is undone.
+    The rate falls linearly to zero over a cycle of rounds. Where the last round of a cycle still gained, another cycle
+    follows at half the rate.
     """
 
-    def __init__(self) -> None:
-        self.rate, self.best = LEARNING_RATE, np.inf
+    def __init__(self, cycle: int = CYCLE) -> None:
+        self.cycle, self.round, self.best = cycle, 0, np.inf
         self.state: State | None = None
 
+    @property
+    def rate(self) -> float:
+        """Of the coming round."""
+        done, within = divmod(self.round, self.cycle)
+        return LEARNING_RATE * 0.5**done * (1 - within / self.cycle)
+
     def observe(self, setup: Setup, state: State, loss: float) -> tuple[State, bool]:
-        """Note the loss of a round; returns the state to go on from, and True when the fit has settled."""
-        enough = SETTLED_GAIN * intensities(setup, state)
-        improved = loss < self.best - enough
-        if loss < self.best or self.state is None:
+        """Note the loss of a round; returns the best state at the end of a cycle, and whether the fit has settled."""
+        self.round += 1
+        gain = self.best - loss
+        if gain > 0 or self.state is None:
             self.best, self.state = loss, state
-        elif loss > self.best + enough:
-            state = self.state._replace(step=state.step)
-        if improved:
+        if self.round % self.cycle:
             return state, False
-        if self.rate <= COLDEST * LEARNING_RATE:
-            return state, True
-        self.rate *= COOLING
-        return state, False
+        return self.state._replace(step=state.step), gain < SETTLED_GAIN * intensities(setup, state)

@@ -13,7 +13,9 @@ from ..progress import Clock, Progress
 from ..settings import Settings
 from .loop import (
     CHUNKS,
+    CYCLE,
     DAMPING,
+    LEARNING_RATE,
     MOST_PASSES,
     RELIST,
     STILL,
@@ -32,11 +34,13 @@ from .population import Census, judged, reconsidered
 
 FIRST_PASSES = 2
 """Steps of droplets before optics are learned: they start from their proposals."""
-BACK, AFTERWARDS = 0.9, 4
+BACK, AFTERWARDS = 0.9, 2
 """Where less than this part of the trust in outlines is left once optics are learned, droplets go back to their
-proposals on the whole, and optics follow in so many calls of steps."""
+proposals on the whole, and optics follow in so many rounds."""
+LAST_RATE = 0.25 * LEARNING_RATE
+"""Learning rate of the first of them."""
 LAST_PASSES = 4
-"""Steps of droplets at most in the end, on all of their pixels."""
+"""Passes over all pixels at most in the end."""
 RESERVE = 1.0
 """Seconds of a time limit kept for the posterior at the end."""
 
@@ -73,7 +77,7 @@ def iterate_rounds(
         The loss is not finite at the start.
     """
     losses: Losses = []
-    schedule = Schedule()
+    schedule = Schedule(min(CYCLE, max(1, settings.steps // (CHUNKS * STEPS))))
     nan = float("nan")
     stopped, colors = "steps", None
 
@@ -138,8 +142,10 @@ def iterate_rounds(
         left = state.evidence.unexplained_of(state.present)
         state = state._replace(trust=outline_trust(setup.light, left))  # once: what goes back is explained worse
         state, info = move_droplets(setup, state, DAMPING[1], learned=True)
-        for _ in range(AFTERWARDS if state.trust < BACK * before and stopped != "time" else 0):
-            state, info = move_droplets(setup, learn_shared(setup, state, schedule.rate), DAMPING[1], learned=True)
+        for part in range(AFTERWARDS if state.trust < BACK * before and stopped != "time" else 0):
+            for _ in range(CHUNKS):
+                state = learn_shared(setup, state, LAST_RATE * (1 - part / AFTERWARDS))
+            state, info = move_droplets(setup, state, DAMPING[1], learned=True)
     census = None
     if setup.probability is not None and not cancelled:
         state, census = reconsidered(setup, state)

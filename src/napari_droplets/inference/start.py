@@ -30,6 +30,10 @@ LEAST_SPACING, MOST_KNOTS = 48.0, 24
 """… at least so many pixels, and no more of them to a side."""
 OUTLIERS = 3.0
 """Robust standard deviations from which a pixel of the empty slide counts as dust or as a droplet not found."""
+FITTED_ANEW = 3
+"""Fits of the background at the start, each without the pixels that stand out from the one before."""
+MEDIAN_OF = 50_000
+"""Pixels, about, that tell how much they usually differ from it."""
 RIDGE = 5e-5
 """Of that fit, for each pixel: keeps the last layer from large weights that cancel."""
 THICKNESS_DROPLETS = 500
@@ -65,21 +69,28 @@ class Ground(NamedTuple):
 
 
 def empty_slide(
-    image: np.ndarray, grid: SplineGrid, covered: np.ndarray, noise: float, counted: np.ndarray | None = None
+    image: np.ndarray,
+    grid: SplineGrid,
+    covered: np.ndarray,
+    noise: float,
+    counted: np.ndarray | None = None,
+    before: np.ndarray | None = None,
 ) -> Ground:
-    """Fit the background to the pixels that are not `covered` (H, W), without those that stand out."""
+    """Fit the background to the pixels that are not `covered` (H, W), without those that stand out.
+
+    What stands out is told from the field `before`, or else by fitting repeatedly.
+    """
     empty = ~covered if counted is None else ~covered & counted
-    weight = empty.astype(np.float32)
-    if not empty.any():
-        weight += 1e-3  # then what is between droplets has to do
-    for last in (False, False, True):
+    seen = bool(empty.any())
+    weight = empty.astype(np.float32) if seen else np.full(empty.shape, 1e-3, np.float32)  # between droplets, if at all
+    field = before
+    for _ in range(FITTED_ANEW if before is None and seen else 1):
+        if field is not None and seen:
+            off = np.abs(image[empty] - field[empty]).max(-1)
+            usual = 1.4826 * float(np.median(off[:: max(1, len(off) // MEDIAN_OF)]))
+            weight[empty] = off <= OUTLIERS * max(usual, noise)
         coefficients, deviations = grid.fit(image, weight, noise)
         field = grid.field(coefficients)
-        if last or not empty.any():
-            break
-        off = np.abs(image - field).max(-1)
-        usual = 1.4826 * float(np.median(off[empty]))
-        weight = (empty & (off <= OUTLIERS * max(usual, noise))).astype(np.float32)
     return Ground(field, coefficients, deviations, empty)
 
 
@@ -205,20 +216,24 @@ def first_optics(
     weights = initial_weights(seed, form.channels, form.types)
     last, width = f"Dense_{len(HIDDEN)}", HIDDEN[-1]
     bare = weights | {f"{last}.kernel": np.eye(width, dtype=np.float32), f"{last}.bias": np.zeros(width, np.float32)}
-    hidden = np.asarray(_change(bare, np.concatenate([behind, offset, made_of], 1, dtype=np.float32).T)).T
-    design = np.c_[hidden, np.ones(len(hidden))] * ok[:, None]
-    ridge = RIDGE * len(design) * np.eye(width + 1)
+    hidden = _change(bare, np.concatenate([behind, offset], 1), made_of[:, :0]).T
+    hidden = np.c_[hidden, np.ones(len(hidden))] * ok[:, None]
+    mixture = np.c_[np.ones(len(made_of)), made_of]
+    design = (mixture[:, :, None] * hidden[:, None, :]).reshape(len(hidden), -1)
+    ridge = RIDGE * len(design) * np.eye(design.shape[1])
     wanted = design.T @ logit_change(image[py, px], behind)
-    solved = np.linalg.solve(design.T @ design + ridge, wanted).astype(np.float32)
-    return weights | {f"{last}.kernel": solved[:-1], f"{last}.bias": solved[-1]}
+    solved = np.linalg.solve(design.T @ design + ridge, wanted)
+    solved = solved.reshape(mixture.shape[1], width + 1, -1).transpose(1, 0, 2).reshape(width + 1, -1)
+    return weights | {f"{last}.kernel": solved[:-1].astype(np.float32), f"{last}.bias": solved[-1].astype(np.float32)}
 
 
 _jitted = jax.jit(color_change)
 
 
-def _change(weights: Weights, inputs: np.ndarray) -> np.ndarray:
-    with tracing(("change", inputs.shape)):
-        return np.asarray(_jitted(weights, inputs))
+def _change(weights: Weights, inputs: np.ndarray, composition: np.ndarray) -> np.ndarray:
+    """(C, P) of inputs (P, F) and compositions (P, K)."""
+    with tracing(("change", inputs.shape, composition.shape)):
+        return np.asarray(_jitted(weights, inputs.T.astype(np.float32), composition.T.astype(np.float32)))
 
 
 def compositions_under(
@@ -250,12 +265,12 @@ def compositions_under(
                 np.broadcast_to(middle, (PALETTE, len(offset), form.channels)),
                 np.broadcast_to(offset, (PALETTE, *offset.shape)),
                 np.full((PALETTE, len(offset), 1), np.median(radius[here])),
-                np.broadcast_to(fractions[:, None], (PALETTE, len(offset), form.types)),
             ],
             -1,
-            dtype=np.float32,
         )
-        change = np.asarray(_change(shared.optics, inputs.reshape(-1, inputs.shape[-1]).T))
+        change = _change(
+            shared.optics, inputs.reshape(-1, inputs.shape[-1]), np.repeat(fractions, len(offset), axis=0)
+        )
         looks = change.T.reshape(PALETTE, len(offset), -1).mean(1)
         found[here] = raw[cKDTree(looks).query(wanted[here])[1]]
     return found

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-HIDDEN = (32, 16, 8)
-"""Widths of the hidden layers, as published."""
+HIDDEN = (32, 16, 16)
+"""Widths of the hidden layers; as published but for the last, of 8 there: all looks are mixed from its outputs."""
 OUTPUT_SCALE = 0.1
 """Of the last kernel at the start: droplets start nearly invisible rather than in random colors."""
 EPSILON = 1e-6
@@ -20,18 +20,23 @@ EPSILON = 1e-6
 Weights = dict[str, Array]
 
 
-def color_change(weights: Weights, inputs: Float[Array, "F P"]) -> Float[Array, "C P"]:
+def color_change(
+    weights: Weights, inputs: Float[Array, "F P"], composition: Float[Array, "K P"]
+) -> Float[Array, "C P"]:
     """Change of color, in logit space, that droplets make at P pixels.
 
-    Hidden layers 32-16-8, each Dense -> LayerNorm -> ReLU: with C = 3 channels and K = 10 components 1,347 weights.
+    The network gives the look of a droplet without dyes, and what each component adds to it; components add up as
+    absorbances of dyes do (Beer-Lambert law). Hidden layers 32-16-16, each Dense -> LayerNorm -> ReLU.
 
     Parameters
     ----------
     weights : dict
         By flat names, as `Dense_0.kernel`; shapes as in `weight_shapes`.
     inputs : Array
-        (C + 3 + K, P) background color, dx/r, dy/r, r/length, composition. Pixels come last: on a CPU derivatives are
-        computed three times as fast as with features last.
+        (C + 3, P) background color, dx/r, dy/r, r/length. Pixels come last: on a CPU derivatives are computed three
+        times as fast as with features last.
+    composition : Array
+        (K, P).
     """
     columns = inputs
     for i in range(len(HIDDEN)):
@@ -43,12 +48,19 @@ def color_change(weights: Weights, inputs: Float[Array, "F P"]) -> Float[Array, 
         columns = columns * weights[f"LayerNorm_{i}.scale"][:, None] + weights[f"LayerNorm_{i}.bias"][:, None]
         columns = jax.nn.relu(columns)
     last = len(HIDDEN)
-    return weights[f"Dense_{last}.kernel"].T @ columns + weights[f"Dense_{last}.bias"][:, None]
+    looks = weights[f"Dense_{last}.kernel"].T @ columns + weights[f"Dense_{last}.bias"][:, None]
+    bare, *parts = jnp.split(looks, len(composition) + 1)
+    return bare + sum(part * fraction for part, fraction in zip(parts, composition, strict=True))
 
 
-def input_size(channels: int, types: int) -> int:
+def input_size(channels: int) -> int:
     """Length F of the network's input."""
-    return channels + 3 + types
+    return channels + 3
+
+
+def output_size(channels: int, types: int) -> int:
+    """Of the last layer: a look of C channels without dyes, then one for each component."""
+    return channels * (1 + types)
 
 
 def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarray]:
@@ -67,7 +79,7 @@ def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarra
 @cache
 def weight_shapes(channels: int, types: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights by flat names, sorted."""
-    widths = (input_size(channels, types), *HIDDEN, channels)
+    widths = (input_size(channels), *HIDDEN, output_size(channels, types))
     shapes: dict[str, tuple[int, ...]] = {}
     for i, shape in enumerate(itertools.pairwise(widths)):
         shapes |= {f"Dense_{i}.bias": shape[1:], f"Dense_{i}.kernel": shape}

@@ -53,7 +53,7 @@ def layer(
     covered = coverage((far * droplet.radius) ** 2, droplet.radius, jnp.exp(shared.log_blur))
     within = jnp.minimum(1, FARTHEST_INPUT / far)
     inputs = [beneath, (dx * within)[None], (dy * within)[None], (droplet.radius / shared.length)[None]]
-    change = color_change(shared.optics, jnp.concatenate([*inputs, droplet.composition]))
+    change = color_change(shared.optics, jnp.concatenate(inputs), droplet.composition)
     bounded = jnp.clip(beneath, EDGE, 1 - EDGE)
     inside = jax.nn.sigmoid(jax.scipy.special.logit(bounded) + change)
     glow = jnp.einsum("gc,gp->cp", shared.glow, glow_basis(dx, dy))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import InputError
 from .pixel_size import PixelSize
 
 RGB = ("red", "green", "blue")
@@ -77,6 +78,20 @@ class Stored:
         return replace(self, notes=(*self.notes, *notes))
 
 
+def check_type(dtype: np.dtype[Any], name: str) -> None:
+    """Refuse what has no shades.
+
+    Raises
+    ------
+    InputError
+        Neither integers nor floats.
+    """
+    if dtype.kind == "b":
+        raise InputError(f"{name}: values of type bool, black or white; give the picture with its shades")
+    if dtype.kind not in "uif":
+        raise InputError(f"{name}: values of type {dtype}; give numbers (integers or floats)")
+
+
 def of_axes(
     array: Any,
     axes: str,
@@ -122,7 +137,8 @@ def of_axes(
         return Raster(picture) if finish is None else finish(picture)
 
     n = n_channels or count
-    names = tuple(map(str, channels)) if len(channels) == n else RGB if n == 3 and "S" in letters else ()
+    colors = n == 3 and ("S" in letters or count == 1)  # one sample that becomes three is of a palette
+    names = tuple(map(str, channels)) if len(channels) == n else RGB if colors else ()
     names = names or tuple(str(i) for i in range(n))
     sides = (array.shape[letters.index("Y")], array.shape[letters.index("X")])
     dtype = np.dtype(array.dtype).newbyteorder("=")

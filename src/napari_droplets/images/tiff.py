@@ -22,6 +22,7 @@ from .stored import Raster, Stored, of_axes
 REDUCED = 1  # bit of NewSubfileType: a smaller version of another page
 ORIENTATION, SUBFILE, NODATA = 274, 254, 42113  # tags
 ALPHA, PREMULTIPLIED = 2, 1  # extra samples
+PLAIN = {1, 5, 8, 32773, 32946, 34925, 50000}  # compressions that leave YCbCr as it is; those of JPEG give RGB
 COLORS = {"MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "SEPARATED", "YCBCR"}
 LAZY = 2**28  # bytes; larger stacks are read page by page
 
@@ -212,6 +213,7 @@ def _meaning(page: Any, colors: str, axes: str, array: _Lazy, imagej: bool) -> t
     if colors == "PALETTE" and not imagej and page.colormap is not None and samples == 1:
         table = _palette(page.colormap)
     bits = page.bitspersample
+    differences = _Differences.of(page) if colors == "YCBCR" and int(page.compression) in PLAIN else None
     n = table.shape[1] if table is not None else 3 if colors == "SEPARATED" else samples - (alpha is not None)
 
     def finish(values: np.ndarray) -> Raster:
@@ -225,6 +227,10 @@ def _meaning(page: Any, colors: str, axes: str, array: _Lazy, imagej: bool) -> t
             return Raster(table[values[..., 0]], hidden)
         if colors == "MINISWHITE" and values.dtype.kind == "u":
             return Raster((values.dtype.type(2**bits - 1) - values), hidden)
+        if colors == "MINISWHITE":  # of other types only the order is known: what is lowest is brightest
+            return Raster(~values if values.dtype.kind == "i" else -values, hidden)
+        if differences is not None:
+            return Raster(differences.rgb(values), hidden)
         if colors == "SEPARATED":
             if values.shape[-1] < 4:
                 raise InputError("inks other than cyan, magenta, yellow and black")
@@ -234,6 +240,40 @@ def _meaning(page: Any, colors: str, axes: str, array: _Lazy, imagej: bool) -> t
         return Raster(values, hidden)
 
     return finish, n if "C" not in axes else None, array.dtype if table is None else np.dtype(np.uint8)
+
+
+class _Differences(NamedTuple):
+    """How brightness and two differences of color were made of red, green and blue: TIFF 6.0, section 21."""
+
+    shares: tuple[float, ...]
+    """Of red, green and blue in the brightness."""
+    black: Any
+    white: Any
+
+    @classmethod
+    def of(cls, page: Any) -> _Differences:
+        """What the tags say, which can be read as long as the file is open."""
+
+        def ratios(tag: str, usual: tuple[float, ...]) -> np.ndarray:
+            stated = page.tags.get(tag)
+            if stated is None:
+                return np.array(usual, float)
+            pairs = np.array(stated.value, float).reshape(-1, 2)
+            return pairs[:, 0] / pairs[:, 1]
+
+        levels = ratios("ReferenceBlackWhite", (0, 255, 128, 255, 128, 255))
+        return cls(tuple(ratios("YCbCrCoefficients", (0.299, 0.587, 0.114))), levels[::2], levels[1::2])
+
+    def rgb(self, values: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 colors."""
+        if values.dtype != np.uint8:
+            raise InputError(f"YCbCr colors of type {values.dtype}; save it as RGB or grey")
+        r, g, b = self.shares
+        scale = np.array((255, 127, 127)) / (self.white - self.black)
+        y, blue, red = np.moveaxis((values - self.black) * scale, -1, 0)
+        first, last = y + red * (2 - 2 * r), y + blue * (2 - 2 * b)
+        colors = np.stack([first, (y - r * first - b * last) / g, last], -1)
+        return np.rint(colors).clip(0, 255).astype(np.uint8)
 
 
 def _palette(colormap: np.ndarray) -> np.ndarray:

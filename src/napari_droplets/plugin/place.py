@@ -10,6 +10,7 @@ from uuid import uuid4
 import numpy as np
 
 from ..errors import InputError
+from ..images.arrays import FILE, facts_of
 from ..images.convert import size_in_file
 from ..images.pixel_size import PixelSize, of_layer
 
@@ -75,6 +76,8 @@ class Plane(NamedTuple):
     rgb: bool
     around: Any = None
     """The stack that it is a plane of, where it is in memory: one scale of intensities for all of it."""
+    metadata: Mapping[str, Any] = {}
+    """With what the file says of its pixels, where this package opened it."""
 
     @classmethod
     def of(cls, layer: Any, place: Place) -> Plane:
@@ -82,7 +85,10 @@ class Plane(NamedTuple):
         stack = _finest(layer)
         pages = isinstance(stack, np.ndarray) and len(place.plane) > 0
         around = stack.reshape(-1, *stack.shape[len(place.plane) :]) if pages else None
-        return cls(plane_of(layer, place), place.name, layer.rgb, around)
+        facts = facts_of(layer)
+        if facts.hidden is not None:
+            facts = facts._replace(hidden=facts.hidden[place.plane])
+        return cls(plane_of(layer, place), place.name, layer.rgb, around, {FILE: facts})
 
 
 def pixel_size_um(layer: Any) -> PixelSize | None:

@@ -587,6 +587,15 @@ def test_statistics_of_results_and_tables(picture, out, stand_in, capfd, tmp_pat
     said = capfd.readouterr().out
     assert said.count("D32 ") == 2
     assert "border:" in said
+    own = json.loads((out / "a/summary.json").read_text())["statistics"]["D50"]
+    assert f"({own[1]:.4g} to {own[2]:.4g})" in said  # with all errors, as there
+    table.write_text("image,x,y,radius\na.png,5,5,2\nb.png,5,6,3\n")
+    assert call("statistics", out, table) == 0
+    heads = [line for line in capfd.readouterr().out.splitlines() if str(tmp_path) in line]
+    assert heads == [str(out / "a"), f"{table} image a.png", f"{table} image b.png"]
+    (tmp_path / "empty").mkdir()
+    assert call("statistics", tmp_path / "empty") == 1
+    assert "no results of `fit` or `batch` there" in capfd.readouterr().err
     assert call("statistics", tmp_path / "nothing.csv") == 1
     assert "nothing.csv: no such file" in capfd.readouterr().err
 

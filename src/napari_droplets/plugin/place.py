@@ -104,7 +104,13 @@ def size_of_file(layer: Any) -> PixelSize | None:
     path = getattr(getattr(layer, "source", None), "path", None)
     if path is None or not np.allclose(np.abs(layer.scale[-2:]), 1):
         return None
-    return size_in_file(str(path), tuple(_finest(layer).shape[-2 - layer.rgb :][:2]))
+    return size_in_file(str(path), shape_of(layer))
+
+
+def shape_of(layer: Any) -> tuple[int, int]:
+    """Height and width of an image layer in pixels."""
+    height, width = _finest(layer).shape[-2 - layer.rgb :][:2]
+    return int(height), int(width)
 
 
 def _finest(layer: Any) -> Any:

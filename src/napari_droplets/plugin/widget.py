@@ -21,7 +21,7 @@ from .correction import corrected
 from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
 from .parts import ColorBox, button, folded, read_only, row, text_label
-from .place import Place, Plane, pixel_size_um, place_of, size_of_file
+from .place import Place, Plane, pixel_size_um, place_of, shape_of, size_of_file
 from .presence import n_hidden, show_probable
 from .warming import FORM_OF_FIT, Warmer
 from .words import TIPS, count_text, fit_text, line, progress_text, sizes_text
@@ -280,15 +280,18 @@ class DropletsWidget(QWidget):
         if isinstance(result, Fit):
             output.show(result.droplets, result.reconstruction, fit=result)
             found = len(result.droplets)
-            self._status.setToolTip(sizes_text(result.droplets, result.reconstruction.shape[:2]))
             text = fit_text(result, n_poor(result.table), cancelled=cancelled)
+            sizes, details = sizes_text(result, result.reconstruction.shape[:2])
         else:
             output.show(result.candidates, detected=True)
             show_probable(output.points, self._least())
             found = len(output.points.data)
             text = line([f"Done: {found:,} droplets", *count_text(result, found)])
+            sizes, details = sizes_text(result.droplets, shape_of(self._image_of(output.place)))
             self._detected = (output.place, len(result.candidates))
             self._warm()
+        text += f"\n{sizes}" if sizes else ""
+        self._status.setToolTip(details)
         if not found:
             text = f"{output.place.name}: no droplets found; set the diameter, or check the image"
             if hidden := n_hidden(output.points):

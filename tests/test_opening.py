@@ -12,7 +12,7 @@ from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
 from napari_droplets.plugin.command import command_text
 from napari_droplets.plugin.opening import image_layer_data, open_file
-from napari_droplets.plugin.place import Plane, pixel_size_um, place_of, size_of_file
+from napari_droplets.plugin.place import Plane, pixel_size_um, place_of, shown_as_stored, size_of_file
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 4095, (3, 40, 48), dtype=np.uint16)
@@ -98,6 +98,21 @@ def test_what_the_file_says_is_offered_where_the_layer_says_nothing(movie, plugi
     layer.scale, layer.units = (1, 3, 3), ("pixel", "um", "um")
     assert size_of_file(layer) is None
     assert pixel_size_um(layer) == 3
+
+
+@pytest.mark.parametrize(
+    ("colors", "kind"),
+    [("separated", "inks"), ("palette", "a palette"), ("miniswhite", "zero that is white"), ("minisblack", "")],
+)
+def test_bare_numbers_are_told(tmp_path, plugins_of_napari, colors, kind):
+    path = tmp_path / "a.tif"
+    table = np.arange(768, dtype=np.uint16).reshape(3, 256) * 85
+    more = {"colormap": table} if colors == "palette" else {}
+    pixels = RNG.integers(0, 255, (40, 48, 4) if colors == "separated" else (40, 48), dtype=np.uint8)
+    tifffile.imwrite(path, pixels, photometric=colors, metadata=None, **more)
+    [layer] = ViewerModel().open(str(path), plugin="napari")
+    assert shown_as_stored(layer) == kind
+    assert shown_as_stored(open_file(ViewerModel(), str(path))[0]) == ""
 
 
 def test_planes_of_a_stack_share_a_scale():

@@ -312,6 +312,15 @@ def size_in_file(path: str, shape: tuple[int, int]) -> PixelSize | None:
     return scenes[0].pixel_size_um if len(scenes) == 1 and scenes[0].shape in (None, shape) else None
 
 
+@lru_cache(maxsize=64)
+def converted_in(path: str) -> str:
+    """What the numbers of a file are, where they are not those of the picture; empty where it cannot be read."""
+    try:
+        return formats.stored(Path(path))[0].converted
+    except InputError:
+        return ""
+
+
 def tell(text: str) -> None:
     """Warn the caller of this package."""
     level, frame = 1, sys._getframe()

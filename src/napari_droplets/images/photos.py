@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from .orientation import upright
-from .stored import RGB, Raster, Stored
+from .stored import RGB, TURNED, Raster, Stored
 
 ORIENTATION = 0x0112  # Exif tag
 GRAY = ("L", "I", "F", "I;16", "I;16L", "I;16B", "1")
@@ -29,6 +29,8 @@ def read_photo(path: Path) -> Stored:
     with _opened(path) as picture:
         count = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
         dtype, names = _header(path, picture)
+        turned = int(picture.getexif().get(ORIENTATION, 1)) != 1
+        converted = "inks" if picture.mode == "CMYK" else TURNED if turned else ""
 
     def load(index: tuple[int, ...]) -> Raster:
         with _opened(path) as picture:
@@ -42,7 +44,7 @@ def read_photo(path: Path) -> Stored:
         return raster
 
     axes = (("frame", count),) if count > 1 else ()
-    return Stored(path.name, axes, names, load, dtype, path=str(path.resolve()))
+    return Stored(path.name, axes, names, load, dtype, path=str(path.resolve()), converted=converted)
 
 
 def _header(path: Path, picture: Any) -> tuple[np.dtype[Any], tuple[str, ...]]:

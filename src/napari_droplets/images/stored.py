@@ -12,6 +12,7 @@ from ..errors import InputError
 from .pixel_size import PixelSize
 
 RGB = ("red", "green", "blue")
+TURNED = "a picture stored turned"
 PAGES = "page"  # pictures one after another of which nobody says what they are
 AXIS_NAMES = {"T": "frame", "Z": "plane", "C": "channel", "S": "channel"}
 
@@ -52,6 +53,8 @@ class Stored:
     shape : (int, int) or None
         Rows and columns as stored, where known before reading.
     notes : tuple of str
+    converted : str
+        What the numbers in the file are, where they are not those of the picture: "inks", "a palette" ...
     """
 
     name: str
@@ -67,6 +70,7 @@ class Stored:
     title: str = ""
     shape: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    converted: str = ""
 
     @property
     def described(self) -> str:

@@ -17,13 +17,18 @@ import numpy as np
 from ..errors import InputError
 from .orientation import upright
 from .pixel_size import PixelSize, micrometres, pixel_size
-from .stored import Raster, Stored, of_axes
+from .stored import TURNED, Raster, Stored, of_axes
 
 REDUCED = 1  # bit of NewSubfileType: a smaller version of another page
 ORIENTATION, SUBFILE, NODATA = 274, 254, 42113  # tags
 ALPHA, PREMULTIPLIED = 2, 1  # extra samples
 PLAIN = {1, 5, 8, 32773, 32946, 34925, 50000}  # compressions that leave YCbCr as it is; those of JPEG give RGB
 COLORS = {"MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "SEPARATED", "YCBCR"}
+CONVERTED = {
+    "SEPARATED": "inks",
+    "PALETTE": "a palette",
+    "MINISWHITE": "zero that is white",
+}
 LAZY = 2**28  # bytes; larger stacks are read page by page
 
 
@@ -162,7 +167,8 @@ def _scene(path: Path, tif: Any, series: Any, number: int, about: _About) -> Sto
     more: dict[str, Any] = {"pixel_size_um": size, "bits": bits, "nodata": nodata, "path": str(path.resolve())}
     finished = finish if code == 1 else partial(_turned, finish, code)
     scene = of_axes(array, axes, path.name, channels=names, finish=finished, n_channels=n_channels)
-    return replace(scene, dtype=dtype, title=title, **more)
+    converted = "" if colors == "PALETTE" and tif.is_imagej else CONVERTED.get(colors, "")
+    return replace(scene, dtype=dtype, title=title, converted=converted or (TURNED if code != 1 else ""), **more)
 
 
 def _turned(finish: Any, code: int, values: np.ndarray) -> Raster:

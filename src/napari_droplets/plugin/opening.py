@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     LayerData = tuple[Any, dict[str, Any], str]
 
+COLORS = ("red", "green", "blue", "cyan", "magenta", "yellow")  # of channels
+COLORS_OF_TWO = ("green", "magenta")
+MOST_SHOWN = 3  # channels that are seen at first: more add up to white
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx", ".xls", ".ods")
 
 
@@ -100,5 +103,7 @@ def _layers_of(stored: Stored) -> list[LayerData]:
     layers: list[LayerData] = []
     for i, channel in enumerate(stored.channels):
         own = {"name": f"{name} {channel}", "metadata": {FILE: facts._replace(channel=i)}}
+        colors = COLORS_OF_TWO if len(stored.channels) == 2 else COLORS
+        own |= {"colormap": colors[i % len(colors)], "visible": i < MOST_SHOWN}
         layers.append((values[..., i], attributes | own, "image"))
     return layers

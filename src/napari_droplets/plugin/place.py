@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..images.arrays import FILE, facts_of
-from ..images.convert import size_in_file
+from ..images.convert import converted_in, size_in_file
 from ..images.pixel_size import PixelSize, of_layer
 
 
@@ -105,6 +105,12 @@ def size_of_file(layer: Any) -> PixelSize | None:
     if path is None or not np.allclose(np.abs(layer.scale[-2:]), 1):
         return None
     return size_in_file(str(path), shape_of(layer))
+
+
+def shown_as_stored(layer: Any) -> str:
+    """What the numbers of the file behind a layer are, where another reader shows them for the picture; else empty."""
+    path = getattr(getattr(layer, "source", None), "path", None)
+    return "" if path is None or FILE in layer.metadata else converted_in(str(path))
 
 
 def shape_of(layer: Any) -> tuple[int, int]:

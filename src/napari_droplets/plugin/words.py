@@ -83,7 +83,7 @@ def fit_text(fit: Fit, poor: int, *, cancelled: bool) -> str:
     return text
 
 
-def sizes_text(result: Fit | Droplets, shape: tuple[int, int]) -> tuple[str, str]:
+def sizes_text(result: Fit | Droplets, shape: tuple[int, int] | None) -> tuple[str, str]:
     """Sizes and density of droplets in a line, and all statistics as rich text; nothing where there are no droplets."""
     from ..size_statistics import statistics
 
@@ -93,9 +93,14 @@ def sizes_text(result: Fit | Droplets, shape: tuple[int, int]) -> tuple[str, str
         return "", ""
     unit = found.table.loc["D50", "unit"]
     parts = [f"D50 {found['D50']:.3g} {unit}", f"D[3,2] {found['D32']:.3g} {unit}", f"CV {found['cv']:.0%}"]
-    if unit != "px":
+    if unit != "px" and "density" in found.table.index:
         parts.append(f"{found['density']:,.4g} per mm²")
     return line(parts), f"<pre>{escape(str(found))}</pre>"
+
+
+def stored_text(kind: str) -> str:
+    """That a layer holds the numbers of a file, not its picture."""
+    return f"The file has {kind}, this layer its bare numbers: open it by File > IO Utilities to have the picture"
 
 
 def class_text(one: dict[str, Any]) -> str:

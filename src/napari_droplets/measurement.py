@@ -73,7 +73,7 @@ def measured(droplets: Droplets, source: Opened, where: Where, channels: Sequenc
         There is no such channel.
     """
     names = source.stored.channels
-    numbers = range(len(names)) if channels == ALL else [_number(source, c) for c in channels]
+    numbers = channels_of(source, channels)
     values = loaded(source.stored, where.at).values
     columns: dict[str, np.ndarray] = {}
     regions = _regions(droplets, values.shape[:2])
@@ -86,6 +86,18 @@ def measured(droplets: Droplets, source: Opened, where: Where, channels: Sequenc
         ):
             columns[f"{name}_{suffix}"] = column
     return replace(droplets, labels=dict(droplets.labels) | columns)
+
+
+def channels_of(source: Opened, channels: Sequence[int | str] | str) -> list[int]:
+    """Numbers of the channels to measure.
+
+    Raises
+    ------
+    InputError
+        There is no such channel.
+    """
+    count = len(source.stored.channels)
+    return list(range(count)) if channels == ALL else [_number(source, c) for c in channels]
 
 
 def _number(source: Opened, channel: int | str) -> int:

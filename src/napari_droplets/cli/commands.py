@@ -191,6 +191,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """What the options ask for; wrong ones are found out here."""
+    from importlib.util import find_spec
+
     from ..series.batch import Plan
     from ..settings import Settings
 
@@ -217,6 +219,8 @@ def _plan(args: argparse.Namespace) -> Plan:
                     f"leave out --{name} or give other optics"
                 )
     measure, exports = getattr(args, "measure", None), getattr(args, "export", ())
+    if "xlsx" in exports and find_spec("openpyxl") is None:
+        raise InputError("--export xlsx: to write Excel tables: pip install 'napari-droplets[excel]'")
     return Plan(settings, optics, getattr(args, "detect_only", False), not args.no_overlay, measure, tuple(exports))
 
 

@@ -44,7 +44,10 @@ def results(given: str, shape: tuple[int, int] | None) -> Iterator[tuple[str, Dr
         options = known_of(summary)
         yield str(path), read_table(path / "droplets.csv"), options | ({"shape": shape} if shape else {})
         return
-    inner = sorted((p.parent for p in path.glob("*/summary.json")), key=natural)
+    if summary is None:
+        inner = sorted((p.parent for p in path.glob("*/summary.json")), key=natural)
+    else:  # not what an earlier run left there
+        inner = [path / p["folder"] for p in summary["pictures"] if p["folder"]]
     if not inner:
         raise InputError(f"{given}: no results of `fit` or `batch` there")
     for folder in inner:

@@ -208,6 +208,10 @@ def process(
     """
     begun = time.perf_counter() if since is None else since
     source = Source.of(path, plan.settings, ranges or {})
+    if plan.measure is not None:
+        from ..measurement import channels_of
+
+        channels_of(source.opened, plan.measure)  # before any work
 
     def told(progress: Any) -> Any:
         return None if watch is None else watch(path, progress)

@@ -102,7 +102,7 @@ def _layers_of(stored: Stored) -> list[LayerData]:
     attributes["blending"] = "additive"
     layers: list[LayerData] = []
     for i, channel in enumerate(stored.channels):
-        own = {"name": f"{name} {channel}", "metadata": {FILE: facts._replace(channel=i)}}
+        own: dict[str, Any] = {"name": f"{name} {channel}", "metadata": {FILE: facts._replace(channel=i)}}
         colors = COLORS_OF_TWO if len(stored.channels) == 2 else COLORS
         own |= {"colormap": colors[i % len(colors)], "visible": i < MOST_SHOWN}
         layers.append((values[..., i], attributes | own, "image"))

@@ -91,7 +91,7 @@ def sizes_text(result: Fit | Droplets, shape: tuple[int, int] | None) -> tuple[s
         found = statistics(result, shape=shape, draws=PANEL_DRAWS)
     except InputError:
         return "", ""
-    unit = found.table.loc["D50", "unit"]
+    unit = str(found.table.loc["D50", "unit"])
     parts = [f"D50 {found['D50']:.3g} {unit}", f"D[3,2] {found['D32']:.3g} {unit}", f"CV {found['cv']:.0%}"]
     if unit != "px" and "density" in found.table.index:
         parts.append(f"{found['density']:,.4g} per mm²")

@@ -222,6 +222,11 @@ def test_arrays_with_named_axes():
         as_image(stack, axes="YX")
 
 
+def test_axes_of_one_are_none():
+    assert as_image(RGB[None, None, ..., 0]).shape == (24, 32, 1)
+    assert as_image(RGB[None, None]).shape == (24, 32, 3)
+
+
 def test_a_fourth_sample_is_opacity_or_asked_about():
     soft = np.dstack([RGB, RNG.integers(1, 255, RGB.shape[:2], dtype=np.uint8)])
     with pytest.raises(InputError, match="4 channels"):

@@ -52,6 +52,8 @@ def axes_of(array: Any, name: str) -> str:
             )
         if min(shape[1:]) > MOST_CHANNELS and shape[0] < 10 * max(shape[1:]):
             return "IYX"
+    if len(shape) > 3 and shape[0] == 1:
+        return "I" + axes_of(array[0], name)
     if len(shape) == 4 and shape[-1] in (3, 4) and min(shape[1:3]) > MOST_CHANNELS:
         return "IYXS"
     raise InputError(f"{name}: {len(shape)} dimensions ({text}); give one plane, (H, W) or (H, W, 3)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -84,6 +84,8 @@ class _About(NamedTuple):
             size = _imagej_size(tif)
         elif tif.is_lsm and tif.lsm_metadata:
             size = pixel_size(*(1e6 * tif.lsm_metadata.get(f"VoxelSize{a}", 0) for a in "XY"))
+        else:
+            size = next((s for s in map(partial(_size_by, tif), MAKERS) if s is not None), None)
         bits = None
         if tif.is_micromanager:
             with suppress(Exception):
@@ -114,6 +116,43 @@ def _ome(xml: str) -> Iterator[tuple[PixelSize | None, tuple[str, ...], int | No
         names = tuple(c.get("Name") or c.get("Fluor") or str(i) for i, c in enumerate(channels))
         bits = element.get("SignificantBits")
         yield pixel_size(*sides), names, int(bits) if bits else None, title
+
+
+def _size_by(tif: Any, maker: Callable[[Any], tuple[float, float] | None]) -> PixelSize | None:
+    """What a maker's own metadata say; nothing where they are not there, or odd."""
+    with suppress(Exception):
+        return pixel_size(*(maker(tif) or (None, None)))
+    return None
+
+
+def _micromanager(tif: Any) -> tuple[float, float]:
+    about = tif.pages[0].tags["MicroManagerMetadata"].value
+    return (float(about.get("PixelSizeUm") or about["PixelSize_um"]),) * 2
+
+
+def _metamorph(tif: Any) -> tuple[float, float]:
+    about = tif.stk_metadata
+    factor = micrometres(about["CalibrationUnits"])
+    return factor * float(about["XCalibration"]), factor * float(about["YCalibration"])  # type: ignore[operator]
+
+
+def _zeiss_sem(tif: Any) -> tuple[float, float]:
+    about = tif.sem_metadata
+    _, value, unit = about.get("ap_image_pixel_size") or about["ap_pixel_size"]
+    return (float(value) * micrometres(unit),) * 2  # type: ignore[return-value, operator]
+
+
+def _fei(tif: Any) -> tuple[float, float]:
+    about = tif.fei_metadata["Scan"]
+    return 1e6 * float(about["PixelWidth"]), 1e6 * float(about["PixelHeight"])
+
+
+def _aperio(tif: Any) -> tuple[float, float] | None:
+    found = re.search(r"\|\s*MPP\s*=\s*([\d.]+)", tif.pages[0].description if tif.is_svs else "")
+    return None if found is None else (float(found[1]),) * 2
+
+
+MAKERS = (_micromanager, _metamorph, _zeiss_sem, _fei, _aperio)
 
 
 def _imagej_size(tif: Any) -> PixelSize | None:

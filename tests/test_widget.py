@@ -578,6 +578,17 @@ def test_a_failed_fit_leaves_points_colored_as_chosen(viewer, open_widget, qtbot
     assert len(np.unique(points.border_color, axis=0)) == 2
 
 
+def test_what_is_filled_in_is_told(viewer, open_widget, qtbot, fake):
+    pixels = np.asarray(picture(), np.float32)
+    pixels[3, 4] = np.nan
+    viewer.add_image(pixels, name="slide", rgb=False if pixels.ndim == 2 else None)
+    widget = open_widget(viewer)
+    widget.form.set(detector="blobs")
+    widget.detect()
+    finish(widget, qtbot)
+    assert widget.message.splitlines()[-1] == "1 pixel NaN or infinite: filled in"
+
+
 def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)

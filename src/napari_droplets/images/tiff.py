@@ -139,7 +139,7 @@ def _metamorph(tif: Any) -> tuple[float, float]:
 def _zeiss_sem(tif: Any) -> tuple[float, float]:
     about = tif.sem_metadata
     _, value, unit = about.get("ap_image_pixel_size") or about["ap_pixel_size"]
-    return (float(value) * micrometres(unit),) * 2  # type: ignore[return-value, operator]
+    return (float(value) * micrometres(unit),) * 2  # type: ignore[operator]
 
 
 def _fei(tif: Any) -> tuple[float, float]:

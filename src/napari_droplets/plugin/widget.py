@@ -276,7 +276,12 @@ class DropletsWidget(QWidget):
         self._job = None
         self._show_idle(done=done)
 
-    def _show_result(self, output: layers.Output, result: Fit | Detection, cancelled: bool) -> None:
+    def _show_result(self, output: layers.Output, outcome: Fit | work.Detected, cancelled: bool) -> None:
+        result: Fit | Detection
+        if isinstance(outcome, Fit):
+            result, notes = outcome, () if outcome.image is None else outcome.image.notes
+        else:
+            result, notes = outcome
         self.result = result if isinstance(result, Fit) else result.droplets
         shape, kind = None, ""
         with suppress(InputError):  # the image may be gone
@@ -301,6 +306,7 @@ class DropletsWidget(QWidget):
             text = f"{output.place.name}: no droplets found; set the diameter, or check the image"
             if hidden := n_hidden(output.points):
                 text = f"{output.place.name}: no droplets found, but {hidden:,} improbable candidates are hidden"
+        text += "".join(f"\n{note}" for note in notes)
         if kind:
             text += f"\n{stored_text(kind)}"
         if output.kept:

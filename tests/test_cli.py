@@ -269,11 +269,6 @@ def test_a_missing_file_among_others(picture, out, stand_in, capfd):
     ],
 )
 def test_wrong_use_is_found_out_before_any_work(picture, tmp_path, out, stand_in, capfd, args, says):
-    stack = {"pictures": [{"folder": "a"}, {"folder": None}]}
-    (out / "summary.json").write_text(json.dumps(stack))
-    shutil.copytree(out / "a", out / "earlier")
-    assert call("statistics", out) == 0
-    assert str(out / "earlier") not in capfd.readouterr().out
     (tmp_path / "empty").mkdir()
     places = {"image": picture, "folder": picture.parent, "out": out, "empty": tmp_path / "empty"}
     assert call(*[a.format(**places) for a in args]) == 2

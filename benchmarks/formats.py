@@ -1,4 +1,4 @@
-"""One picture in every way to store it: whether each file gives the same droplets, from Python and the command line.
+"""One picture in every way to store it: whether each file gives the same droplets, by Python, command line and window.
 
 usage: python benchmarks/formats.py [--only TEXT] [--keep FOLDER] [--doors Python]
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import importlib.util
 import io
 import re
 import subprocess
@@ -33,6 +34,7 @@ from napari_droplets.droplets import Droplets
 from napari_droplets.images import in_one_scale, read_images
 
 GENERATOR = Path(__file__).resolve().parents[2] / "shared" / "formats" / "make_formats.py"
+NAPARI = importlib.util.find_spec("napari") is not None
 HEIGHT, WIDTH = 240, 320
 PIXELS = {"same": (0.05, 0.01), "nearly same": (0.5, 0.05), "all": (1.0, 0.15)}  # of centers; relative, of radii
 FIND, NEARLY = 0.9, 0.95  # F1
@@ -48,8 +50,9 @@ class Result(NamedTuple):
 
 
 def generate(folder: Path) -> list[dict[str, str]]:
-    """Make the set and give its rows."""
-    subprocess.run([sys.executable, str(GENERATOR), str(folder)], check=True, stdout=subprocess.DEVNULL)
+    """Make the set, where it was not kept, and give its rows."""
+    if not (folder / "expect.csv").exists():
+        subprocess.run([sys.executable, str(GENERATOR), str(folder)], check=True, stdout=subprocess.DEVNULL)
     with open(folder / "expect.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -89,8 +92,39 @@ class Checker:
         if self.doors == "Python":
             return
         yield "command line", _commanded(path, arguments)
+        yield from self._window(row, path, options.get("channels"))
         if row["expected"] == "planes" and row["options"] == "":
             yield from self._all_planes(row, path)
+
+    def _window(self, row: dict[str, str], path: Path, channels: list[int] | None) -> Iterator[tuple[str, Result]]:
+        """Layers as the window opens them; not where several are used at once, or something is to be asked."""
+        if not NAPARI or row["expected"] == "ask" or len(channels or [0]) > 1:
+            return
+        from napari.layers import Layer
+
+        from napari_droplets.plugin.opening import image_layer_data
+        from napari_droplets.plugin.place import Plane, pixel_size_um, place_of
+
+        opened: list[Any] = []
+
+        def found() -> pd.DataFrame:
+            opened[:] = [Layer.create(*data) for data in image_layer_data(str(path))]
+            layer = opened[channels[0] if channels else 0]
+            leading = layer.ndim - 2
+            shown = [np.zeros(layer.ndim), np.ones(layer.ndim)] if leading else [np.zeros(layer.ndim)]
+            tables = []
+            for frame, at in enumerate(shown):
+                place = place_of(layer, at)
+                size = pixel_size_um(layer)
+                table = nd.detect(Plane.of(layer, place), pixel_size_um=size).to_dataframe()
+                tables.append(table.assign(frame=frame) if leading else table)
+            return pd.concat(tables, ignore_index=True)
+
+        result = _tried(found, path)
+        browsed = bool(opened) and opened[0].ndim > 2  # nothing is to be asked
+        stack = browsed and "planes" not in row["expected"]
+        if (channels or len(opened) < 2) and not stack:
+            yield "window", result
 
     def _all_planes(self, row: dict[str, str], path: Path) -> Iterator[tuple[str, Result]]:
         """Every picture of a stack, with the plane of each droplet."""
@@ -109,6 +143,8 @@ class Checker:
         )
 
     def _layer(self, row: dict[str, str]) -> Iterator[tuple[str, Result]]:
+        if not NAPARI:
+            return
         from napari.layers import Image as Layer
         from PIL import Image as Picture
 
@@ -331,10 +367,10 @@ def main() -> None:
     """Make the set, try every row, print what is not as expected."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--only", default="", help="rows whose kind or file has this text")
-    options.add_argument("--doors", default="", help="Python: no command line")
-    options.add_argument("--keep", type=Path, help="folder for the set; else a temporary one")
+    options.add_argument("--doors", default="", help="Python: neither command line nor window")
+    options.add_argument("--keep", type=Path, help="folder for the set, or where it was kept; else a temporary one")
     args = options.parse_args()
-    if not GENERATOR.exists():
+    if not GENERATOR.exists() and not (args.keep and (args.keep / "expect.csv").exists()):
         sys.exit(f"the generator of the set is not at hand ({GENERATOR}): nothing is tried")
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
@@ -348,7 +384,10 @@ def main() -> None:
                 options_ = f" [{row['options']}]" if row["options"] else ""
                 print(f"{row['kind']:11s} {row['file']}{options_}: {row['expected']}\n    " + "\n    ".join(problems))
     print(", ".join(f"{kind} {right[kind]} of {n}" for kind, n in tried.items()))
-    print(f"{sum(right.values())} of {len(rows)} rows as expected")
+    print(
+        f"{sum(right.values())} of {len(rows)} rows as expected"
+        + ("" if NAPARI else ", without napari no window tried")
+    )
     sys.exit(sum(right.values()) < len(rows))
 
 

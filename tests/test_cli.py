@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -574,8 +575,18 @@ def test_measured_and_exported(picture, out, stand_in):
     assert call("fit", picture, "-o", out, *options) == 0
     assert {"droplets_rois.zip", "droplets.geojson", "labels.tif"} <= {p.name for p in (out / "a").iterdir()}
     assert "green_integrated" in pd.read_csv(out / "a/droplets.csv")
+    calls = len(stand_in.fitted)
+    assert call("fit", picture, "-o", out, "--measure", "Cy5") == 1
+    assert len(stand_in.fitted) == calls  # found out before any work
     statistics = json.loads((out / "a/summary.json").read_text())["statistics"]
     assert statistics["D50"][1] <= statistics["D50"][0] <= statistics["D50"][2]
+
+
+def test_excel_without_its_library_is_found_out_before_any_work(picture, out, stand_in, capfd, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert call("fit", picture, "-o", out, "--export", "xlsx") == 2
+    assert "pip install 'napari-droplets[excel]'" in capfd.readouterr().err
+    assert not stand_in.fitted
 
 
 def test_statistics_of_results_and_tables(picture, out, stand_in, capfd, tmp_path):
@@ -587,6 +598,20 @@ def test_statistics_of_results_and_tables(picture, out, stand_in, capfd, tmp_pat
     said = capfd.readouterr().out
     assert said.count("D32 ") == 2
     assert "border:" in said
+    own = json.loads((out / "a/summary.json").read_text())["statistics"]["D50"]
+    assert f"({own[1]:.4g} to {own[2]:.4g})" in said  # with all errors, as there
+    table.write_text("image,x,y,radius\na.png,5,5,2\nb.png,5,6,3\n")
+    assert call("statistics", out, table) == 0
+    heads = [line for line in capfd.readouterr().out.splitlines() if str(tmp_path) in line]
+    assert heads == [str(out / "a"), f"{table} image a.png", f"{table} image b.png"]
+    stack = {"pictures": [{"folder": "a"}, {"folder": None}]}
+    (out / "summary.json").write_text(json.dumps(stack))
+    shutil.copytree(out / "a", out / "earlier")
+    assert call("statistics", out) == 0
+    assert str(out / "earlier") not in capfd.readouterr().out
+    (tmp_path / "empty").mkdir()
+    assert call("statistics", tmp_path / "empty") == 1
+    assert "no results of `fit` or `batch` there" in capfd.readouterr().err
     assert call("statistics", tmp_path / "nothing.csv") == 1
     assert "nothing.csv: no such file" in capfd.readouterr().err
 

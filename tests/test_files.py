@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from safetensors.numpy import save
 
-from napari_droplets import Droplets, Fit, InputError, Optics, files, read, read_image, read_optics
+from napari_droplets import Droplets, Fit, InputError, Optics, files, read, read_image, read_optics, statistics
 from napari_droplets.files import read_table, save_optics, save_table, writable_folder, write_whole
 
 RNG = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def fit(tmp_path):
         reconstruction=RNG.random((30, 40, 3)).astype(np.float32),
         optics=optics(),
         losses=np.array([[50, -10.5, 0.1], [100, -20.25, 0.2]]),
-        summary={"n_droplets": 5, "image": {"path": image.path, "sha256": image.sha256}},
+        summary={"n_droplets": 5, "image": {"path": image.path, "sha256": image.sha256, "shape": list(image.shape)}},
         guide=guide,
         image=image,
     )
@@ -75,12 +75,32 @@ def test_fit_and_back(fit, tmp_path):
     np.testing.assert_array_equal(back.reconstruction, fit.reconstruction)
     np.testing.assert_array_equal(back.losses, fit.losses)
     np.testing.assert_array_equal(back.residual, fit.residual)
-    assert back.summary == fit.summary
+    assert back.summary["statistics"] == statistics(fit).record()
+    assert {k: v for k, v in back.summary.items() if k != "statistics"} == fit.summary
+
     assert set(back.guide) == set(fit.guide)
     for name, value in fit.guide.items():
         np.testing.assert_array_equal(back.guide[name], value)
     assert_same_optics(back.optics, fit.optics)
     assert_same_optics(read_optics(folder), fit.optics)
+
+
+def test_statistics_are_those_of_the_droplets_that_are_saved(fit, tmp_path):
+    first = read(fit.save(tmp_path / "first"))
+    smaller = replace(first.droplets, radius=first.droplets.radius / 2)
+    folder = replace(first, droplets=smaller).save(tmp_path / "again")
+    again = json.loads((folder / "summary.json").read_text())["statistics"]
+    assert again == statistics(smaller, shape=(30, 40)).record()
+    assert again["D50"] != first.summary["statistics"]["D50"]
+
+
+def test_a_fit_knows_what_statistics_need(fit):
+    image = {"shape": [30, 40, 3], "visible": 0.5}
+    about = {"count_mean": 9.0, "count_sd": 2.0, "systematic": {"radius_percent": 3.0}, "image": image}
+    fit = replace(fit, summary=about)
+    by_hand = statistics(fit.droplets, shape=(30, 40), count=(9.0, 2.0), radius_percent=3.0, visible=0.5)
+    pd.testing.assert_frame_equal(statistics(fit).table, by_hand.table)
+    assert statistics(fit, visible=0.25)["density"] == pytest.approx(2 * by_hand["density"])
 
 
 def test_gray_reconstruction_and_back(fit, tmp_path):

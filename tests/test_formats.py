@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image as Picture
 
-from napari_droplets import InputError, read_image
+from napari_droplets import Droplets, InputError, measure, read_image, read_images
 
 RNG = np.random.default_rng(0)
 V, U = np.mgrid[:40, :48]
@@ -40,11 +40,61 @@ def test_inks_and_zero_that_is_white(tmp_path):
     same(tmp_path / "white.tif", GRAY)
 
 
+@pytest.mark.parametrize("stored", [(1 - GRAY / 255).astype(np.float32), 127 - GRAY.astype(np.int16)])
+def test_zero_that_is_white_in_any_type(tmp_path, stored):
+    tifffile.imwrite(tmp_path / "white.tif", stored, photometric="miniswhite")
+    pixels = read_image(tmp_path / "white.tif").pixels[..., 0]
+    assert np.corrcoef(pixels.ravel(), GRAY.ravel())[0, 1] > 0.9999
+
+
+def test_brightness_and_differences_of_color(tmp_path):
+    Picture.fromarray(RGB).convert("YCbCr").save(tmp_path / "a.tif")
+    same(tmp_path / "a.tif", RGB, atol=0.015)
+
+
 @pytest.mark.parametrize("suffix", ["tif", "png", "bmp"])
 def test_palettes_are_colors(tmp_path, suffix):
     few = Picture.fromarray(RGB).quantize(64)
     few.save(tmp_path / f"a.{suffix}")
     same(tmp_path / f"a.{suffix}", np.asarray(few.convert("RGB")))
+
+
+def test_gray_palettes_stay_gray_where_one_entry_is_transparent(tmp_path):
+    picture = Picture.fromarray(GRAY).convert("P", palette=Picture.Palette.ADAPTIVE, colors=256)
+    picture.save(tmp_path / "a.png", transparency=bytes([255] * 256))
+    same(tmp_path / "a.png", GRAY)
+
+
+def test_a_transparent_value_of_a_gray_png(tmp_path):
+    deep = GRAY.astype(np.uint16) * 257
+    deep[5:9, 5:9] = 1000
+    Picture.fromarray(deep).save(tmp_path / "a.png", transparency=1000)
+    image = read_image(tmp_path / "a.png")
+    assert image.hidden is not None
+    assert image.hidden.sum() == 16
+    kept = ~image.hidden
+    np.testing.assert_allclose(image.pixels[kept][:, 0], GRAY[kept] / 255, atol=1e-5)
+
+
+def test_frames_of_a_gray_animation_are_gray(tmp_path):
+    frames = [Picture.fromarray(GRAY - 4 * i) for i in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    for i in range(3):
+        np.testing.assert_allclose(read_image(tmp_path / "a.gif", frames=i).pixels[..., 0], (GRAY - 4 * i) / 255, 1e-5)
+    frames[1] = Picture.fromarray(RGB)
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=r"a\.gif: frame 1 is in color, but the first one is grey"):
+        read_image(tmp_path / "a.gif", frames=1)
+
+
+def test_pages_that_are_cut_off_are_named(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.stack([GRAY, GRAY]), photometric="minisblack")
+    path.write_bytes(path.read_bytes()[:-500])
+    droplets = Droplets([20.0], [20.0], [5.0])
+    for read in (lambda: read_images(path), lambda: measure(droplets, path, frames=1)):
+        with pytest.raises(InputError, match=r"a\.tif: cannot be read as an image"):
+            read()
 
 
 def test_look_up_tables_of_imagej_are_not(tmp_path):

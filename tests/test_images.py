@@ -222,6 +222,11 @@ def test_arrays_with_named_axes():
         as_image(stack, axes="YX")
 
 
+def test_axes_of_one_are_none():
+    assert as_image(RGB[None, None, ..., 0]).shape == (24, 32, 1)
+    assert as_image(RGB[None, None]).shape == (24, 32, 3)
+
+
 def test_a_fourth_sample_is_opacity_or_asked_about():
     soft = np.dstack([RGB, RNG.integers(1, 255, RGB.shape[:2], dtype=np.uint8)])
     with pytest.raises(InputError, match="4 channels"):
@@ -252,6 +257,11 @@ def test_pictures_of_several_kinds_are_asked_about(tmp_path):
     with pytest.raises(InputError, match=r"2 pictures of different kinds .*0: overview, 1: high.*scene=0.*--scene 0"):
         read_image(path)
     assert read_image(path, scene="high").shape == (24, 32, 1)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(RGB)
+        writer.write(RGB[:20, :30])
+    with pytest.raises(InputError, match="0: 32 x 24 pixels, 1: 30 x 20 pixels"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_thumbnails_are_no_pictures(tmp_path):

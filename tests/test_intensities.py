@@ -37,6 +37,7 @@ def test_integers_are_divided_by_the_depth_that_holds_them(bits, dtype):
         (1e-5, 2e-4, float, (0, 2.0**-12)),
         (1000, 1010, float, (1000, 1012)),
         (-100, 155, np.int16, (-128, 255)),
+        (-100, 30000, np.int16, (-128, 32767)),
         (33000, 36000, np.uint16, (32768, 32768 + 4095)),
         (3000, 36000, np.uint16, (0, 65535)),
         (0, 2.5e8, np.uint32, (0, 2.0**28 - 1)),

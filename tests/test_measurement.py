@@ -38,3 +38,11 @@ def test_droplets_outside_and_channels_that_are_not(file):
     assert far["acid dye_mean"].isna().all()
     with pytest.raises(InputError, match="no channel has the name 'Cy5'"):
         measure(Droplets([20.0], [20.0], [4.0]), path, ["Cy5"])
+
+
+def test_channels_of_one_name_are_told_apart(tmp_path, file):
+    path, droplets = file
+    twice = tmp_path / "b.ome.tif"
+    metadata = {"axes": "CYX", "Channel": {"Name": ["dye", "dye"]}}
+    tifffile.imwrite(twice, tifffile.imread(path), metadata=metadata, photometric="minisblack")
+    assert {"channel_0_mean", "channel_1_mean"} <= set(measure(droplets, twice))

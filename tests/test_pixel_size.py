@@ -94,3 +94,20 @@ def test_pixels_that_are_not_square():
     assert found.scaled(2).pixel_size_um == (0.25, 1)
     image = as_image(np.kron(GRAY, np.ones((2, 2), np.uint8)), pixel_size_um=(0.5, 2))
     assert image.rescaled(0.5).pixel_size_um == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("writing", "size"),
+    [
+        ({"extratags": [(34118, "s", 0, "\r\nAP_IMAGE_PIXEL_SIZE\r\nImage Pixel Size = 12.5 nm\r\n", True)]}, 0.0125),
+        ({"extratags": [(34682, "s", 0, "[Scan]\r\nPixelWidth=5e-9\r\nPixelHeight=6e-9\r\n", True)]}, (0.005, 0.006)),
+        ({"extratags": [(51123, "s", 0, '{"PixelSizeUm": 0.65}', True)]}, 0.65),
+        ({"extratags": [(51123, "s", 0, '{"PixelSizeUm": 0}', True)]}, None),  # not calibrated
+        ({"description": "Aperio Image Library v12\r\n|MPP = 0.2500|AppMag = 40", "metadata": None}, 0.25),
+        ({"description": "mine |MPP = 0.2500|", "metadata": None}, None),
+    ],
+)
+def test_of_makers(tmp_path, writing, size):
+    tifffile.imwrite(tmp_path / "a.tif", np.arange(2400, dtype=np.uint16).reshape(40, 60), **writing)
+    found = read_image(tmp_path / "a.tif").pixel_size_um
+    assert found is None if size is None else found == pytest.approx(size)

@@ -43,6 +43,10 @@ GERMAN = text().replace(",", ";").replace(".", ",")
         (text().replace(",", "|"), "utf-8"),
         ("sep=;\n" + text().replace(",", ";"), "utf-8"),
         ("\n\n" + text() + ",,\n,,\n", "utf-8"),
+        ("# of monday, by me\n#\n" + text(), "utf-8"),
+        ("# " + text(), "utf-8"),
+        (text("#,x,y,radius", "{i},{x},{y},{r}"), "utf-8"),
+        (text(" x   y radius", "{x}  {y} {r}"), "utf-8"),
         (text("X, Y, Radius"), "utf-8"),
         (text("x [px],y (pixel),radius [px]"), "utf-8"),
         (text("x,y,diameter", "{x},{y},{d}"), "utf-8"),
@@ -86,6 +90,9 @@ def test_programs(tmp_path):
         (HEAD + "1,2,-3\n", "radius in row 0"),
         ("x,y,radius,radius\n1,2,3,4\n", "two columns radius"),
         ("", "it is empty"),
+        (HEAD + "1,5,2,3\n", "line 2 has more cells than the 3 of the heading, separated by commas; .*decimal commas"),
+        ("x;y;radius\n10,5;2;3\n7.25;2;3\n", "column x is not numeric: '10,5' in line 2"),
+        ("centroid-0,centroid-1,centroid-2,area\n1,2,3,4\n", "regions of a volume"),
         ("index,axis-0,axis-1\n0,1,2\n", "no column radius"),
     ],
 )
@@ -102,6 +109,7 @@ def test_own_columns_stay_to_the_letter(tmp_path):
         "note": ["null", "", "1e5"],
         "plate": ["1e5", "2e5", "3e5"],
         "count": [1, 2, 30],
+        "serial": ["123456789012345678901", "5", "6"],
         "ratio": [0.5, 1.25, 2.0],
         "good": [True, False, True],
         "axis_major_length": [11.5, 12.0, 13.0],
@@ -118,10 +126,21 @@ def test_own_columns_stay_to_the_letter(tmp_path):
     assert data.shape == (3, 2)  # axis_major_length is no axis
 
 
+def test_classes_stay_to_the_letter(tmp_path):
+    for given, kept in ((["01", "02"], ["01", "02"]), (["1", ""], [1, np.nan]), (["acid", ""], ["acid", np.nan])):
+        rows = "".join(f"1,2,3,{one}\n" for one in given)
+        found = read_frame(write(tmp_path / "a.csv", "x,y,radius,class\n" + rows))["class"].tolist()
+        np.testing.assert_equal(found, kept)
+
+
 def test_thousands_and_missing_numbers(tmp_path):
     frame = read_frame(write(tmp_path / "a.csv", 'x,y,radius,p_present\n"1,100.75",2,3,NA\n4,5,6,0.5\n'))
     assert frame["x"].tolist() == [1100.75, 4]
     assert np.isnan(frame["p_present"][0])
+    frame = read_frame(write(tmp_path / "b.csv", "x;y;radius\n1,100.75;2.5;3\n4;5;6\n"))
+    assert frame["x"].tolist() == [1100.75, 4]
+    frame = read_frame(write(tmp_path / "c.csv", "x;y;radius\n1.100,75;2,5;3\n4;5;6\n"))
+    assert frame["x"].tolist() == [1100.75, 4]
 
 
 def test_only_the_heading_is_looked_at(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fake_fit import FOUND, FakeFit, found
 
+from napari_droplets import statistics
 from napari_droplets.droplets import Fit
 from napari_droplets.errors import InputError
 from napari_droplets.files import read_table
@@ -410,7 +411,7 @@ def test_detect(viewer, open_widget, qtbot, fake):
     finish(widget, qtbot)
     assert names(viewer) == ["slide", "slide droplets"]
     assert list(viewer.layers["slide droplets"].features) == ["x", "y", "radius"]
-    assert widget.message == f"Done: {FOUND} droplets"
+    assert widget.message.splitlines()[0] == f"Done: {FOUND} droplets"
     assert fake.calls[-1][0] == "detect"
     points = viewer.layers["slide droplets"]
     widget.form.set(detector="network")
@@ -577,12 +578,27 @@ def test_a_failed_fit_leaves_points_colored_as_chosen(viewer, open_widget, qtbot
     assert len(np.unique(points.border_color, axis=0)) == 2
 
 
+def test_what_is_filled_in_is_told(viewer, open_widget, qtbot, fake):
+    pixels = np.asarray(picture(), np.float32)
+    pixels[3, 4] = np.nan
+    viewer.add_image(pixels, name="slide", rgb=False if pixels.ndim == 2 else None)
+    widget = open_widget(viewer)
+    widget.form.set(detector="blobs")
+    widget.detect()
+    finish(widget, qtbot)
+    assert widget.message.splitlines()[-1] == "1 pixel NaN or infinite: filled in"
+
+
 def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
     widget.run()
     finish(widget, qtbot)
-    assert widget.message == f"Done: {FOUND} droplets · loss -4,000 · 1 s"
+    done, sizes = widget.message.splitlines()
+    assert done == f"Done: {FOUND} droplets · loss -4,000 · 1 s"
+    found = statistics(widget.result, shape=picture().shape[:2])
+    assert sizes == f"D50 {found['D50']:.3g} px · D[3,2] {found['D32']:.3g} px · CV {found['cv']:.0%}"
+    assert "DV90" in widget._status.toolTip()
     fake.labels = QUALITY
     fake.summary = {
         "count_mean": 12.34,
@@ -594,14 +610,14 @@ def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
     }
     widget.run()
     finish(widget, qtbot)
-    assert widget.message == (
-        f"Done: {FOUND} droplets · expected 12.3 ± 0.6 · 1 poorly explained · loss -4,000 · 1 s\n"
-        "class 0: 62 % (58 to 66 %) · class 1: 38 % (34 to 42 %)"
-    )
+    assert widget.message.splitlines()[:2] == [
+        f"Done: {FOUND} droplets · expected 12.3 ± 0.6 · 1 poorly explained · loss -4,000 · 1 s",
+        "class 0: 62 % (58 to 66 %) · class 1: 38 % (34 to 42 %)",
+    ]
     fake.summary |= {"count_mean": None, "count_sd": None, "classes": fake.summary["classes"][:1]}
     widget.run()
     finish(widget, qtbot)
-    assert widget.message == f"Done: {FOUND} droplets · 1 poorly explained · loss -4,000 · 1 s"
+    assert widget.message.splitlines()[0] == f"Done: {FOUND} droplets · 1 poorly explained · loss -4,000 · 1 s"
 
 
 def test_slider_shows_and_hides_points_at_once(detected, viewer, qtbot, fake):

@@ -242,7 +242,8 @@ class Fit:
     losses : ndarray
         (n_chunks, 3): step, mean loss (negative ELBO) of the chunk that ends there, seconds since the start.
     summary : dict
-        What `summary.json` holds.
+        What `summary.json` holds, but for `statistics`, which are made of the droplets when they are saved, and by
+        `nd.statistics(fit)`.
     guide : dict
         Parameters of the posterior: `anchor` (N, 3) x, y, radius; `droplets` (N, D), means of the offset from the
         anchor in radii (2), the log radius relative to it and the composition in logits, and `droplets_tril` (N, D, D),

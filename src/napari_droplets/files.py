@@ -29,6 +29,8 @@ def save_fit(fit: Fit, folder: str | Path) -> Path:
     """Write all of a fit but the overlay; see `Fit.save`."""
     import tifffile
 
+    from .size_statistics import record_of
+
     folder = writable_folder(folder)
     picture = fit.reconstruction if fit.reconstruction.shape[-1] > 1 else fit.reconstruction[..., 0]
     kind = "rgb" if picture.ndim == 3 else "minisblack"
@@ -41,7 +43,8 @@ def save_fit(fit: Fit, folder: str | Path) -> Path:
     extra = {f"guide/{k}": np.ascontiguousarray(v) for k, v in fit.guide.items()}
     extra["losses"] = np.asarray(fit.losses, np.float64)
     save_optics(fit.optics, folder / "optics.safetensors", extra=extra)
-    save_summary(fit.summary, folder / "summary.json")
+    # not those of a fit that this one was made from
+    save_summary(fit.summary | {"statistics": record_of(fit.droplets, fit.summary)}, folder / "summary.json")
     return folder
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from .droplets import Droplets
 from .errors import InputError
 from .images.choose import ALL, Where, channel_numbers, one_picture
-from .images.convert import Opened, opened
+from .images.convert import Opened, loaded, opened
 
 GAP, RING = 1.25, 0.5  # radii; the ring of background begins at GAP and is RING wide …
 BLUR = 1.0  # pixels; what is above the background is summed up this far beyond the outline
@@ -42,6 +42,7 @@ def measure(
         The droplets table with, for each channel, NAME_mean over the droplet, NAME_background, the median of a ring
         around it without other droplets, and NAME_integrated, the sum over the droplet and its
         blurred edge of what is above the background; in the values of the file. NaN where there is no such pixel.
+        Channels without a name of their own are channel_0, channel_1 ...
 
     Raises
     ------
@@ -72,18 +73,31 @@ def measured(droplets: Droplets, source: Opened, where: Where, channels: Sequenc
         There is no such channel.
     """
     names = source.stored.channels
-    numbers = range(len(names)) if channels == ALL else [_number(source, c) for c in channels]
-    values = source.stored.load(where.at).values
+    numbers = channels_of(source, channels)
+    values = loaded(source.stored, where.at).values
     columns: dict[str, np.ndarray] = {}
     regions = _regions(droplets, values.shape[:2])
     for number in numbers:
-        name = f"channel_{number}" if names[number].isdigit() else names[number]
+        unique = names.count(names[number]) == 1 and not names[number].isdigit()
+        name = names[number] if unique else f"channel_{number}"
         parts = [_of_one(values[..., number], *region) for region in regions]
         for suffix, column in zip(
             ("mean", "background", "integrated"), np.array(parts, float).reshape(-1, 3).T, strict=True
         ):
             columns[f"{name}_{suffix}"] = column
     return replace(droplets, labels=dict(droplets.labels) | columns)
+
+
+def channels_of(source: Opened, channels: Sequence[int | str] | str) -> list[int]:
+    """Numbers of the channels to measure.
+
+    Raises
+    ------
+    InputError
+        There is no such channel.
+    """
+    count = len(source.stored.channels)
+    return list(range(count)) if channels == ALL else [_number(source, c) for c in channels]
 
 
 def _number(source: Opened, channel: int | str) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from .droplets import Droplets
+from .droplets import Droplets, Fit
 from .errors import InputError
 from .images.pixel_size import mean_side, width_height
 
@@ -78,7 +79,7 @@ class _Frame(NamedTuple):
 
 
 def statistics(
-    droplets: Droplets | pd.DataFrame,
+    droplets: Droplets | pd.DataFrame | Fit,
     *,
     shape: tuple[int, int] | None = None,
     border: str = "corrected",
@@ -95,8 +96,9 @@ def statistics(
 
     Parameters
     ----------
-    droplets : Droplets or DataFrame
-        Of one image; diameters are in micrometres where the table has radius_um, else in pixels.
+    droplets : Droplets, DataFrame or Fit
+        Of one image; diameters are in micrometres where the table has radius_um, else in pixels. A fit knows `shape`,
+        `count`, `radius_percent` and `visible` itself.
     shape : (int, int), optional
         Height and width of the image in pixels: for density, fractions and the border.
     border : {'corrected', 'left out', 'kept'}
@@ -148,6 +150,12 @@ def statistics(
     """
     if border not in BORDERS:
         raise InputError(f"border={border!r}: must be {' or '.join(map(repr, BORDERS))}")
+    if isinstance(droplets, Fit):
+        told = known_of(droplets.summary)
+        shape, count = shape or told["shape"], count or told["count"]
+        radius_percent = radius_percent or told["radius_percent"]
+        visible = told["visible"] if visible == 1 else visible
+        droplets = droplets.droplets
     if isinstance(droplets, pd.DataFrame):
         droplets = Droplets.from_dataframe(droplets)
     frame, side = _frame(droplets, shape, depth_um, visible)
@@ -185,6 +193,26 @@ def statistics(
     found = pd.concat([first, found])
     found["unit"] = [_unit(str(name), frame.unit) for name in found.index]
     return Statistics(found, _by_class(kept, table, frame.unit), said)
+
+
+def known_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a summary says of the options of `statistics`: shape, count, radius_percent, visible."""
+    image = summary.get("image") or {}
+    mean, sd = summary.get("count_mean"), summary.get("count_sd")
+    return {
+        "shape": tuple(image.get("shape") or ())[:2] or None,
+        "count": None if mean is None or sd is None else (mean, sd),
+        "radius_percent": (summary.get("systematic") or {}).get("radius_percent") or 0.0,
+        "visible": image.get("visible", 1.0),
+    }
+
+
+def record_of(droplets: Droplets, summary: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The statistics that belong into a summary; None of no droplets."""
+    try:
+        return statistics(droplets, **known_of(summary)).record()
+    except InputError:
+        return None
 
 
 def _frame(

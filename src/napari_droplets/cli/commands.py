@@ -131,39 +131,24 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _statistics(args: argparse.Namespace) -> int:
-    import json
-
-    from ..files import read_table
     from ..size_statistics import statistics
+    from .results import results
 
     failed = 0
     for given in args.tables:
-        path, options = Path(given), dict[str, Any]()
         try:
-            if path.is_dir():
-                summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-                options = {"shape": tuple(summary.get("image", {}).get("shape", ())[:2]) or None}
-                options |= {"count": _count(summary)}
-                path = path / "droplets.csv"
-            if args.shape:
-                options["shape"] = args.shape
-            found = statistics(read_table(path), border=args.border, **options)
+            for name, droplets, options in results(given, args.shape):
+                found = statistics(droplets, border=args.border, **options)
+                _print(f"{name}\n{found}")
+                for label, table in found.classes.items():
+                    value = table["value"]
+                    shares = ", ".join(f"{value[f'{s}_share']:.0%} of {s}" for s in ("number", "area", "volume"))
+                    _print(f"class {label}: {shares}, D50 {value['D50']:.4g}, D32 {value['D32']:.4g}")
         except (InputError, OSError, ValueError) as error:
             failed += 1
             _say(f"error: {error if given in str(error) else f'{given}: {error}'}")
             _trace(args, error)
-            continue
-        _print(f"{given}\n{found}")
-        for name, table in found.classes.items():
-            value = table["value"]
-            shares = ", ".join(f"{value[f'{s}_share']:.0%} of {s}" for s in ("number", "area", "volume"))
-            _print(f"class {name}: {shares}, D50 {value['D50']:.4g}, D32 {value['D32']:.4g}")
     return FAILED if failed else DONE
-
-
-def _count(summary: dict[str, Any]) -> tuple[float, float] | None:
-    mean, sd = summary.get("count_mean"), summary.get("count_sd")
-    return None if mean is None or sd is None else (mean, sd)
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -206,6 +191,8 @@ def _train(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """What the options ask for; wrong ones are found out here."""
+    from importlib.util import find_spec
+
     from ..series.batch import Plan
     from ..settings import Settings
 
@@ -232,6 +219,8 @@ def _plan(args: argparse.Namespace) -> Plan:
                     f"leave out --{name} or give other optics"
                 )
     measure, exports = getattr(args, "measure", None), getattr(args, "export", ())
+    if "xlsx" in exports and find_spec("openpyxl") is None:
+        raise InputError("--export xlsx: to write Excel tables: pip install 'napari-droplets[excel]'")
     return Plan(settings, optics, getattr(args, "detect_only", False), not args.no_overlay, measure, tuple(exports))
 
 

@@ -204,10 +204,11 @@ def _add_statistics(commands: Any) -> None:
         "statistics",
         help="number, density and sizes of the droplets of results or tables",
         description="Number, density, mean size, CV, D10, D50, D90, span, Sauter and De Brouckere diameters, fractions "
-        "of area, each with a 95 %% interval, by class too; of result folders of `fit`, or of tables. Droplets that "
-        "the border cuts are left out, and the others count more the larger they are.",
+        "of area, each with a 95 %% interval, by class too, for each image of results or tables. Droplets that the "
+        "border cuts are left out, and the others count more the larger they are.",
     )
-    command.add_argument("tables", nargs="+", metavar="RESULT", help="result folder, or table of droplets")
+    said = "folder of a result, or of several, or table of droplets"
+    command.add_argument("tables", nargs="+", metavar="RESULT", help=said)
     command.add_argument(
         "--shape",
         type=_shape,

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
 from .pixel_size import of_layer
-from .stored import Raster, Stored, of_axes
+from .stored import Raster, Stored, check_type, of_axes
 
 MOST_CHANNELS = 16  # a longer last axis is no axis of channels
+FILE = "napari-droplets file"
+"""In the metadata of a layer: `FileFacts`."""
+
+
+class FileFacts(NamedTuple):
+    """What a file says that no layer of napari holds by itself, beside the layer that was opened from it."""
+
+    bits: int | None = None
+    nodata: float | None = None
+    hidden: np.ndarray | None = None
+    """Where it is transparent, for each picture."""
+    channel: int | None = None
+    """Which of several channels the layer is."""
+    scene: int | None = None
 
 
 def axes_of(array: Any, name: str) -> str:
@@ -38,6 +52,8 @@ def axes_of(array: Any, name: str) -> str:
             )
         if min(shape[1:]) > MOST_CHANNELS and shape[0] < 10 * max(shape[1:]):
             return "IYX"
+    if len(shape) > 3 and shape[0] == 1:
+        return "I" + axes_of(array[0], name)
     if len(shape) == 4 and shape[-1] in (3, 4) and min(shape[1:3]) > MOST_CHANNELS:
         return "IYXS"
     raise InputError(f"{name}: {len(shape)} dimensions ({text}); give one plane, (H, W) or (H, W, 3)")
@@ -55,10 +71,9 @@ def of_array(data: Any, name: str, axes: str | None = None, *, opacity: bool = F
         array = data if hasattr(data, "shape") and hasattr(data, "dtype") else np.asarray(data)
     except Exception as error:
         raise InputError(f"{name}: cannot be read as an array ({error})") from error
-    if np.dtype(array.dtype).kind not in "uif":
-        if array.ndim == 0:
-            axes_of(array, name)
-        raise InputError(f"{name}: values of type {array.dtype}; give numbers (integers or floats)")
+    if array.ndim == 0:
+        axes_of(array, name)
+    check_type(np.dtype(array.dtype), name)
     if axes is None:
         axes = axes_of(array, name)
     elif len(axes) != array.ndim or not {"Y", "X"} <= set(axes.upper()):
@@ -74,7 +89,16 @@ def of_layer_data(layer: Any, name: str) -> Stored:
     if not hasattr(data, "shape") or not hasattr(data, "dtype"):
         data = np.asarray(data)
     found = of_array(data, name, _layer_axes(data, bool(layer.rgb)), opacity=bool(layer.rgb))
-    return replace(found, pixel_size_um=of_layer(layer))
+    facts = facts_of(layer)
+    if facts.hidden is not None and facts.hidden.shape == tuple(data.shape[: data.ndim - bool(layer.rgb)]):
+        hidden, load = facts.hidden.squeeze(tuple(i for i, n in enumerate(data.shape[:-2]) if n == 1)), found.load
+        found = replace(found, load=lambda index: load(index)._replace(hidden=hidden[index]))
+    return replace(found, pixel_size_um=of_layer(layer), bits=facts.bits, nodata=facts.nodata)
+
+
+def facts_of(layer: Any) -> FileFacts:
+    """What the file says that a layer was opened from by this package; nothing of others."""
+    return getattr(layer, "metadata", {}).get(FILE, FileFacts())
 
 
 def _layer_axes(data: Any, rgb: bool) -> str | None:

@@ -18,7 +18,7 @@ from .choose import ALL, Chosen, Where, channel_numbers, one_picture, pictures
 from .intensities import Levels, Range
 from .picture import MIN_SIDE, Image, ImageWarning
 from .pixel_size import PixelSize, checked_size
-from .stored import Stored, of_axes
+from .stored import Raster, Stored, check_type, of_axes
 
 MOST_SEEN = 16  # pictures of a stack from which its intensities are judged
 
@@ -73,12 +73,7 @@ class Opened:
         """
         stored = self.stored
         name = stored.name
-        try:
-            raster = stored.load(where.at)
-        except InputError:
-            raise
-        except Exception as error:
-            raise formats.broken(stored.path or name, error) from error
+        raster = loaded(self.stored, where.at)
         values = raster.values if self.numbers is None else raster.values[..., self.numbers]
         hidden = raster.hidden if raster.hidden is not None and raster.hidden.any() else None
         _check(values, name)
@@ -108,7 +103,7 @@ class Opened:
         )
 
     def _values(self, index: tuple[int, ...]) -> np.ndarray:
-        raster = self.stored.load(index)
+        raster = loaded(self.stored, index)
         values = raster.values if self.numbers is None else raster.values[..., self.numbers]
         if self.stored.nodata is None and values.dtype.kind not in "fi" and raster.hidden is None:
             return values
@@ -267,9 +262,44 @@ def stored_in(path: str | Path, *, scene: int | str | None = None) -> Stored:
     """
     path = Path(path)
     stored = _scene(formats.stored(path), scene, path.name)
-    if stored.dtype.kind not in "uif":
-        raise InputError(f"{stored.name}: values of type {stored.dtype}; give numbers (integers or floats)")
+    check_type(stored.dtype, stored.name)
     return stored
+
+
+def scenes_in(path: str | Path) -> list[Stored]:
+    """All scenes of an image file; each knows its number where there are several.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or holds no numbers.
+    """
+    path = Path(path)
+    scenes = formats.stored(path)
+    for scene in scenes:
+        check_type(scene.dtype, scene.name)
+    return [replace(s, scene=i if len(scenes) > 1 else None) for i, s in enumerate(scenes)]
+
+
+def range_of_stored(stored: Stored) -> Range:
+    """What 0 and 1 are in the values of all pictures of a file."""
+    return Opened(stored, [], None, None).range()
+
+
+def loaded(stored: Stored, index: tuple[int, ...]) -> Raster:
+    """One of the pictures of a file, as it is stored.
+
+    Raises
+    ------
+    InputError
+        It cannot be read; the message names the file.
+    """
+    try:
+        return stored.load(index)
+    except InputError as error:
+        raise error if stored.name in str(error) else InputError(f"{stored.name}: {error}") from error
+    except Exception as error:
+        raise formats.broken(stored.path or stored.name, error) from error
 
 
 @lru_cache(maxsize=64)
@@ -280,6 +310,15 @@ def size_in_file(path: str, shape: tuple[int, int]) -> PixelSize | None:
     except InputError:
         return None
     return scenes[0].pixel_size_um if len(scenes) == 1 and scenes[0].shape in (None, shape) else None
+
+
+@lru_cache(maxsize=64)
+def converted_in(path: str) -> str:
+    """What the numbers of a file are, where they are not those of the picture; empty where it cannot be read."""
+    try:
+        return formats.stored(Path(path))[0].converted
+    except InputError:
+        return ""
 
 
 def tell(text: str) -> None:
@@ -307,7 +346,7 @@ def _scene(scenes: list[Stored], chosen: int | str | None, name: str) -> Stored:
     if chosen is None:
         if len(scenes) == 1:
             return scenes[0]
-        shown = [f"{i}: {s.title or s.described or 'a picture'}" for i, s in enumerate(scenes[:8])]
+        shown = [f"{i}: {_described(s)}" for i, s in enumerate(scenes[:8])]
         more = ", ..." if len(scenes) > 8 else ""
         raise InputError(
             f"{name}: {len(scenes)} pictures of different kinds in one file ({', '.join(shown)}{more}); choose one: "
@@ -320,6 +359,11 @@ def _scene(scenes: list[Stored], chosen: int | str | None, name: str) -> Stored:
     return replace(scenes[number], scene=number if len(scenes) > 1 else None)
 
 
+def _described(scene: Stored) -> str:
+    size = f"{scene.shape[1]} x {scene.shape[0]} pixels" if scene.shape else ""
+    return scene.title or " of ".join(filter(None, (scene.described, size))) or "a picture"
+
+
 def _some(count: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, MOST_SEEN))})
 
@@ -330,5 +374,4 @@ def _check(values: np.ndarray, name: str) -> None:
             f"{name}: {values.shape[1]} x {values.shape[0]} pixels is too small; "
             f"at least {MIN_SIDE} x {MIN_SIDE} are needed"
         )
-    if values.dtype.kind not in "uif":
-        raise InputError(f"{name}: values of type {values.dtype}; give numbers (integers or floats)")
+    check_type(values.dtype, name)

@@ -86,7 +86,7 @@ def range_of(dtype: np.dtype[Any], seen: Levels) -> Range:
         above = high - max(zero, 0.0)
         depth = next((b for b in DEPTHS if above < 2**b), None)
         full = 2.0**depth - 1 if depth else _power(above + 1) - 1
-        return zero, full + max(zero, 0.0)
+        return zero, min(full + max(zero, 0.0), float(np.iinfo(dtype).max))
     if -DIM * high <= low and DIM < high <= 1:
         return 0.0, 1.0
     zero = 0.0 if low >= -DIM * abs(high) else -_power(-low)

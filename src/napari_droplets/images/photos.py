@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from .orientation import upright
-from .stored import RGB, Raster, Stored
+from .stored import RGB, TURNED, Raster, Stored
 
 ORIENTATION = 0x0112  # Exif tag
 GRAY = ("L", "I", "F", "I;16", "I;16L", "I;16B", "1")
@@ -29,15 +29,22 @@ def read_photo(path: Path) -> Stored:
     with _opened(path) as picture:
         count = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
         dtype, names = _header(path, picture)
+        turned = int(picture.getexif().get(ORIENTATION, 1)) != 1
+        converted = "inks" if picture.mode == "CMYK" else TURNED if turned else ""
 
     def load(index: tuple[int, ...]) -> Raster:
         with _opened(path) as picture:
             if index:
                 picture.seek(index[0])
-            return _raster(path, picture)
+            raster = _raster(path, picture)
+        if len(names) == 1 and raster.values.shape[-1] == 3:  # Pillow gives all but the first frame of a GIF in color
+            if (raster.values != raster.values[..., :1]).any():
+                raise InputError(f"{path}: frame {index[0]} is in color, but the first one is grey; save it as RGB")
+            raster = raster._replace(values=raster.values[..., :1])
+        return raster
 
     axes = (("frame", count),) if count > 1 else ()
-    return Stored(path.name, axes, names, load, dtype, path=str(path.resolve()))
+    return Stored(path.name, axes, names, load, dtype, path=str(path.resolve()), converted=converted)
 
 
 def _header(path: Path, picture: Any) -> tuple[np.dtype[Any], tuple[str, ...]]:
@@ -49,7 +56,7 @@ def _header(path: Path, picture: Any) -> tuple[np.dtype[Any], tuple[str, ...]]:
 
 
 def _gray_palette(picture: Any) -> bool:
-    if picture.mode != "P" or "transparency" in picture.info:
+    if picture.mode != "P":
         return False
     colors = np.asarray(picture.getpalette("RGB")).reshape(-1, 3)
     return bool((colors == colors[:, :1]).all())
@@ -70,28 +77,45 @@ def _raster(path: Path, picture: Any) -> Raster:
 
 
 def _plain(path: Path, picture: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    mode = picture.mode
+    mode, gray = picture.mode, _gray_palette(picture)
     if mode == "LAB":
         raise InputError(f"{path}: CIE L*a*b*: Lab colors are not read; save it as RGB or grey")
-    if mode in GRAY and "transparency" not in picture.info:
-        return np.asarray(picture)[..., None], None
-    clear = {"L": "LA"}.get(mode, "RGBA") if "transparency" in picture.info else CLEAR.get(mode)
+    if mode in GRAY:
+        values = np.asarray(picture)
+        clear_value = _clear_value(path, picture)
+        return values[..., None], None if clear_value is None else values == clear_value
+    clear = "RGBA" if "transparency" in picture.info else CLEAR.get(mode)
     if clear is None:
         if mode not in COLOR:
             raise InputError(f"{path}: colors of mode {mode} are not read; save it as RGB or grey")
         values = np.asarray(picture.convert("RGB"))
-        return (values[..., :1] if _gray_palette(picture) else values), None
+        return (values[..., :1] if gray else values), None
     values = np.asarray(picture.convert(clear))
-    return values[..., :-1], values[..., -1] == 0
+    return values[..., : 1 if gray else -1], values[..., -1] == 0
+
+
+def _clear_value(path: Path, picture: Any) -> int | None:
+    """The value of a gray picture that is transparent; PNG files count it in the bits that they have."""
+    value = picture.info.get("transparency")
+    if not isinstance(value, int):
+        return None
+    bits, _ = _png_bits(path) if picture.format == "PNG" else (8, 0)
+    return value * 255 // (2**bits - 1) if bits < 8 else value
 
 
 def _deep(path: Path, picture: Any) -> bool:
     """Whether it is a PNG in color or with opacity of 16 bits, which Pillow would cut to 8."""
     if picture.format != "PNG":
         return False
+    bits, color = _png_bits(path)
+    return bits == 16 and color != 0
+
+
+def _png_bits(path: Path) -> tuple[int, int]:
+    """Bits of a sample, and the kind of color: 0 is gray."""
     with open(path, "rb") as file:
         head = file.read(26)
-    return len(head) == 26 and head[24] == 16 and head[25] != 0
+    return (head[24], head[25]) if len(head) == 26 else (8, 0)
 
 
 def _deep_png(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

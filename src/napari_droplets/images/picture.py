@@ -86,6 +86,7 @@ class Image:
             "pixel_size_um": list(size) if isinstance(size, tuple) else size,
         }
         entry |= {k: getattr(self, k) for k in ("frame", "plane", "scene") if getattr(self, k) is not None}
+        entry |= {} if self.hidden is None else {"visible": 1 - float(self.hidden.mean())}
         return entry | ({"notes": list(self.notes)} if self.notes else {})
 
     def counted(self, among: np.ndarray | None = None) -> np.ndarray | None:

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import InputError
 from .pixel_size import PixelSize
 
 RGB = ("red", "green", "blue")
+TURNED = "a picture stored turned"
 PAGES = "page"  # pictures one after another of which nobody says what they are
 AXIS_NAMES = {"T": "frame", "Z": "plane", "C": "channel", "S": "channel"}
 
@@ -51,6 +53,8 @@ class Stored:
     shape : (int, int) or None
         Rows and columns as stored, where known before reading.
     notes : tuple of str
+    converted : str
+        What the numbers in the file are, where they are not those of the picture: "inks", "a palette" ...
     """
 
     name: str
@@ -66,6 +70,7 @@ class Stored:
     title: str = ""
     shape: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    converted: str = ""
 
     @property
     def described(self) -> str:
@@ -75,6 +80,20 @@ class Stored:
     def with_notes(self, *notes: str) -> Stored:
         """The same with more to tell."""
         return replace(self, notes=(*self.notes, *notes))
+
+
+def check_type(dtype: np.dtype[Any], name: str) -> None:
+    """Refuse what has no shades.
+
+    Raises
+    ------
+    InputError
+        Neither integers nor floats.
+    """
+    if dtype.kind == "b":
+        raise InputError(f"{name}: values of type bool, black or white; give the picture with its shades")
+    if dtype.kind not in "uif":
+        raise InputError(f"{name}: values of type {dtype}; give numbers (integers or floats)")
 
 
 def of_axes(
@@ -122,7 +141,8 @@ def of_axes(
         return Raster(picture) if finish is None else finish(picture)
 
     n = n_channels or count
-    names = tuple(map(str, channels)) if len(channels) == n else RGB if n == 3 and "S" in letters else ()
+    colors = n == 3 and ("S" in letters or count == 1)  # one sample that becomes three is of a palette
+    names = tuple(map(str, channels)) if len(channels) == n else RGB if colors else ()
     names = names or tuple(str(i) for i in range(n))
     sides = (array.shape[letters.index("Y")], array.shape[letters.index("X")])
     dtype = np.dtype(array.dtype).newbyteorder("=")

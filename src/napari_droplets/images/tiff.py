@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -17,12 +17,18 @@ import numpy as np
 from ..errors import InputError
 from .orientation import upright
 from .pixel_size import PixelSize, micrometres, pixel_size
-from .stored import Raster, Stored, of_axes
+from .stored import TURNED, Raster, Stored, of_axes
 
 REDUCED = 1  # bit of NewSubfileType: a smaller version of another page
 ORIENTATION, SUBFILE, NODATA = 274, 254, 42113  # tags
 ALPHA, PREMULTIPLIED = 2, 1  # extra samples
+PLAIN = {1, 5, 8, 32773, 32946, 34925, 50000}  # compressions that leave YCbCr as it is; those of JPEG give RGB
 COLORS = {"MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "SEPARATED", "YCBCR"}
+CONVERTED = {
+    "SEPARATED": "inks",
+    "PALETTE": "a palette",
+    "MINISWHITE": "zero that is white",
+}
 LAZY = 2**28  # bytes; larger stacks are read page by page
 
 
@@ -78,6 +84,8 @@ class _About(NamedTuple):
             size = _imagej_size(tif)
         elif tif.is_lsm and tif.lsm_metadata:
             size = pixel_size(*(1e6 * tif.lsm_metadata.get(f"VoxelSize{a}", 0) for a in "XY"))
+        else:
+            size = next((s for s in map(partial(_size_by, tif), MAKERS) if s is not None), None)
         bits = None
         if tif.is_micromanager:
             with suppress(Exception):
@@ -108,6 +116,43 @@ def _ome(xml: str) -> Iterator[tuple[PixelSize | None, tuple[str, ...], int | No
         names = tuple(c.get("Name") or c.get("Fluor") or str(i) for i, c in enumerate(channels))
         bits = element.get("SignificantBits")
         yield pixel_size(*sides), names, int(bits) if bits else None, title
+
+
+def _size_by(tif: Any, maker: Callable[[Any], tuple[float, float] | None]) -> PixelSize | None:
+    """What a maker's own metadata say; nothing where they are not there, or odd."""
+    with suppress(Exception):
+        return pixel_size(*(maker(tif) or (None, None)))
+    return None
+
+
+def _micromanager(tif: Any) -> tuple[float, float]:
+    about = tif.pages[0].tags["MicroManagerMetadata"].value
+    return (float(about.get("PixelSizeUm") or about["PixelSize_um"]),) * 2
+
+
+def _metamorph(tif: Any) -> tuple[float, float]:
+    about = tif.stk_metadata
+    factor = micrometres(about["CalibrationUnits"])
+    return factor * float(about["XCalibration"]), factor * float(about["YCalibration"])  # type: ignore[operator]
+
+
+def _zeiss_sem(tif: Any) -> tuple[float, float]:
+    about = tif.sem_metadata
+    _, value, unit = about.get("ap_image_pixel_size") or about["ap_pixel_size"]
+    return (float(value) * micrometres(unit),) * 2  # type: ignore[operator]
+
+
+def _fei(tif: Any) -> tuple[float, float]:
+    about = tif.fei_metadata["Scan"]
+    return 1e6 * float(about["PixelWidth"]), 1e6 * float(about["PixelHeight"])
+
+
+def _aperio(tif: Any) -> tuple[float, float] | None:
+    found = re.search(r"\|\s*MPP\s*=\s*([\d.]+)", tif.pages[0].description if tif.is_svs else "")
+    return None if found is None else (float(found[1]),) * 2
+
+
+MAKERS = (_micromanager, _metamorph, _zeiss_sem, _fei, _aperio)
 
 
 def _imagej_size(tif: Any) -> PixelSize | None:
@@ -161,7 +206,8 @@ def _scene(path: Path, tif: Any, series: Any, number: int, about: _About) -> Sto
     more: dict[str, Any] = {"pixel_size_um": size, "bits": bits, "nodata": nodata, "path": str(path.resolve())}
     finished = finish if code == 1 else partial(_turned, finish, code)
     scene = of_axes(array, axes, path.name, channels=names, finish=finished, n_channels=n_channels)
-    return replace(scene, dtype=dtype, title=title, **more)
+    converted = "" if colors == "PALETTE" and tif.is_imagej else CONVERTED.get(colors, "")
+    return replace(scene, dtype=dtype, title=title, converted=converted or (TURNED if code != 1 else ""), **more)
 
 
 def _turned(finish: Any, code: int, values: np.ndarray) -> Raster:
@@ -212,6 +258,7 @@ def _meaning(page: Any, colors: str, axes: str, array: _Lazy, imagej: bool) -> t
     if colors == "PALETTE" and not imagej and page.colormap is not None and samples == 1:
         table = _palette(page.colormap)
     bits = page.bitspersample
+    differences = _Differences.of(page) if colors == "YCBCR" and int(page.compression) in PLAIN else None
     n = table.shape[1] if table is not None else 3 if colors == "SEPARATED" else samples - (alpha is not None)
 
     def finish(values: np.ndarray) -> Raster:
@@ -225,6 +272,10 @@ def _meaning(page: Any, colors: str, axes: str, array: _Lazy, imagej: bool) -> t
             return Raster(table[values[..., 0]], hidden)
         if colors == "MINISWHITE" and values.dtype.kind == "u":
             return Raster((values.dtype.type(2**bits - 1) - values), hidden)
+        if colors == "MINISWHITE":  # of other types only the order is known: what is lowest is brightest
+            return Raster(~values if values.dtype.kind == "i" else -values, hidden)
+        if differences is not None:
+            return Raster(differences.rgb(values), hidden)
         if colors == "SEPARATED":
             if values.shape[-1] < 4:
                 raise InputError("inks other than cyan, magenta, yellow and black")
@@ -234,6 +285,40 @@ def _meaning(page: Any, colors: str, axes: str, array: _Lazy, imagej: bool) -> t
         return Raster(values, hidden)
 
     return finish, n if "C" not in axes else None, array.dtype if table is None else np.dtype(np.uint8)
+
+
+class _Differences(NamedTuple):
+    """How brightness and two differences of color were made of red, green and blue: TIFF 6.0, section 21."""
+
+    shares: tuple[float, ...]
+    """Of red, green and blue in the brightness."""
+    black: Any
+    white: Any
+
+    @classmethod
+    def of(cls, page: Any) -> _Differences:
+        """What the tags say, which can be read as long as the file is open."""
+
+        def ratios(tag: str, usual: tuple[float, ...]) -> np.ndarray:
+            stated = page.tags.get(tag)
+            if stated is None:
+                return np.array(usual, float)
+            pairs = np.array(stated.value, float).reshape(-1, 2)
+            return pairs[:, 0] / pairs[:, 1]
+
+        levels = ratios("ReferenceBlackWhite", (0, 255, 128, 255, 128, 255))
+        return cls(tuple(ratios("YCbCrCoefficients", (0.299, 0.587, 0.114))), levels[::2], levels[1::2])
+
+    def rgb(self, values: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 colors."""
+        if values.dtype != np.uint8:
+            raise InputError(f"YCbCr colors of type {values.dtype}; save it as RGB or grey")
+        r, g, b = self.shares
+        scale = np.array((255, 127, 127)) / (self.white - self.black)
+        y, blue, red = np.moveaxis((values - self.black) * scale, -1, 0)
+        first, last = y + red * (2 - 2 * r), y + blue * (2 - 2 * b)
+        colors = np.stack([first, (y - r * first - b * last) / g, last], -1)
+        return np.rint(colors).clip(0, 255).astype(np.uint8)
 
 
 def _palette(colormap: np.ndarray) -> np.ndarray:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from ..errors import InputError
+from ..images.arrays import facts_of
+from ..images.convert import stored_in
 from ..settings import Settings
 
 
@@ -34,9 +37,40 @@ def command_text(layer: Any, plane: tuple[int, ...], settings: dict[str, Any], *
         value = getattr(chosen, name)
         if value != getattr(usual, name) and not (detect_only and name not in OF_DETECTION):
             parts += [option, _text(value)]
-    for option, index in zip(("--frames", "--planes") if len(plane) < 3 else (), plane, strict=False):
-        parts += [option, str(index)]
-    return shlex.join(parts)
+    return shlex.join([*parts, *_picture(layer, str(path), plane, settings)])
+
+
+def _picture(layer: Any, path: str, plane: tuple[int, ...], settings: dict[str, Any]) -> list[str]:
+    """Options that choose what the layer shows among the pictures and channels of the file."""
+    facts = facts_of(layer)
+    try:
+        stored = stored_in(path, scene=facts.scene)
+    except InputError:
+        return []
+    options = [] if facts.scene is None else ["--scene", str(facts.scene)]
+    channel = facts.channel
+    sizes = [n for _, n in stored.axes]
+    places = list(zip(_finest_shape(layer), plane, strict=False))
+    places = [(n, i) for n, i in places if n > 1]
+    if len(places) == len(sizes) + 1:  # napari's own readers make an axis of the channels
+        without = [k for k in range(len(places)) if [n for n, _ in places[:k] + places[k + 1 :]] == sizes]
+        of_channels = [k for k in without if places[k][0] == len(stored.channels)]
+        if not of_channels:
+            return options
+        channel = places.pop(of_channels[-1])[1]
+    if channel is not None and settings.get("channels") is None:
+        options += ["--channels", str(channel)]
+    if [n for n, _ in places] != sizes:
+        return options
+    free = [role for role in ("frame", "plane") if role not in dict(stored.axes)]
+    for (axis, _), (_, index) in zip(stored.axes, places, strict=True):
+        role = axis if axis in ("frame", "plane") else free.pop(0) if free else None
+        options += [f"--{role}s", str(index)] if role else []
+    return options
+
+
+def _finest_shape(layer: Any) -> tuple[int, ...]:
+    return tuple((layer.data[0] if layer.multiscale else layer.data).shape)
 
 
 OF_DETECTION = (

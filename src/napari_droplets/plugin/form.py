@@ -160,7 +160,7 @@ class SettingsForm:
     def offer_pixel_size(self, size: PixelSize | None) -> None:
         """Show the size that the file behind the layer states, which is taken where none is given."""
         sides = "" if size is None else " x ".join(f"{side:.4g}" for side in dict.fromkeys(width_height(size)))
-        self.inputs["pixel_size_um"].native.setSpecialValueText(f"{sides} µm, of the file" if sides else FROM_LAYER)
+        self.inputs["pixel_size_um"].native.setSpecialValueText(f"{sides} µm (file)" if sides else FROM_LAYER)
 
 
 def _range(text: str) -> tuple[float, float] | None:

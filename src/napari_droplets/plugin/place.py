@@ -10,7 +10,8 @@ from uuid import uuid4
 import numpy as np
 
 from ..errors import InputError
-from ..images.convert import size_in_file
+from ..images.arrays import FILE, facts_of
+from ..images.convert import converted_in, size_in_file
 from ..images.pixel_size import PixelSize, of_layer
 
 
@@ -75,6 +76,8 @@ class Plane(NamedTuple):
     rgb: bool
     around: Any = None
     """The stack that it is a plane of, where it is in memory: one scale of intensities for all of it."""
+    metadata: Mapping[str, Any] = {}
+    """With what the file says of its pixels, where this package opened it."""
 
     @classmethod
     def of(cls, layer: Any, place: Place) -> Plane:
@@ -82,7 +85,10 @@ class Plane(NamedTuple):
         stack = _finest(layer)
         pages = isinstance(stack, np.ndarray) and len(place.plane) > 0
         around = stack.reshape(-1, *stack.shape[len(place.plane) :]) if pages else None
-        return cls(plane_of(layer, place), place.name, layer.rgb, around)
+        facts = facts_of(layer)
+        if facts.hidden is not None:
+            facts = facts._replace(hidden=facts.hidden[place.plane])
+        return cls(plane_of(layer, place), place.name, layer.rgb, around, {FILE: facts})
 
 
 def pixel_size_um(layer: Any) -> PixelSize | None:
@@ -98,7 +104,19 @@ def size_of_file(layer: Any) -> PixelSize | None:
     path = getattr(getattr(layer, "source", None), "path", None)
     if path is None or not np.allclose(np.abs(layer.scale[-2:]), 1):
         return None
-    return size_in_file(str(path), tuple(_finest(layer).shape[-2 - layer.rgb :][:2]))
+    return size_in_file(str(path), shape_of(layer))
+
+
+def shown_as_stored(layer: Any) -> str:
+    """What the numbers of the file behind a layer are, where another reader shows them for the picture; else empty."""
+    path = getattr(getattr(layer, "source", None), "path", None)
+    return "" if path is None or FILE in layer.metadata else converted_in(str(path))
+
+
+def shape_of(layer: Any) -> tuple[int, int]:
+    """Height and width of an image layer in pixels."""
+    height, width = _finest(layer).shape[-2 - layer.rgb :][:2]
+    return int(height), int(width)
 
 
 def _finest(layer: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Open saved results in napari: folders that hold a fit, and droplets tables."""
+"""Open files in napari: folders that hold a fit, droplets tables, and images of microscopes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import Any
 
 LayerData = tuple[Any, dict[str, Any], str]
 AXIS = re.compile(r"axis_\d+")
+MICROSCOPES = (".czi", ".nd2", ".lif")
+"""Images that napari does not read by itself."""
 
 
 def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """A reader for what this project wrote; None for anything else, whatever its name."""
+    """A reader for what this project wrote, and for files of microscopes; None for anything else, whatever its name."""
     if isinstance(path, list):
         return None  # several files to be stacked
     file = Path(path)
+    if file.suffix.lower() in MICROSCOPES and file.is_file():
+        from .opening import image_layer_data
+
+        return image_layer_data
     if file.name == "summary.json":
         file = file.parent
     if file.is_dir():

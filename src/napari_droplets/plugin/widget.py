@@ -21,10 +21,10 @@ from .correction import corrected
 from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
 from .parts import ColorBox, button, folded, read_only, row, text_label
-from .place import Place, Plane, pixel_size_um, place_of, size_of_file
+from .place import Place, Plane, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
 from .presence import n_hidden, show_probable
 from .warming import FORM_OF_FIT, Warmer
-from .words import TIPS, count_text, fit_text, line, progress_text, sizes_text
+from .words import TIPS, count_text, fit_text, line, progress_text, sizes_text, stored_text
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -160,6 +160,7 @@ class DropletsWidget(QWidget):
             plane = Plane.of(layer, place)
             output = layers.Output(self.viewer, place)
             self._command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
+            self._command.setCursorPosition(0)
             self._start(lambda: steps(plane, settings), output)
 
         self._guarded(action)
@@ -275,24 +276,39 @@ class DropletsWidget(QWidget):
         self._job = None
         self._show_idle(done=done)
 
-    def _show_result(self, output: layers.Output, result: Fit | Detection, cancelled: bool) -> None:
+    def _show_result(self, output: layers.Output, outcome: Fit | work.Detected, cancelled: bool) -> None:
+        result: Fit | Detection
+        if isinstance(outcome, Fit):
+            result, notes = outcome, () if outcome.image is None else outcome.image.notes
+        else:
+            result, notes = outcome
         self.result = result if isinstance(result, Fit) else result.droplets
+        shape, kind = None, ""
+        with suppress(InputError):  # the image may be gone
+            layer = self._image_of(output.place)
+            shape, kind = shape_of(layer), shown_as_stored(layer)
         if isinstance(result, Fit):
             output.show(result.droplets, result.reconstruction, fit=result)
             found = len(result.droplets)
-            self._status.setToolTip(sizes_text(result.droplets, result.reconstruction.shape[:2]))
             text = fit_text(result, n_poor(result.table), cancelled=cancelled)
+            sizes, details = sizes_text(result, shape)
         else:
             output.show(result.candidates, detected=True)
             show_probable(output.points, self._least())
             found = len(output.points.data)
             text = line([f"Done: {found:,} droplets", *count_text(result, found)])
+            sizes, details = sizes_text(result.droplets, shape)
             self._detected = (output.place, len(result.candidates))
             self._warm()
+        text += f"\n{sizes}" if sizes else ""
+        self._status.setToolTip(details)
         if not found:
             text = f"{output.place.name}: no droplets found; set the diameter, or check the image"
             if hidden := n_hidden(output.points):
                 text = f"{output.place.name}: no droplets found, but {hidden:,} improbable candidates are hidden"
+        text += "".join(f"\n{note}" for note in notes)
+        if kind:
+            text += f"\n{stored_text(kind)}"
         if output.kept:
             text += f"\n{output.kept} and is kept; the result is in {output.points.name!r}"
         self._say(text, "" if found else "warning" if isinstance(result, Fit) else "info")

@@ -83,14 +83,24 @@ def fit_text(fit: Fit, poor: int, *, cancelled: bool) -> str:
     return text
 
 
-def sizes_text(droplets: Droplets, shape: tuple[int, int]) -> str:
-    """Density, sizes and their spread, as rich text; nothing where there are no droplets."""
+def sizes_text(result: Fit | Droplets, shape: tuple[int, int] | None) -> tuple[str, str]:
+    """Sizes and density of droplets in a line, and all statistics as rich text; nothing where there are no droplets."""
     from ..size_statistics import statistics
 
     try:
-        return f"<pre>{escape(str(statistics(droplets, shape=shape, draws=PANEL_DRAWS)))}</pre>"
+        found = statistics(result, shape=shape, draws=PANEL_DRAWS)
     except InputError:
-        return ""
+        return "", ""
+    unit = str(found.table.loc["D50", "unit"])
+    parts = [f"D50 {found['D50']:.3g} {unit}", f"D[3,2] {found['D32']:.3g} {unit}", f"CV {found['cv']:.0%}"]
+    if unit != "px" and "density" in found.table.index:
+        parts.append(f"{found['density']:,.4g} per mm²")
+    return line(parts), f"<pre>{escape(str(found))}</pre>"
+
+
+def stored_text(kind: str) -> str:
+    """That a layer holds the numbers of a file, not its picture."""
+    return f"The file has {kind}, this layer its bare numbers: open it by File > IO Utilities to have the picture"
 
 
 def class_text(one: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError
 from ..images import as_image
@@ -27,10 +27,18 @@ def fit_from(table: Any, plane: Plane, settings: dict[str, Any]) -> Steps:
     return (yield from fitting.iterate(plane, table, **settings))
 
 
+class Detected(NamedTuple):
+    """What was detected, and what is to tell of the image."""
+
+    detection: fitting.Detection
+    notes: tuple[str, ...]
+
+
 def detect(plane: Plane, settings: dict[str, Any]) -> Steps:
-    """Find droplets; returns a Detection."""
+    """Find droplets; returns what was `Detected`."""
     yield _waiting("detect")
-    return fitting.detect_all(plane, **settings)
+    image = as_image(plane, **Settings(**settings).reading)
+    return Detected(fitting.detect_all(image, **settings), image.notes)
 
 
 def estimate(plane: Plane, channels: list[int] | None, weights: str | None) -> Steps:

@@ -42,14 +42,14 @@ def find_images(where: str | Path) -> list[Path]:
         raise InputError(f"{where}: no such file or folder")
     kinds = ", ".join(s.removeprefix(".") for s in IMAGE_SUFFIXES)
     images = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and (p.is_file() or is_zarr(p)) and not _ours(p)]
-    images.sort(key=_natural)
+    images.sort(key=natural)
     if not images:
         raise InputError(f"{where}: no images ({kinds}) there")
     return images
 
 
-def _natural(path: Path) -> list[tuple[int, int, str]]:
-    """Sorts frame_2 before frame_10."""
+def natural(path: Path) -> list[tuple[int, int, str]]:
+    """A key that sorts frame_2 before frame_10."""
     parts = re.split(r"(\d+)", str(path))
     return [(int(p), 0, p) if p.isdecimal() else (0, 1, p) for p in parts]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
-from ..droplets import Droplets, Optics
+from ..droplets import Optics
 from ..errors import InputError
 from ..files import read_table, save_summary, save_table, writable_folder
 from ..images import Image
@@ -122,6 +122,7 @@ def process_image(
     time.perf_counter.
     """
     from ..inference.api import detect_all, fit, waiting
+    from ..size_statistics import record_of
 
     settings = asdict(plan.settings)
     stopped = False
@@ -153,26 +154,14 @@ def process_image(
 
         droplets = measured(droplets, source.opened, where, plan.measure)
     found = (image, droplets) if plan.detect_only else replace(found, droplets=droplets)
-    summary |= plan.record() | {"image": image.record(), "statistics": _statistics(droplets, image, summary)}
+    summary |= plan.record() | {"image": image.record()}
+    summary["statistics"] = record_of(droplets, summary)
     before = looking - since
     seconds = seconds | {"import": seconds.get("import", 0.0) + before}
     seconds["total"] = seconds.get("total", time.perf_counter() - looking) + before
     summary["seconds"] = seconds
     error = _write(found, summary, folder, plan)
     return summary, error, stopped
-
-
-def _statistics(droplets: Droplets, image: Image, summary: dict[str, Any]) -> dict[str, Any] | None:
-    from ..size_statistics import statistics
-
-    mean, sd = summary.get("count_mean"), summary.get("count_sd")
-    shared = (summary.get("systematic") or {}).get("radius_percent") or 0.0
-    seen = 1.0 if image.hidden is None else 1 - float(image.hidden.mean())
-    count = None if mean is None or sd is None else (mean, sd)
-    try:
-        return statistics(droplets, shape=image.shape[:2], count=count, radius_percent=shared, visible=seen).record()
-    except InputError:  # nothing to tell of no droplets
-        return None
 
 
 def _write(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) -> Exception | None:
@@ -219,6 +208,10 @@ def process(
     """
     begun = time.perf_counter() if since is None else since
     source = Source.of(path, plan.settings, ranges or {})
+    if plan.measure is not None:
+        from ..measurement import channels_of
+
+        channels_of(source.opened, plan.measure)  # before any work
 
     def told(progress: Any) -> Any:
         return None if watch is None else watch(path, progress)

@@ -11,9 +11,11 @@ import pandas as pd
 
 from .heading import decoded, heading_of
 
-WORDS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars"}
+WORDS = {"\t": "tabs", ";": "semicolons", ",": "commas", "|": "bars", " ": "blanks"}
 NUMBER = re.compile(r"[-+]?(0|[1-9]\d*)(\.\d*)?([eE][-+]?\d+)?|[-+]?\.\d+([eE][-+]?\d+)?")
 THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+THOUSANDS_BY_DOTS = re.compile(r"[-+]?\d{1,3}(\.\d{3})+(,\d+)?")
+MORE_CELLS = 3  # beyond the heading that are looked at
 NOTHING = ("", "nan", "na", "n/a", "none", "null", "<na>", "inf", "-inf")
 """What numbers are called, in small letters, that are none."""
 
@@ -45,11 +47,12 @@ def cells_of(content: bytes) -> Cells:
     """
     text = decoded(content)
     names, separator, lines = heading_of(text)
+    more = len(names) + MORE_CELLS  # or pandas would leave out what is beyond the heading
     frame = pd.read_csv(
         io.StringIO(text),
         sep=separator,
         header=None,
-        names=list(range(len(names))),
+        names=list(range(more)),
         skiprows=lines,
         dtype=str,
         keep_default_na=False,
@@ -62,6 +65,12 @@ def cells_of(content: bytes) -> Cells:
     frame = frame.fillna("").apply(lambda column: column.str.strip())
     frame.index = pd.RangeIndex(lines + 1, lines + 1 + len(frame))
     frame = frame[(frame != "").any(axis=1)]
+    beyond = (frame[range(len(names), more)] != "").any(axis=1)
+    if beyond.any():
+        raise ValueError(
+            f"line {beyond.idxmax()} has more cells than the {len(names)} of the heading, separated by "
+            f"{WORDS.get(separator, repr(separator))}; are there decimal commas between commas? separate by semicolons"
+        )
     kept = [i for i, name in enumerate(names) if name or (frame[i] != "").any()]
     return Cells(frame[kept], [names[i] for i in kept], separator)
 
@@ -75,13 +84,15 @@ def numbers(column: pd.Series, separator: str) -> np.ndarray:
         A text that is no number; its line and the text are the arguments.
     """
     text = column.str.strip()
-    if separator != "," and text.str.contains(",", regex=False).any():
-        if text.str.contains(".", regex=False).any():
+    commas = text.str.contains(",", regex=False)
+    dots = text.str.contains(".", regex=False)
+    by_commas = text.str.fullmatch(THOUSANDS)
+    if (separator == "," or (commas & dots).any()) and by_commas[commas].all():
+        text = text.str.replace(",", "", regex=False)
+    elif separator != "," and (text[dots].str.fullmatch(THOUSANDS_BY_DOTS).all() or not commas.any()):
+        if commas.any():
             text = text.str.replace(".", "", regex=False)
         text = text.str.replace(",", ".", regex=False)
-    elif text.str.contains(",", regex=False).any():
-        grouped = text.str.fullmatch(THOUSANDS)
-        text = text.where(~grouped, text.str.replace(",", "", regex=False))
     values = pd.to_numeric(text, errors="coerce")
     wrong = values.isna() & ~text.str.casefold().isin(NOTHING)
     if wrong.any():
@@ -104,7 +115,9 @@ def typed(column: pd.Series, separator: str) -> np.ndarray:
     exponent = text.str.fullmatch(r"[-+]?\d+[eE][-+]?\d+")  # 1e5 may be a well
     if exponent.any() or (whole.all() and len(known) < len(column)) or text.str.startswith("+").any():
         return column.to_numpy(object)
-    if whole.all() and text.str.len().max() < 18:
+    if whole.all() and text.str.len().max() >= 18:  # more than numbers hold
+        return column.to_numpy(object)
+    if whole.all():
         return text.to_numpy(np.int64)
     values = pd.to_numeric(text).astype(float)
     return values.reindex(column.index).to_numpy(float)

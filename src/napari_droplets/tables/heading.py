@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +14,9 @@ from .recognize import recipe_of
 
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 SEPARATORS = "\t;,|"
+LEAST_WORDS = 3  # of a heading with nothing but blanks between them
+COMMENT = "#"
+NUMBER = re.compile(r"(?:^|[\s;,|])-?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?(?=[\s;,|]|$)")  # a cell that no heading has
 HEAD = 65536  # bytes; enough of a file to recognize it
 PEEK = 3  # rows below the heading, in which some programs write units
 
@@ -36,11 +41,17 @@ def heading_of(text: str) -> Heading:
     """
     lines = text[:HEAD].splitlines() if len(text) > HEAD else text.splitlines()
     given = re.fullmatch(r"sep=(.)", lines[0], re.IGNORECASE) if lines else None  # that Excel understands
-    number = next((i for i, line in enumerate(lines) if line.strip() and not (given and i == 0)), None)
-    if number is None:
+    filled = [i for i, line in enumerate(lines) if line.strip() and not (given and i == 0)]
+    comments = list(takewhile(lambda i: lines[i].lstrip().startswith(COMMENT), filled))
+    rows = filled[len(comments) :]
+    if not filled:
         raise ValueError("it is empty")
-    separator = given[1] if given else _separator(lines[number])
-    names = [n.strip() for n in next(csv.reader([lines[number]], delimiter=separator, skipinitialspace=True))]
+    if comments and (not rows or NUMBER.search(lines[rows[0]])):  # as of numpy.savetxt, or of a column #
+        number, heading = comments[-1], lines[comments[-1]].lstrip().removeprefix(COMMENT).lstrip(" ")
+    else:
+        number, heading = rows[0], lines[rows[0]]
+    separator = given[1] if given else _separator(heading, lines[number + 1 :])
+    names = [n.strip() for n in next(csv.reader([heading], delimiter=separator, skipinitialspace=True))]
     return Heading(names, separator, number + 1)
 
 
@@ -70,7 +81,8 @@ def is_droplets_table(path: str | Path) -> bool:
         if path.suffix.lower() == ".parquet":
             from pyarrow.parquet import read_schema
 
-            return {"x", "y", "radius"} <= set(read_schema(path).names)
+            recipe_of(read_schema(path).names)
+            return True
         with open(path, "rb") as file:
             head = file.read(HEAD)
         if len(head) == HEAD:
@@ -84,6 +96,10 @@ def is_droplets_table(path: str | Path) -> bool:
         return False
 
 
-def _separator(heading: str) -> str:
+def _separator(heading: str, rows: Sequence[str]) -> str:
     outside = re.sub(r'"[^"]*"', "", heading)
-    return max(SEPARATORS, key=outside.count) if any(s in outside for s in SEPARATORS) else ","
+    if any(s in outside for s in SEPARATORS):
+        return max(SEPARATORS, key=outside.count)
+    first = next((row for row in rows if row.strip()), "")
+    words = len(outside.split())
+    return " " if words >= LEAST_WORDS and len(first.split()) == words and NUMBER.search(first) else ","

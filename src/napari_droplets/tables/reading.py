@@ -122,7 +122,7 @@ def _gaps(column: pd.Series) -> np.ndarray:
     known = column[column != ""]
     if known.isin(["True", "False"]).all():
         return known.eq("True").astype(object).reindex(column.index).to_numpy(object)
-    if known.str.fullmatch(r"-?\d+(\.\d+)?").all():
+    if known.str.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?").all():  # 01 is a text
         return pd.to_numeric(known).astype(float).reindex(column.index).to_numpy(float)
     return column.where(column != "", np.nan).to_numpy(object)
 

@@ -113,6 +113,8 @@ def _napari(names: Sequence[str], axes: list[str]) -> Recipe:
 
 
 def _regions(names: Sequence[str]) -> Recipe:
+    if "centroid-2" in names:
+        raise Unusable("regions of a volume: give those of one plane")
     columns = {"y": ("centroid-0", _same), "x": ("centroid-1", _same)}
     sizes = {
         **{"radius": _same, "equivalent_diameter_area": _half, "equivalent_diameter": _half},

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .droplets import Droplets
+from .droplets import Droplets, cut_by_border, marked
 from .errors import InputError
 from .images.pixel_size import mean_side, width_height
 
@@ -205,13 +205,11 @@ def _whole(droplets: Droplets, shape: tuple[int, int] | None, border: str) -> tu
     if border == "kept":
         return every, "droplets that the border cuts are kept as they are"
     if shape is None:
-        cut = droplets.labels.get("cut_by_border")
-        if cut is None:
+        if "cut_by_border" not in droplets.labels:
             return every, "the size of the image is not known: droplets that the border may cut are kept as they are"
-        return ~np.asarray(cut, bool), f"{int(np.sum(cut))} droplets that the border cuts are left out"
-    h, w = shape
-    x, y, r = droplets.x, droplets.y, droplets.radius
-    cut = (x - r < -0.5) | (y - r < -0.5) | (x + r > w - 0.5) | (y + r > h - 0.5)
+        cut = marked(droplets, "cut_by_border")
+        return ~cut, f"{int(cut.sum())} droplets that the border cuts are left out"
+    cut = cut_by_border(droplets, shape)
     said = f"{int(cut.sum())} droplets that the border cuts are left out"
     if border == "corrected":
         said += "; the others count more the larger they are, as large ones are cut more often"

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from ..compiling.disk import keep_compiled
-from ..droplets import Droplets
+from ..droplets import Droplets, beyond_border
 from ..errors import InputError
 from ..image_statistics import weighted_median
 from ..images import Image, as_image, resampled
 from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, without_repeats
-from .network import CELL, Params, apply, normalized, read_weights
+from .network import CELL, STRIDE, Params, apply, normalized, read_weights
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 WORKING_RADIUS = 7.0  # pixels; the typical droplet is shown to the network at about this radius
@@ -33,6 +33,7 @@ TILE = 1792  # pixels; larger images are worked on in tiles of this side …
 OVERLAP = 64  # … that see this far into their neighbors
 BUCKET = 128  # pixels; sides are padded to multiples of it, so that few sizes are compiled …
 SMALLEST = 256  # … and to this at least
+RING = CELL  # pixels; the border is repeated so far, and cells there tell of centers beyond it; see `_canvas`
 
 
 def detect_droplets(image: Image, diameter: float | None = None, weights: str | Path | None = None) -> Droplets:
@@ -76,9 +77,8 @@ def candidates(pixels: np.ndarray, params: Params, diameter: float | None = None
 
 
 def within(droplets: Cells | Droplets, pixels: np.ndarray) -> np.ndarray:
-    """Which of them have their center in the image (H, W, C)."""
-    h, w, _ = pixels.shape
-    return (droplets.x > -0.5) & (droplets.x < w - 0.5) & (droplets.y > -0.5) & (droplets.y < h - 0.5)
+    """Which of them have a part in the image (H, W, C); their centers may lie up to one radius beyond it."""
+    return beyond_border(droplets.x, droplets.y, pixels.shape) < droplets.radius
 
 
 def estimate_diameter(image: Any, weights: str | Path | None = None) -> float:
@@ -179,7 +179,7 @@ def _outputs(params: Params, images: Any, inside: Any) -> Any:
 
 
 def _cells(view: np.ndarray, params: Params) -> Cells:
-    """Cells that may hold a droplet, of a whole normalized view (H, W, 3), tile by tile."""
+    """Cells that may hold a droplet, of a whole normalized view (H, W, 3) and a ring around it, tile by tile."""
     keep_compiled()
     h, w, _ = view.shape
     parts = []
@@ -187,16 +187,31 @@ def _cells(view: np.ndarray, params: Params) -> Cells:
         for left, right in _spans(w):
             y0, y1 = max(0, top - OVERLAP), min(h, bottom + OVERLAP)
             x0, x1 = max(0, left - OVERLAP), min(w, right + OVERLAP)
-            shape = tuple(max(SMALLEST, -(-n // BUCKET) * BUCKET) for n in (y1 - y0, x1 - x0))
-            padded = np.zeros((1, *shape, 3), np.float32)
-            inside = np.zeros((1, *shape, 1), np.float32)
-            padded[0, : y1 - y0, : x1 - x0] = view[y0:y1, x0:x1]
-            inside[0, : y1 - y0, : x1 - x0] = 1
-            outputs = np.asarray(_outputs(params, padded, inside))[0]
-            part = cells_of(outputs).moved(x0, y0)
-            column, row = np.rint(part.cell_x), np.rint(part.cell_y)
-            parts.append(part[(column >= left) & (column < right) & (row >= top) & (row < bottom)])
+            outputs = np.asarray(_outputs(params, *_canvas(view[y0:y1, x0:x1])))[0]
+            part = cells_of(outputs).moved(x0 - STRIDE, y0 - STRIDE)
+            off_x, off_y = np.abs(part.cell_x - (w - 1) / 2), np.abs(part.cell_y - (h - 1) / 2)
+            seen = (off_x <= w / 2 + RING) & (off_y <= h / 2 + RING)
+            # the ring around the view belongs to the tiles at its border
+            column, row = np.clip(np.rint(part.cell_x), 0, w - 1), np.clip(np.rint(part.cell_y), 0, h - 1)
+            parts.append(part[seen & (column >= left) & (column < right) & (row >= top) & (row < bottom)])
     return Cells.together(parts)
+
+
+def _canvas(tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A tile (H, W, 3) as the network takes it, and which pixels are seen; the tile begins at STRIDE, STRIDE.
+
+    Around it lies a ring in which the border is repeated, and then nothing. The cells of the ring are where centers
+    beyond the border are told of. A wider ring shows false droplets in its stripes. At the coarse levels of the network
+    the tile lies as if it had no ring.
+    """
+    h, w, _ = tile.shape
+    # the bucket's sides have room for the ring, so that a side of a full bucket does not fall into the next one
+    shape = tuple(max(SMALLEST, -(-(n + RING - STRIDE) // BUCKET) * BUCKET) + 2 * STRIDE for n in (h, w))
+    canvas, inside = np.zeros((1, *shape, 3), np.float32), np.zeros((1, *shape, 1), np.float32)
+    ring = np.s_[0, STRIDE - RING : STRIDE + h + RING, STRIDE - RING : STRIDE + w + RING]
+    canvas[ring] = np.pad(tile, [(RING, RING), (RING, RING), (0, 0)], mode="edge")
+    inside[ring] = 1
+    return canvas, inside
 
 
 def _spans(side: int) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..composition.anchors import anchored, known_compositions
-from ..droplets import Droplets, Fit, Optics
+from ..droplets import Droplets, Fit, Optics, with_border
 from ..errors import InputError
 from ..images import Image, as_image, in_one_scale
 from ..progress import Clock, Progress
@@ -108,7 +108,7 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
 
         found = detect_droplets(work, diameter, weights=settings.weights)
     found = found.scaled(1 / settings.scale)
-    return image.visible(replace(found, x=found.x + left, y=found.y + top))
+    return with_border(image.visible(replace(found, x=found.x + left, y=found.y + top)), image.shape)
 
 
 def fit(
@@ -246,6 +246,7 @@ def _iterate(
         "posterior", step, step, loss, 0.0, n, lambda: frame.snapshot(outcome.setup, outcome.state, outcome.colors)
     )
     result = frame.result(outcome, clock)
+    result = replace(result, droplets=with_border(result.droplets, image.shape))
     return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})
 
 
@@ -367,7 +368,12 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     clock = Clock(chosen.max_seconds)
     after = usable(edited_table, fit.image, chosen)
     keep_compiled()
-    return iterate_refit(fit, after, chosen, region, clock)
+    return _with_border(iterate_refit(fit, after, chosen, region, clock), fit.image)
+
+
+def _with_border(steps: Steps, image: Image) -> Steps:
+    result = yield from steps
+    return replace(result, droplets=with_border(result.droplets, image.shape))
 
 
 def run(steps: Steps, callback: Callback | None) -> Fit:

@@ -118,7 +118,8 @@ def to_layers(result: Fit | Droplets, *, place: Place | None = None) -> list[Lay
         return [_points(result, place or Place())]
     if place is None:
         path = result.summary.get("image", {}).get("path")
-        place = Place(Path(path).stem if path else getattr(result.image, "name", "image"))
+        name = Path(path).stem if path else getattr(result.image, "name", "image")
+        place = Place(name, shape=result.reconstruction.shape[:2])
     picture = _picture(result.reconstruction, place, result.image)
     return [picture, _points(result.droplets, place, fit=result)]
 

@@ -172,7 +172,8 @@ class DropletsWidget(QWidget):
         fit, place = tag["fit"], tag["place"]
         if points.ndim != 2 + len(place.plane):
             raise InputError(f"{points.name}: points of several frames; refit those of one image at a time")
-        correction = corrected(tag["table"], points.features, points.data, points.size, n_hidden(points))
+        hidden = n_hidden(points)
+        correction = corrected(tag["table"], points.features, points.data, points.size, hidden, place.shape)
         if correction.hidden and not len(correction.table):
             raise InputError(f"{points.name}: all points are hidden; set '{LABELS['min_probability']}' lower")
         settings, plane = self.form.values(), cast(Any, None)

@@ -507,6 +507,7 @@ BAD_SETTINGS = {
     "scale": [0, 100],
     "pixel_size_um": [0, -1],
     "channels": [[0, 1], [0.5], "rgb", []],
+    "region": [(1, 2, 3), (5, 0, 1, 9), np.zeros((4, 4)), "nowhere.png"],
     "typos": [1],
 }
 

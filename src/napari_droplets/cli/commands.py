@@ -96,12 +96,13 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _batch(args: argparse.Namespace) -> int:
-    from ..series.batch import find_images
+    from ..series.batch import find_images, without_masks
 
     if args.same_optics and args.detect_only:
         raise InputError("--same-optics: there are no optics with --detect-only; leave out one of them")
     options = {"resume": args.resume, "same_optics": args.same_optics}
-    return _run(args, find_images(args.folder), _plan(args), combine=True, **options)
+    plan = _plan(args)
+    return _run(args, without_masks(find_images(args.folder), plan.settings.region), plan, combine=True, **options)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -143,6 +144,7 @@ def _statistics(args: argparse.Namespace) -> int:
             if path.is_dir():
                 summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
                 options = {"shape": tuple(summary.get("image", {}).get("shape", ())[:2]) or None}
+                options |= _region_of(summary)
                 options |= {"count": _count(summary)}
                 path = path / "droplets.csv"
             if args.shape:
@@ -159,6 +161,15 @@ def _statistics(args: argparse.Namespace) -> int:
             shares = ", ".join(f"{value[f'{s}_share']:.0%} of {s}" for s in ("number", "area", "volume"))
             _print(f"class {name}: {shares}, D50 {value['D50']:.4g}, D32 {value['D32']:.4g}")
     return FAILED if failed else DONE
+
+
+def _region_of(summary: dict[str, Any]) -> dict[str, Any]:
+    """The region of a result; a mask that was chosen among several is noted with its own name."""
+    region = (summary.get("settings") or {}).get("region")
+    if region is None:
+        return {}
+    mask = (summary.get("region") or {}).get("mask")
+    return {"region": region if mask in (None, "given") else mask}
 
 
 def _count(summary: dict[str, Any]) -> tuple[float, float] | None:
@@ -206,6 +217,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """What the options ask for; wrong ones are found out here."""
+    from ..region import check_files
     from ..series.batch import Plan
     from ..settings import Settings
 
@@ -217,6 +229,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         optics = read_optics(args.optics)
         given = {"types": optics.types, "composition": optics.composition} | given
     settings = Settings.of(**given)
+    check_files(settings.region)
     if settings.weights is not None:
         from ..detection.network import read_weights
 

@@ -58,7 +58,7 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
         The weights cannot be read.
     """
     params, about = read_weights(weights or WEIGHTS)
-    found = calibrated(candidates(image.pixels, params, diameter), Marginal.of(about))
+    found = calibrated(candidates(image.pixels, params, diameter, image.region), Marginal.of(about))
     places = found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd
     return Droplets(*places, p_present=found.p, pixel_size_um=image.pixel_size_um)
 
@@ -68,11 +68,16 @@ def count_sd(p: np.ndarray, weights: str | Path | None = None) -> float:
     return Marginal.of(read_weights(weights or WEIGHTS)[1]).count_sd(p)
 
 
-def candidates(pixels: np.ndarray, params: Params, diameter: float | None = None) -> Cells:
-    """All in the image (H, W, C) that may be droplets, in its pixels; probabilities are not calibrated yet."""
-    typical = _typical_radius(pixels, params) if diameter is None else diameter / 2
+def candidates(
+    pixels: np.ndarray, params: Params, diameter: float | None = None, region: np.ndarray | None = None
+) -> Cells:
+    """All in the image (H, W, C) that may be droplets, in its pixels; probabilities are not calibrated yet.
+
+    Contrast and scale are those of the `region` (H, W), by default of the whole image.
+    """
+    typical = _typical_radius(pixels, params, region) if diameter is None else diameter / 2
     finest = 1.0 if typical is None else min(FINEST, WORKING_RADIUS / typical)
-    found = _together([_Level.of(pixels, scale, params) for scale in _scales(pixels.shape, finest)])
+    found = _together([_Level.of(pixels, scale, params, region) for scale in _scales(pixels.shape, finest)])
     return found[within(found, pixels)]
 
 
@@ -104,6 +109,11 @@ def estimate_diameter(image: Any, weights: str | Path | None = None) -> float:
     return 2 * float(np.median(found.radius[sure]))
 
 
+def typical_radius(image: Image, weights: str | Path | None = None) -> float | None:
+    """Median radius in pixels of the droplets that the network finds in a part of the image; None without any."""
+    return _typical_radius(image.pixels, read_weights(weights or WEIGHTS)[0], image.region)
+
+
 @dataclass(frozen=True)
 class _Level:
     """What the network saw at one scale: droplets in pixels of the rescaled image."""
@@ -112,9 +122,13 @@ class _Level:
     droplets: Cells
 
     @classmethod
-    def of(cls, pixels: np.ndarray, scale: float, params: Params) -> _Level:
+    def of(cls, pixels: np.ndarray, scale: float, params: Params, region: np.ndarray | None = None) -> _Level:
         view = pixels if scale == 1 else resampled(pixels, scale)
-        return cls(scale, merged(_cells(normalized(view), params)))
+        if region is not None and scale != 1:
+            h, w = region.shape
+            rows, columns = (np.arange(n) / scale for n in view.shape[:2])
+            region = region[np.ix_(np.minimum(rows, h - 1).astype(int), np.minimum(columns, w - 1).astype(int))]
+        return cls(scale, merged(_cells(normalized(view, region), params)))
 
 
 def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
@@ -125,7 +139,7 @@ def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
     return scales
 
 
-def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
+def _typical_radius(pixels: np.ndarray, params: Params, region: np.ndarray | None = None) -> float | None:
     """Median radius in pixels, droplets weighted by radius, found by trying scales on a part; None without droplets.
 
     Too coarse a scale shows few of the droplets, or groups of them as one; too fine a one shows parts of them, and
@@ -136,8 +150,9 @@ def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
     for scale in TRIED:
         if scale < 1 and max(pixels.shape[:2]) * scale < COARSEST_SIDE:
             break
-        part = _eventful(pixels, PROBE / scale)
-        found = _Level.of(part, scale, params).droplets
+        rows, columns = _eventful(pixels, PROBE / scale, region)
+        part, its_region = pixels[rows, columns], None if region is None else region[rows, columns]
+        found = _Level.of(part, scale, params, its_region).droplets
         sure = found.p > SURE
         size = found.radius[sure] / scale
         crowds.append(size.sum() / np.prod(part.shape[:2]))
@@ -148,18 +163,29 @@ def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
     return radii[chosen]
 
 
-def _eventful(pixels: np.ndarray, side: float) -> np.ndarray:
-    """A square part with more contrast than most, but not the most: that may be dirt; the whole of a small image."""
+def _eventful(pixels: np.ndarray, side: float, region: np.ndarray | None = None) -> tuple[slice, slice]:
+    """A square part with more contrast than most, but not the most: that may be dirt; the whole of a small image.
+
+    Contrast is that of the `region` (H, W), where there is one.
+    """
     h, w, _ = pixels.shape
     side = int(side)
     parts = [
-        pixels[top : top + side, left : left + side]
+        (slice(top, top + side), slice(left, left + side))
         for top in np.linspace(0, max(0, h - side), 1 + (h > side) * 3).astype(int)
         for left in np.linspace(0, max(0, w - side), 1 + (w > side) * 3).astype(int)
     ]
     step = max(1, side // 64)
-    contrast = [float(part[::step, ::step].std((0, 1)).sum()) for part in parts]
-    return parts[int(np.argsort(contrast)[round(EVENTFUL * (len(parts) - 1))])]
+
+    def contrast(part: tuple[slice, slice]) -> float:
+        some = pixels[part][::step, ::step]
+        if region is None:
+            return float(some.std((0, 1)).sum())
+        inside = region[part][::step, ::step]
+        return float(some[inside].std(0).sum() * inside.mean()) if inside.any() else 0.0
+
+    order = np.argsort([contrast(part) for part in parts])
+    return parts[int(order[round(EVENTFUL * (len(parts) - 1))])]
 
 
 def _together(levels: list[_Level]) -> Cells:

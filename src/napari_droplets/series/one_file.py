@@ -21,6 +21,7 @@ from ..files import read_table, save_summary, save_table, writable_folder
 from ..images import Image
 from ..images.convert import Opened, opened
 from ..images.intensities import Range, stated
+from ..region import mask_hash, region_mask
 from ..tables import EXPORTS, export
 from .tables import Outcome
 
@@ -143,7 +144,7 @@ def process_image(
             "n_droplets": len(droplets),
             "count_mean": detection.count_mean,
             "count_sd": detection.count_sd,
-        }
+        } | ({} if detection.region is None else {"region": detection.region})
         seconds = {"detect": time.perf_counter() - looking}
     else:
         found = fit(image, optics=plan.optics, callback=callback, **settings)
@@ -152,8 +153,11 @@ def process_image(
         from ..measurement import measured
 
         droplets = measured(droplets, source.opened, where, plan.measure)
+    if plan.settings.region is not None:
+        image = replace(image, region=region_mask(plan.settings.region, image.shape, name=image.name, path=image.path))
     found = (image, droplets) if plan.detect_only else replace(found, droplets=droplets)
-    summary |= plan.record() | {"image": image.record(), "statistics": _statistics(droplets, image, summary)}
+    about = {"image": image.record(), "statistics": _statistics(droplets, image, summary)}
+    summary |= plan.record() | about | {"region_sha256": mask_hash(plan.settings.region, image.path)}
     before = looking - since
     seconds = seconds | {"import": seconds.get("import", 0.0) + before}
     seconds["total"] = seconds.get("total", time.perf_counter() - looking) + before
@@ -167,10 +171,16 @@ def _statistics(droplets: Droplets, image: Image, summary: dict[str, Any]) -> di
 
     mean, sd = summary.get("count_mean"), summary.get("count_sd")
     shared = (summary.get("systematic") or {}).get("radius_percent") or 0.0
-    seen = 1.0 if image.hidden is None else 1 - float(image.hidden.mean())
+    hidden, region = image.hidden, image.region
+    if hidden is not None and region is not None:
+        hidden = hidden[region]
+    seen = 1.0 if hidden is None else 1 - float(hidden.mean())
     count = None if mean is None or sd is None else (mean, sd)
     try:
-        return statistics(droplets, shape=image.shape[:2], count=count, radius_percent=shared, visible=seen).record()
+        found = statistics(
+            droplets, shape=image.shape[:2], region=region, count=count, radius_percent=shared, visible=seen
+        )
+        return found.record()
     except InputError:  # nothing to tell of no droplets
         return None
 
@@ -263,6 +273,8 @@ def complete(folder: Path, path: Path, plan: Plan, ranges: Ranges | None = None)
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         wanted = plan.record()
+        if plan.settings.region is not None:
+            wanted["region_sha256"] = mask_hash(plan.settings.region, path)
         if summary.get("stopped") == CANCELLED or any(summary.get(name) != value for name, value in wanted.items()):
             return None
         needed = [

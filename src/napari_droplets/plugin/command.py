@@ -5,7 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from ..region import URI
 from ..settings import Settings
+
+MASK = "MASK"
+"""Stands for the file that a region which is no box is saved to."""
 
 
 def command_text(layer: Any, plane: tuple[int, ...], settings: dict[str, Any], *, detect_only: bool) -> str:
@@ -40,7 +44,7 @@ def command_text(layer: Any, plane: tuple[int, ...], settings: dict[str, Any], *
 
 
 OF_DETECTION = (
-    *("diameter", "detector", "weights", "min_probability", "scale"),
+    *("diameter", "detector", "weights", "min_probability", "scale", "region"),
     *("pixel_size_um", "channels", "frames", "planes", "scene", "intensity_range"),
 )
 
@@ -48,4 +52,6 @@ OF_DETECTION = (
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return ",".join(f"{v:.12g}" if isinstance(v, float) else str(v) for v in value)
+    return MASK if str(value).startswith(URI) else str(value)

@@ -15,6 +15,7 @@ from napari_droplets.inference.part import Part, focused, looked_at
 from napari_droplets.region import bounds, centers_in, checked_region, mask_file, region_mask
 from napari_droplets.series.batch import without_masks
 from napari_droplets.settings import Settings
+from napari_droplets.training.fitted import Look
 
 BOX = (120, 90, 260, 200)
 SHAPE = (300, 360)
@@ -235,6 +236,14 @@ def test_a_fit_is_in_pixels_of_the_whole_image(slide, fitted):
     assert fitted.summary["region"]["box"] == list(BOX)
     assert fitted.summary["region"]["area_px"] == mask.sum()
     assert abs(fitted.summary["count_mean"] - len(fitted.droplets)) < 3
+
+
+def test_a_look_is_learned_from_the_region(fitted):
+    look = Look.of(fitted, "slide")
+    left, top, right, bottom = fitted.summary["region"]["part"]
+    assert look.size == pytest.approx((look.scale * (right - left), look.scale * (bottom - top)))
+    expected = fitted.droplets.p_present.sum() / fitted.summary["region"]["area_px"]
+    assert look.density * look.scale**2 == pytest.approx(expected)
 
 
 def test_outside_the_reconstruction_is_the_image(slide, fitted):

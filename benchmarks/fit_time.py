@@ -182,9 +182,7 @@ def bare_network(pixels: int, channels: int, types: int) -> Callable[[], Any]:
         )
     )
     rng = np.random.default_rng(0)
-    inputs, composition = (
-        rng.standard_normal((n, pixels)).astype(np.float32) for n in (input_size(channels), types)
-    )
+    inputs, composition = (rng.standard_normal((n, pixels)).astype(np.float32) for n in (input_size(channels), types))
     weights = jax.device_put(initial_weights(0, channels, types))
     return lambda: program(weights, inputs, composition)
 

@@ -81,7 +81,7 @@ def test_every_setting_has_an_option_and_reaches_the_fit(picture, out, stand_in,
         "population": "given", "renderer": "layered", "learn_optics": False, "classes": 4,
         "noise": 0.04, "steps": 123, "max_seconds": 9.5, "scale": 0.5,
         "pixel_size_um": 0.3, "channels": [2, 1, 0], "frames": [0], "planes": [0], "scene": "0",
-        "intensity_range": [0.5, 250.0],
+        "intensity_range": [0.5, 250.0], "region": [1.0, 2.0, 30.0, 20.0],
     }  # fmt: skip
     texts = [(option, wanted[name]) for option, name, *_ in SETTINGS]
     options = [str(t) if not isinstance(t, list) else ",".join(map(str, t)) for pair in texts for t in pair]

@@ -567,7 +567,9 @@ def test_what_is_left_out_does_nothing():
     from napari_droplets.inference import calibration, gauss_newton, loop
 
     n = 3
-    sums = gauss_newton.Sums(np.ones((n, 2, 2)), np.ones((n, 2)), np.ones(n), np.ones(n), np.full(n, 900.0), np.ones(n), np.ones(n))
+    sums = gauss_newton.Sums(
+        np.ones((n, 2, 2)), np.ones((n, 2)), np.ones(n), np.ones(n), np.full(n, 900.0), np.ones(n), np.ones(n)
+    )
     assert gauss_newton.Evidence.of(sums, 0.1, 1.0, 3).inflation.min() > 1
     with ablation.without("inflation"):
         assert gauss_newton.Evidence.of(sums, 0.1, 1.0, 3).inflation.tolist() == [1, 1, 1]

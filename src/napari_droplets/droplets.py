@@ -35,7 +35,7 @@ class Droplets:
     composition, composition_sd : ndarray, optional
         (N, K) posterior means and standard deviations.
     labels : dict
-        Further columns by name: class, class_p, frame, track_id, pinned, or the user's own.
+        Further columns by name: class, class_p, frame, track_id, pinned, cut_by_border, or the user's own.
     pixel_size_um : float or (float, float), optional
         Side of a pixel, or width and height where they differ: with it the table also has x_um, y_um, radius_um, the
         last of a circle of the same area.
@@ -170,6 +170,32 @@ class Droplets:
             c: table[c].to_numpy() for c in table.columns if c not in known and c not in ("x_um", "y_um", "radius_um")
         }
         return cls(**values, labels=labels, pixel_size_um=size)
+
+
+def beyond_border(x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Distances (N,) in pixels of centers from an image of this shape (H, W, ...); 0 in it."""
+    h, w = shape[:2]
+    return np.hypot(x - np.clip(x, -0.5, w - 0.5), y - np.clip(y, -0.5, h - 0.5))
+
+
+def cut_by_border(droplets: Droplets, shape: tuple[int, ...]) -> np.ndarray:
+    """Which droplets (N,) the border of an image of this shape (H, W, ...) cuts: a part of each circle is beyond."""
+    h, w = shape[:2]
+    x, y, r = droplets.x, droplets.y, droplets.radius
+    return (x - r < -0.5) | (y - r < -0.5) | (x + r > w - 0.5) | (y + r > h - 0.5)
+
+
+def with_border(droplets: Droplets, shape: tuple[int, ...]) -> Droplets:
+    """The droplets with the column `cut_by_border`, the last one."""
+    others = {name: label for name, label in droplets.labels.items() if name != "cut_by_border"}
+    return replace(droplets, labels=others | {"cut_by_border": cut_by_border(droplets, shape)})
+
+
+def marked(droplets: Droplets, column: str) -> np.ndarray:
+    """(N,) bool, a column of truth values; missing values are false."""
+    if column not in droplets.labels:
+        return np.zeros(len(droplets), bool)
+    return np.array([str(v).lower() in ("true", "1", "1.0") for v in droplets.labels[column]], bool)
 
 
 def _pixel_size(um: dict[str, np.ndarray], px: dict[str, np.ndarray]) -> PixelSize | None:

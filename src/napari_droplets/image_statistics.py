@@ -39,10 +39,12 @@ def contrast(pixels: np.ndarray) -> tuple[np.ndarray, float]:
     return np.linalg.norm(difference, axis=-1), pixel_noise(difference)
 
 
-def pixel_noise(pixels: np.ndarray) -> float:
-    """Standard deviation of what changes from pixel to pixel, in most of the image (H, W, C)."""
+def pixel_noise(pixels: np.ndarray, counted: np.ndarray | None = None) -> float:
+    """Standard deviation of what changes from pixel to pixel, in most of the image (H, W, C), where it is `counted`."""
     # a pixel minus the mean of its left and right neighbor has 1.5 times the noise's variance
     second = pixels[:, 1:-1] - (pixels[:, :-2] + pixels[:, 2:]) / 2
+    if counted is not None and counted[:, 1:-1].any():
+        second = second[counted[:, 1:-1]][None]
     return float(np.sqrt(np.sum((1.4826 * np.median(np.abs(second), (0, 1))) ** 2 / 1.5) / pixels.shape[-1]))
 
 

@@ -62,6 +62,7 @@ def overlay(found: Fit | tuple[Image, Droplets]) -> Figure:
     colors, box = droplet_colors(droplets), _close_up(image, droplets)
 
     _show(axes["all"], image.pixels, "image with the droplets found")
+    _region(axes["all"], image)
     _circles(axes["all"], image, droplets, colors)
     _frame(axes["all"], box)
     _legend(axes["all"], droplets)
@@ -94,8 +95,20 @@ def _title(image: Image, droplets: Droplets, fit: Fit | None) -> str:
     name = image.name if len(image.name) <= 70 else f"{image.name[:45]}…{image.name[-24:]}"
     parts = [name, f"{len(droplets):,} droplet{'' if len(droplets) == 1 else 's'}"]
     if fit is not None:
-        parts.append(f"RMSE {float(np.sqrt(np.mean(fit.residual**2))):.4f}")
+        parts.append(f"RMSE {image.rmse(fit.reconstruction):.4f}")
     return "   ·   ".join(parts)
+
+
+def _region(ax: Axes, image: Image) -> None:
+    """The outline of the region in which droplets were looked for, where there is one."""
+    if image.region is None or image.region.all():
+        return
+    h, w = image.region.shape
+    step, limits = max(1, max(h, w) // MAX_SIDE), ax.axis()
+    inside = np.pad(image.region[::step, ::step], 1)  # its sides along the border of the image, too
+    y, x = (step * (np.arange(n) - 1) for n in inside.shape)
+    ax.contour(x, y, inside, [0.5], colors="white", linewidths=0.9, linestyles="--")
+    ax.axis(limits)
 
 
 def _circles(ax: Axes, image: Image, droplets: Droplets, colors: np.ndarray) -> None:

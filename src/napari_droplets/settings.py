@@ -90,6 +90,12 @@ class Settings:
     scale: float = _setting(
         1.0, "work on the image resized by this factor: less is faster; results stay in pixels of the image given"
     )
+    region: Any = _setting(  # noqa: RUF009
+        None,
+        "where droplets are looked for and counted: a box x0, y0, x1, y1 in pixels of the image, or a mask, an image "
+        "of the same size that is not zero there; a droplet is inside if its center is",
+        "the whole image",
+    )
     pixel_size_um: float | tuple[float, float] | None = _setting(
         None,
         "side of a pixel in micrometres, or width and height; adds columns in micrometres",
@@ -116,6 +122,9 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
+        from .region import checked_region
+
+        object.__setattr__(self, "region", checked_region(self.region))
         for name, value in vars(self).items():  # NumPy's numbers and arrays cannot be written as JSON
             if isinstance(value, (np.generic, np.ndarray)):
                 object.__setattr__(self, name, value.tolist())

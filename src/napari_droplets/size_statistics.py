@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from .droplets import Droplets, Fit
+from .droplets import Droplets, Fit, cut_by_border, marked
 from .errors import InputError
 from .images.pixel_size import mean_side, width_height
+from .region import centers_in, checked_region, region_mask
 
 DRAWS = 400  # from the posterior, fewer where there are many droplets: their intervals are narrow anyway …
 MOST_VALUES = 4_000_000  # … so that all draws together are no more than this
@@ -82,6 +83,7 @@ def statistics(
     droplets: Droplets | pd.DataFrame | Fit,
     *,
     shape: tuple[int, int] | None = None,
+    region: Any = None,
     border: str = "corrected",
     count: tuple[float, float] | None = None,
     radius_percent: float = 0.0,
@@ -101,10 +103,14 @@ def statistics(
         `count`, `radius_percent` and `visible` itself.
     shape : (int, int), optional
         Height and width of the image in pixels: for density, fractions and the border.
+    region : (x0, y0, x1, y1), array (H, W) or path, optional
+        A box in pixels of the image, or a mask of its `shape`: droplets whose center is outside are left out, density
+        and fractions are of its area.
     border : {'corrected', 'left out', 'kept'}
         Droplets that the border cuts. 'corrected': they are left out, and every other one counts H W / ((H - 2r)
         (W - 2r)) times, as large ones are cut more often (Miles and Lantuejoul). Without a `shape` they are left out
-        where a column `cut_by_border` tells them, else kept.
+        where a column `cut_by_border` tells them, else kept. Only the border of the image cuts droplets, that of a
+        region does not: droplets with their center in it count, whole.
     count : (float, float), optional
         Expected number of droplets and its standard deviation, `count_mean` and `count_sd` of a summary; by default
         from p_present, each droplet for itself.
@@ -113,7 +119,7 @@ def statistics(
     depth_um : float, optional
         Depth of what was looked into, for the volume fraction.
     visible : float
-        Share of the image in which there is a picture, where parts of it are hidden.
+        Share of the image, or of its region, in which there is a picture, where parts of it are hidden.
     population : bool
         Whether intervals are those of the population that the droplets are a sample of (Bayesian bootstrap), or of the
         droplets of this image.
@@ -134,7 +140,7 @@ def statistics(
     Raises
     ------
     InputError
-        No droplets, or a choice that there is not.
+        No droplets, a choice that there is not, or a region that cannot be used.
 
     Notes
     -----
@@ -154,18 +160,24 @@ def statistics(
         told = known_of(droplets.summary)
         shape, count = shape or told["shape"], count or told["count"]
         radius_percent = radius_percent or told["radius_percent"]
+        region = told["region"] if region is None else region
         visible = told["visible"] if visible == 1 else visible
         droplets = droplets.droplets
     if isinstance(droplets, pd.DataFrame):
         droplets = Droplets.from_dataframe(droplets)
+    inside = None if region is None else _inside(region, shape)
+    if inside is not None:
+        droplets = droplets[centers_in(inside, droplets.x, droplets.y)]
+        visible *= float(inside.mean())
     frame, side = _frame(droplets, shape, depth_um, visible)
     whole, said = _whole(droplets, shape, border)
     if not whole.any():
-        raise InputError("statistics: no droplets" + (" that the border does not cut" if len(droplets) else ""))
+        where = " in the region" if inside is not None and not len(droplets) else ""
+        raise InputError(f"statistics: no droplets{' that the border does not cut' if len(droplets) else where}")
     kept = droplets[whole]
     p = np.ones(len(kept)) if kept.p_present is None else np.clip(kept.p_present, 0, 1)
     diameter = 2 * kept.radius * side
-    weigh = _weigher(frame, border if shape is not None else "kept")
+    weigh = _weigher(frame, border if shape is not None else "kept", inside, side)
     sample = _drawn(kept, side, p, radius_percent, population, draws, np.random.default_rng(seed))
     every = np.ones(len(droplets)) if droplets.p_present is None else np.clip(droplets.p_present, 0, 1)
     number = count or (float(every.sum()), float(np.sqrt((every * (1 - every)).sum())))
@@ -196,11 +208,13 @@ def statistics(
 
 
 def known_of(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What a summary says of the options of `statistics`: shape, count, radius_percent, visible."""
-    image = summary.get("image") or {}
+    """What a summary says of the options of `statistics`: shape, region, count, radius_percent, visible."""
+    image, region = summary.get("image") or {}, (summary.get("settings") or {}).get("region")
+    mask = (summary.get("region") or {}).get("mask")  # chosen among several it is noted with its own name
     mean, sd = summary.get("count_mean"), summary.get("count_sd")
     return {
         "shape": tuple(image.get("shape") or ())[:2] or None,
+        "region": region if region is None or mask in (None, "given") else mask,
         "count": None if mean is None or sd is None else (mean, sd),
         "radius_percent": (summary.get("systematic") or {}).get("radius_percent") or 0.0,
         "visible": image.get("visible", 1.0),
@@ -233,27 +247,50 @@ def _whole(droplets: Droplets, shape: tuple[int, int] | None, border: str) -> tu
     if border == "kept":
         return every, "droplets that the border cuts are kept as they are"
     if shape is None:
-        cut = droplets.labels.get("cut_by_border")
-        if cut is None:
+        if "cut_by_border" not in droplets.labels:
             return every, "the size of the image is not known: droplets that the border may cut are kept as they are"
-        return ~np.asarray(cut, bool), f"{int(np.sum(cut))} droplets that the border cuts are left out"
-    h, w = shape
-    x, y, r = droplets.x, droplets.y, droplets.radius
-    cut = (x - r < -0.5) | (y - r < -0.5) | (x + r > w - 0.5) | (y + r > h - 0.5)
+        cut = marked(droplets, "cut_by_border")
+        return ~cut, f"{int(cut.sum())} droplets that the border cuts are left out"
+    cut = cut_by_border(droplets, shape)
     said = f"{int(cut.sum())} droplets that the border cuts are left out"
     if border == "corrected":
         said += "; the others count more the larger they are, as large ones are cut more often"
     return ~cut, said
 
 
-def _weigher(frame: _Frame, border: str) -> Any:
-    """How often a droplet of a diameter counts."""
+def _inside(region: Any, shape: tuple[int, int] | None) -> np.ndarray:
+    """The pixels (H, W) of a region."""
+    if shape is None:
+        raise InputError("statistics: a region without the shape of its image; give shape=(height, width)")
+    chosen = checked_region(region)
+    assert chosen is not None
+    return region_mask(chosen, shape)
+
+
+def _weigher(frame: _Frame, border: str, region: np.ndarray | None = None, side: float = 1.0) -> Any:
+    """How often a droplet of a diameter counts; `side` is that of a pixel."""
     if border != "corrected":
         return lambda d: np.ones(np.shape(d))
+    if region is not None:
+        return _weigher_in(region, side)
 
     def weigh(d: np.ndarray) -> np.ndarray:
         inside = np.maximum(frame.width - d, d * 0.05) * np.maximum(frame.height - d, d * 0.05)
         return frame.width * frame.height / inside
+
+    return weigh
+
+
+def _weigher_in(region: np.ndarray, side: float) -> Any:
+    """The same in a region: its pixels over those of them from which the border is at least a radius away."""
+    h, w = region.shape
+    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in (h, w))
+    away = np.minimum(rows[:, None], columns)[region]  # whole pixels between a pixel and the border
+    further = np.append(np.cumsum(np.bincount(away)[::-1])[::-1], 0).astype(float)  # pixels with so many or more
+
+    def weigh(d: np.ndarray) -> np.ndarray:
+        possible = np.interp(np.asarray(d) / (2 * side), np.arange(len(further)), further)
+        return further[0] / np.maximum(possible, 0.05 * further[0])
 
     return weigh
 

@@ -96,12 +96,13 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _batch(args: argparse.Namespace) -> int:
-    from ..series.batch import find_images
+    from ..series.batch import find_images, without_masks
 
     if args.same_optics and args.detect_only:
         raise InputError("--same-optics: there are no optics with --detect-only; leave out one of them")
     options = {"resume": args.resume, "same_optics": args.same_optics}
-    return _run(args, find_images(args.folder), _plan(args), combine=True, **options)
+    plan = _plan(args)
+    return _run(args, without_masks(find_images(args.folder), plan.settings.region), plan, combine=True, **options)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -193,6 +194,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     """What the options ask for; wrong ones are found out here."""
     from importlib.util import find_spec
 
+    from ..region import check_files
     from ..series.batch import Plan
     from ..settings import Settings
 
@@ -204,6 +206,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         optics = read_optics(args.optics)
         given = {"types": optics.types, "composition": optics.composition} | given
     settings = Settings.of(**given)
+    check_files(settings.region)
     if settings.weights is not None:
         from ..detection.network import read_weights
 

@@ -66,6 +66,18 @@ def _exports(text: str) -> list[str]:
     return chosen
 
 
+def _region(text: str) -> tuple[float, ...] | str:
+    """A box, or the name of a file, folder or pattern."""
+    parts = text.split(",")
+    try:
+        box = tuple(float(part) for part in parts)
+    except ValueError:
+        return text
+    if len(box) != 4 or not (box[0] < box[2] and box[1] < box[3]):
+        raise argparse.ArgumentTypeError(f"{text!r}: give X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1, or a mask's file")
+    return box
+
+
 def _types(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
@@ -95,6 +107,7 @@ SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--steps", "steps", int, "N"),
     ("--max-seconds", "max_seconds", float, "T"),
     ("--scale", "scale", float, "F"),
+    ("--region", "region", _region, "X0,Y0,X1,Y1|MASK"),
     ("--seed", "seed", int, "S"),
     ("--channels", "channels", _channels, "0,1,2"),
     ("--frames", "frames", _numbers, "all|0,2,5-9"),
@@ -102,7 +115,11 @@ SETTINGS: tuple[tuple[str, str, Any, str], ...] = (
     ("--scene", "scene", str, "N|NAME"),
     ("--intensity-range", "intensity_range", _range, "LOW,HIGH"),
 )
-MORE = {"intensity_range": "with a negative one as --intensity-range=-100,4095"}
+MORE = {
+    "intensity_range": "with a negative one as --intensity-range=-100,4095",
+    "region": "for several images also a folder or quoted pattern of masks, each named like its image: a_mask.png or "
+    "a.png for a.tif",
+}
 """What concerns the command line alone."""
 
 

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from ..compiling.disk import keep_compiled
-from ..droplets import Droplets
+from ..droplets import Droplets, beyond_border
 from ..errors import InputError
 from ..image_statistics import weighted_median
 from ..images import Image, as_image, resampled
 from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, without_repeats
-from .network import CELL, Params, apply, normalized, read_weights
+from .network import CELL, STRIDE, Params, apply, normalized, read_weights
 
 WEIGHTS = Path(__file__).with_name("weights.safetensors")
 WORKING_RADIUS = 7.0  # pixels; the typical droplet is shown to the network at about this radius
@@ -33,6 +33,7 @@ TILE = 1792  # pixels; larger images are worked on in tiles of this side …
 OVERLAP = 64  # … that see this far into their neighbors
 BUCKET = 128  # pixels; sides are padded to multiples of it, so that few sizes are compiled …
 SMALLEST = 256  # … and to this at least
+RING = CELL  # pixels; the border is repeated so far, and cells there tell of centers beyond it; see `_canvas`
 
 
 def detect_droplets(image: Image, diameter: float | None = None, weights: str | Path | None = None) -> Droplets:
@@ -57,7 +58,7 @@ def detect_droplets(image: Image, diameter: float | None = None, weights: str | 
         The weights cannot be read.
     """
     params, about = read_weights(weights or WEIGHTS)
-    found = calibrated(candidates(image.pixels, params, diameter), Marginal.of(about))
+    found = calibrated(candidates(image.pixels, params, diameter, image.region), Marginal.of(about))
     places = found.x, found.y, found.radius, found.x_sd, found.y_sd, found.radius_sd
     return Droplets(*places, p_present=found.p, pixel_size_um=image.pixel_size_um)
 
@@ -67,18 +68,22 @@ def count_sd(p: np.ndarray, weights: str | Path | None = None) -> float:
     return Marginal.of(read_weights(weights or WEIGHTS)[1]).count_sd(p)
 
 
-def candidates(pixels: np.ndarray, params: Params, diameter: float | None = None) -> Cells:
-    """All in the image (H, W, C) that may be droplets, in its pixels; probabilities are not calibrated yet."""
-    typical = _typical_radius(pixels, params) if diameter is None else diameter / 2
+def candidates(
+    pixels: np.ndarray, params: Params, diameter: float | None = None, region: np.ndarray | None = None
+) -> Cells:
+    """All in the image (H, W, C) that may be droplets, in its pixels; probabilities are not calibrated yet.
+
+    Contrast and scale are those of the `region` (H, W), by default of the whole image.
+    """
+    typical = _typical_radius(pixels, params, region) if diameter is None else diameter / 2
     finest = 1.0 if typical is None else min(FINEST, WORKING_RADIUS / typical)
-    found = _together([_Level.of(pixels, scale, params) for scale in _scales(pixels.shape, finest)])
+    found = _together([_Level.of(pixels, scale, params, region) for scale in _scales(pixels.shape, finest)])
     return found[within(found, pixels)]
 
 
 def within(droplets: Cells | Droplets, pixels: np.ndarray) -> np.ndarray:
-    """Which of them have their center in the image (H, W, C)."""
-    h, w, _ = pixels.shape
-    return (droplets.x > -0.5) & (droplets.x < w - 0.5) & (droplets.y > -0.5) & (droplets.y < h - 0.5)
+    """Which of them have a part in the image (H, W, C); their centers may lie up to one radius beyond it."""
+    return beyond_border(droplets.x, droplets.y, pixels.shape) < droplets.radius
 
 
 def estimate_diameter(image: Any, weights: str | Path | None = None) -> float:
@@ -104,6 +109,11 @@ def estimate_diameter(image: Any, weights: str | Path | None = None) -> float:
     return 2 * float(np.median(found.radius[sure]))
 
 
+def typical_radius(image: Image, weights: str | Path | None = None) -> float | None:
+    """Median radius in pixels of the droplets that the network finds in a part of the image; None without any."""
+    return _typical_radius(image.pixels, read_weights(weights or WEIGHTS)[0], image.region)
+
+
 @dataclass(frozen=True)
 class _Level:
     """What the network saw at one scale: droplets in pixels of the rescaled image."""
@@ -112,9 +122,13 @@ class _Level:
     droplets: Cells
 
     @classmethod
-    def of(cls, pixels: np.ndarray, scale: float, params: Params) -> _Level:
+    def of(cls, pixels: np.ndarray, scale: float, params: Params, region: np.ndarray | None = None) -> _Level:
         view = pixels if scale == 1 else resampled(pixels, scale)
-        return cls(scale, merged(_cells(normalized(view), params)))
+        if region is not None and scale != 1:
+            h, w = region.shape
+            rows, columns = (np.arange(n) / scale for n in view.shape[:2])
+            region = region[np.ix_(np.minimum(rows, h - 1).astype(int), np.minimum(columns, w - 1).astype(int))]
+        return cls(scale, merged(_cells(normalized(view, region), params)))
 
 
 def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
@@ -125,7 +139,7 @@ def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
     return scales
 
 
-def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
+def _typical_radius(pixels: np.ndarray, params: Params, region: np.ndarray | None = None) -> float | None:
     """Median radius in pixels, droplets weighted by radius, found by trying scales on a part; None without droplets.
 
     Too coarse a scale shows few of the droplets, or groups of them as one; too fine a one shows parts of them, and
@@ -136,8 +150,9 @@ def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
     for scale in TRIED:
         if scale < 1 and max(pixels.shape[:2]) * scale < COARSEST_SIDE:
             break
-        part = _eventful(pixels, PROBE / scale)
-        found = _Level.of(part, scale, params).droplets
+        rows, columns = _eventful(pixels, PROBE / scale, region)
+        part, its_region = pixels[rows, columns], None if region is None else region[rows, columns]
+        found = _Level.of(part, scale, params, its_region).droplets
         sure = found.p > SURE
         size = found.radius[sure] / scale
         crowds.append(size.sum() / np.prod(part.shape[:2]))
@@ -148,18 +163,29 @@ def _typical_radius(pixels: np.ndarray, params: Params) -> float | None:
     return radii[chosen]
 
 
-def _eventful(pixels: np.ndarray, side: float) -> np.ndarray:
-    """A square part with more contrast than most, but not the most: that may be dirt; the whole of a small image."""
+def _eventful(pixels: np.ndarray, side: float, region: np.ndarray | None = None) -> tuple[slice, slice]:
+    """A square part with more contrast than most, but not the most: that may be dirt; the whole of a small image.
+
+    Contrast is that of the `region` (H, W), where there is one.
+    """
     h, w, _ = pixels.shape
     side = int(side)
     parts = [
-        pixels[top : top + side, left : left + side]
+        (slice(top, top + side), slice(left, left + side))
         for top in np.linspace(0, max(0, h - side), 1 + (h > side) * 3).astype(int)
         for left in np.linspace(0, max(0, w - side), 1 + (w > side) * 3).astype(int)
     ]
     step = max(1, side // 64)
-    contrast = [float(part[::step, ::step].std((0, 1)).sum()) for part in parts]
-    return parts[int(np.argsort(contrast)[round(EVENTFUL * (len(parts) - 1))])]
+
+    def contrast(part: tuple[slice, slice]) -> float:
+        some = pixels[part][::step, ::step]
+        if region is None:
+            return float(some.std((0, 1)).sum())
+        inside = region[part][::step, ::step]
+        return float(some[inside].std(0).sum() * inside.mean()) if inside.any() else 0.0
+
+    order = np.argsort([contrast(part) for part in parts])
+    return parts[int(order[round(EVENTFUL * (len(parts) - 1))])]
 
 
 def _together(levels: list[_Level]) -> Cells:
@@ -179,7 +205,7 @@ def _outputs(params: Params, images: Any, inside: Any) -> Any:
 
 
 def _cells(view: np.ndarray, params: Params) -> Cells:
-    """Cells that may hold a droplet, of a whole normalized view (H, W, 3), tile by tile."""
+    """Cells that may hold a droplet, of a whole normalized view (H, W, 3) and a ring around it, tile by tile."""
     keep_compiled()
     h, w, _ = view.shape
     parts = []
@@ -187,16 +213,31 @@ def _cells(view: np.ndarray, params: Params) -> Cells:
         for left, right in _spans(w):
             y0, y1 = max(0, top - OVERLAP), min(h, bottom + OVERLAP)
             x0, x1 = max(0, left - OVERLAP), min(w, right + OVERLAP)
-            shape = tuple(max(SMALLEST, -(-n // BUCKET) * BUCKET) for n in (y1 - y0, x1 - x0))
-            padded = np.zeros((1, *shape, 3), np.float32)
-            inside = np.zeros((1, *shape, 1), np.float32)
-            padded[0, : y1 - y0, : x1 - x0] = view[y0:y1, x0:x1]
-            inside[0, : y1 - y0, : x1 - x0] = 1
-            outputs = np.asarray(_outputs(params, padded, inside))[0]
-            part = cells_of(outputs).moved(x0, y0)
-            column, row = np.rint(part.cell_x), np.rint(part.cell_y)
-            parts.append(part[(column >= left) & (column < right) & (row >= top) & (row < bottom)])
+            outputs = np.asarray(_outputs(params, *_canvas(view[y0:y1, x0:x1])))[0]
+            part = cells_of(outputs).moved(x0 - STRIDE, y0 - STRIDE)
+            off_x, off_y = np.abs(part.cell_x - (w - 1) / 2), np.abs(part.cell_y - (h - 1) / 2)
+            seen = (off_x <= w / 2 + RING) & (off_y <= h / 2 + RING)
+            # the ring around the view belongs to the tiles at its border
+            column, row = np.clip(np.rint(part.cell_x), 0, w - 1), np.clip(np.rint(part.cell_y), 0, h - 1)
+            parts.append(part[seen & (column >= left) & (column < right) & (row >= top) & (row < bottom)])
     return Cells.together(parts)
+
+
+def _canvas(tile: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A tile (H, W, 3) as the network takes it, and which pixels are seen; the tile begins at STRIDE, STRIDE.
+
+    Around it lies a ring in which the border is repeated, and then nothing. The cells of the ring are where centers
+    beyond the border are told of. A wider ring shows false droplets in its stripes. At the coarse levels of the network
+    the tile lies as if it had no ring.
+    """
+    h, w, _ = tile.shape
+    # the bucket's sides have room for the ring, so that a side of a full bucket does not fall into the next one
+    shape = tuple(max(SMALLEST, -(-(n + RING - STRIDE) // BUCKET) * BUCKET) + 2 * STRIDE for n in (h, w))
+    canvas, inside = np.zeros((1, *shape, 3), np.float32), np.zeros((1, *shape, 1), np.float32)
+    ring = np.s_[0, STRIDE - RING : STRIDE + h + RING, STRIDE - RING : STRIDE + w + RING]
+    canvas[ring] = np.pad(tile, [(RING, RING), (RING, RING), (0, 0)], mode="edge")
+    inside[ring] = 1
+    return canvas, inside
 
 
 def _spans(side: int) -> list[tuple[int, int]]:

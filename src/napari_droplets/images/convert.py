@@ -98,8 +98,8 @@ class Opened:
             where.plane,
             stored.scene,
             hidden,
-            self.chosen,
-            notes,
+            chosen=self.chosen,
+            notes=notes,
         )
 
     def _values(self, index: tuple[int, ...]) -> np.ndarray:

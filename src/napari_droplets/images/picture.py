@@ -43,6 +43,8 @@ class Image:
         Which picture of the file it is, counted from 0, where it holds several.
     hidden : ndarray or None
         (H, W) bool, true where there is no picture: transparent, not finite, no data. Filled in `pixels`.
+    region : ndarray or None
+        (H, W) bool, where droplets are looked for; None: everywhere.
     chosen : tuple or None
         The channels asked for when it was read, by which it is known that they need not be chosen again.
     notes : tuple of str
@@ -59,6 +61,7 @@ class Image:
     plane: int | None = None
     scene: int | None = None
     hidden: np.ndarray | None = None
+    region: np.ndarray | None = None
     chosen: tuple[int | str, ...] | None = None
     notes: tuple[str, ...] = ()
 
@@ -96,8 +99,8 @@ class Image:
         return ~self.hidden if among is None else among & ~self.hidden
 
     def rmse(self, picture: np.ndarray) -> float:
-        """Root mean square of what `picture` (H, W, C) leaves, where there is a picture."""
-        counted = self.counted()
+        """Root mean square of what `picture` (H, W, C) leaves, where there is a picture, in the region."""
+        counted = self.counted(self.region)
         left = self.pixels - picture
         return float(np.sqrt(np.mean((left if counted is None else left[counted]) ** 2)))
 
@@ -118,7 +121,12 @@ class Image:
         if min(np.ptp(rows), np.ptp(columns)) + 1 < MIN_SIDE:
             return self, 0, 0
         part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return replace(self, pixels=self.pixels[part], hidden=self.hidden[part]), int(columns[0]), int(rows[0])
+        return self.cropped(part), int(columns[0]), int(rows[0])
+
+    def cropped(self, part: tuple[slice, slice]) -> Image:
+        """Some rows and columns of it."""
+        hidden, region = (None if mask is None else mask[part] for mask in (self.hidden, self.region))
+        return replace(self, pixels=self.pixels[part], hidden=hidden, region=region)
 
     def rescaled(self, factor: float) -> Image:
         """The image resized by `factor` in both directions, anti-aliased when it shrinks."""
@@ -129,10 +137,12 @@ class Image:
             raise InputError(
                 f"{self.name}: scale {factor:g} leaves {pixels.shape[1]} x {pixels.shape[0]} pixels; use a larger scale"
             )
-        hidden = None
-        if self.hidden is not None:
-            hidden = resampled(self.hidden[..., None].astype(np.float32), factor)[..., 0] > 0.5
-        return replace(self, pixels=pixels, pixel_size_um=divided(self.pixel_size_um, factor), hidden=hidden)
+        hidden, region = (
+            None if mask is None else resampled(mask[..., None].astype(np.float32), factor)[..., 0] > 0.5
+            for mask in (self.hidden, self.region)
+        )
+        size = divided(self.pixel_size_um, factor)
+        return replace(self, pixels=pixels, pixel_size_um=size, hidden=hidden, region=region)
 
 
 def resampled(pixels: np.ndarray, factor: float) -> np.ndarray:

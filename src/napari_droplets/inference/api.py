@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..composition.anchors import anchored, known_compositions
-from ..droplets import Droplets, Fit, Optics
+from ..droplets import Droplets, Fit, Optics, with_border
 from ..errors import InputError
 from ..images import Image, as_image, in_one_scale
 from ..progress import Clock, Progress
@@ -34,6 +34,8 @@ class Detection(NamedTuple):
     """Standard deviation of that number, calibrated: candidates of one image err together."""
     candidates: Droplets
     """All that the detector reports, from the smallest p_present on that it reports."""
+    region: dict[str, Any] | None = None
+    """What summary.json says of the region, where one is asked for."""
 
 
 def detect(image: Any, **settings: Any) -> Droplets:
@@ -44,8 +46,8 @@ def detect(image: Any, **settings: Any) -> Droplets:
     image : array-like, path or napari Image layer
         (H, W) or (H, W, 3|4); see `as_image`.
     **settings
-        See `Settings`; used are `detector`, `weights`, `min_probability`, `diameter`, `scale` and those that say how
-        the image is read: `channels`, `pixel_size_um`, `frames`, `planes`, `scene`, `intensity_range`.
+        See `Settings`; used are `detector`, `weights`, `min_probability`, `diameter`, `scale`, `region` and those that
+        say how the image is read: `channels`, `pixel_size_um`, `frames`, `planes`, `scene`, `intensity_range`.
 
     Returns
     -------
@@ -64,13 +66,23 @@ def detect(image: Any, **settings: Any) -> Droplets:
 def detect_all(image: Any, **settings: Any) -> Detection:
     """`detect` with the expected number of droplets and all candidates, the improbable ones too."""
     chosen = Settings.of(**settings)
-    candidates = find_candidates(_image(image, chosen), chosen)
+    picture = _image(image, chosen)
+    region = None
+    if chosen.region is None:
+        candidates = find_candidates(picture, chosen)
+    else:
+        from .part import Part, in_region, region_record
+
+        part = Part.of(picture, chosen)
+        candidates = find_candidates(part.image, chosen)
+        candidates = part.back(candidates[in_region(part.image, candidates)])
+        region = region_record(picture, chosen)
     p = candidates.p_present
     if p is None:
-        return Detection(candidates, None, None, candidates)
+        return Detection(candidates, None, None, candidates, region)
     from ..detection.scales import count_sd
 
-    return Detection(probable(candidates, chosen), float(p.sum()), count_sd(p, chosen.weights), candidates)
+    return Detection(probable(candidates, chosen), float(p.sum()), count_sd(p, chosen.weights), candidates, region)
 
 
 def _image(image: Any, settings: Settings) -> Image:
@@ -108,7 +120,7 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
 
         found = detect_droplets(work, diameter, weights=settings.weights)
     found = found.scaled(1 / settings.scale)
-    return image.visible(replace(found, x=found.x + left, y=found.y + top))
+    return with_border(image.visible(replace(found, x=found.x + left, y=found.y + top)), image.shape)
 
 
 def fit(
@@ -137,8 +149,8 @@ def fit(
         Called with `Progress` after every chunk of steps; returning False stops the fit, which keeps what was reached.
     **settings
         See `Settings`: types, diameter, detector, weights, min_probability, seed, composition, background, renderer,
-        noise, steps, max_seconds, scale, pixel_size_um, channels, frames and planes (those of one picture), scene,
-        intensity_range.
+        noise, steps, max_seconds, scale, region, pixel_size_um, channels, frames and planes (those of one picture),
+        scene, intensity_range.
 
     Returns
     -------
@@ -210,14 +222,30 @@ def iterate(
 ) -> Steps:
     """`fit` as a generator: yields `Progress`, returns the `Fit`; `send(False)` stops after the current chunk."""
     chosen = Settings.of(**settings)
-    return _iterate(_image(image, chosen), droplets, optics, chosen)
+    return _iterate_all(_image(image, chosen), droplets, optics, chosen)
 
 
-def _iterate(
+def _iterate_all(
     image: Image, droplets: Droplets | pd.DataFrame | None, optics: Optics | None, settings: Settings
 ) -> Steps:
     clock = Clock(settings.max_seconds)
     given = None if droplets is None else usable(droplets, image, settings)
+    if settings.region is None:
+        result = yield from _iterate(image, given, optics, settings, clock)
+        return replace(result, droplets=with_border(result.droplets, image.shape))
+    yield waiting("detect", settings)
+    from .part import Part, in_region
+
+    clock.lap("import")
+    part = Part.of(image, settings)
+    clock.lap("detect")
+    given = None if given is None else part.here(given)
+    if given is not None and not in_region(part.image, given).any():
+        raise InputError("droplets: none of them is in the region")
+    return (yield from part.run(_iterate(part.image, given, optics, settings, clock)))
+
+
+def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settings: Settings, clock: Clock) -> Steps:
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
     from ..compiling.service import meanwhile
@@ -236,6 +264,10 @@ def _iterate(
 
     with meanwhile(compile_ahead):
         start = start_of(image, given, settings)
+        if image.region is not None:
+            from .part import focused
+
+            image, start = focused(image, start)
     clock.lap("detect")
     settings, tried = yield from resolved(image, start, optics, settings, clock)
     setup, state = prepare(image.rescaled(settings.scale), start.scaled(settings.scale), optics, settings)
@@ -356,7 +388,7 @@ def refit(
 def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = None, **settings: Any) -> Steps:
     """`refit` as a generator, as `iterate`."""
     from ..compiling.disk import keep_compiled
-    from .refit import MAY_CHANGE, iterate_refit
+    from .refit import MAY_CHANGE, find_edits, iterate_refit
 
     if fit.image is None:
         raise InputError("refit: the image of this fit is not at hand; use read(folder, image=...)")
@@ -367,7 +399,26 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     clock = Clock(chosen.max_seconds)
     after = usable(edited_table, fit.image, chosen)
     keep_compiled()
-    return iterate_refit(fit, after, chosen, region, clock)
+    if chosen.region is None:
+        return _with_border(iterate_refit(fit, after, chosen, region, clock), fit.image)
+    from .part import Part, in_region
+
+    part = Part.of_fit(fit, chosen, after)
+    fit, after = part.fit_here(fit), part.here(after)
+    outside = ~in_region(part.image, after) & (find_edits(fit.droplets, after).same < 0)
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        place = f"x {after.x[row] + part.left:g}, y {after.y[row] + part.top:g}"
+        raise InputError(f"refit: row {row} of the edited table ({place}) is outside the region of the fit")
+    if region is not None:
+        x0, y0, x1, y1 = region
+        region = (x0 - part.left, y0 - part.top, x1 - part.left, y1 - part.top)
+    return part.run(iterate_refit(fit, after, chosen, region, clock))
+
+
+def _with_border(steps: Steps, image: Image) -> Steps:
+    result = yield from steps
+    return replace(result, droplets=with_border(result.droplets, image.shape))
 
 
 def run(steps: Steps, callback: Callback | None) -> Fit:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..compare import match
-from ..droplets import Droplets
+from ..droplets import Droplets, marked
 
 LIKELY = 0.3
 """Candidates at least as probable take part from the beginning; the others wait …"""
@@ -105,9 +105,7 @@ def _joined(first: Droplets, second: Droplets) -> Droplets:
 
 def pinned_rows(droplets: Droplets) -> np.ndarray:
     """(N,) bool, the column `pinned`; missing values false."""
-    if "pinned" not in droplets.labels:
-        return np.zeros(len(droplets), bool)
-    return np.array([str(v).lower() in ("true", "1", "1.0") for v in droplets.labels["pinned"]])
+    return marked(droplets, "pinned")
 
 
 def duplicates(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from ..model.picture import draw
 from ..model.problem import PLACE
 from ..model.rendering import Shared
 from ..progress import Clock
+from ..region import centers_in
 from ..settings import Settings
 from ..transforms import constrained, sigmoid_moments
 from . import calibration
@@ -100,7 +101,7 @@ class Frame:
         return np.concatenate([(anchor[:, :2] + 0.5) / scale - 0.5, anchor[:, 2:] / scale], -1)
 
     def kept(self, setup: Setup, state: State, p: np.ndarray | None = None) -> np.ndarray:
-        """Droplets present that are probable enough, and of which a part is in the image."""
+        """Droplets present that are probable enough, of which a part is in the image, and the center in its region."""
         x, y, radius = circles(setup, state.mean)
         h, w = setup.image.shape[:2]
         beyond = np.hypot(x - np.clip(x, 0, w - 1), y - np.clip(y, 0, h - 1))
@@ -109,7 +110,14 @@ class Frame:
         if p is not None:
             assert setup.probability is not None
             ok &= (p >= self.settings.min_probability) & ((p >= JOINING) | (setup.probability >= LIKELY))
-        return state.present & (pinned | ok)
+        return state.present & (pinned | ok) & self.inside(setup, state)
+
+    def inside(self, setup: Setup, state: State) -> np.ndarray:
+        """(N,) bool, droplets whose center is in the region of the image; a local refit keeps all."""
+        if self.image.region is None or setup.moving is not None:
+            return np.ones(setup.size, bool)
+        x, y = ((a + 0.5) / self.settings.scale - 0.5 for a in circles(setup, state.mean)[:2])
+        return centers_in(self.image.region, x, y)
 
     def guide(self, setup: Setup, state: State, kept: np.ndarray, systematic: np.ndarray) -> dict[str, np.ndarray]:
         """The posterior's parameters as `Fit.guide` holds them."""
@@ -197,7 +205,7 @@ class Frame:
             if outcome.stopped == "cancelled":  # optics are not learned: what the network said is all there is
                 p = np.asarray(setup.probability)
             p = np.where(state.present | outcome.census.tried, p, 0)
-            count = calibration.count(p)
+            count = calibration.count(p[self.inside(setup, state)])
         kept = self.kept(setup, state, p)
         unexplained = state.evidence.unexplained_of(kept)
         common = calibration.systematic(state.trust, unexplained)

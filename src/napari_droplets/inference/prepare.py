@@ -92,7 +92,7 @@ def prepare(
     present = np.ones(n, bool) if start.p_present is None else likely(start)
     place = start.x, start.y, start.radius
     here = tuple(a[present] for a in place)
-    noise = settings.noise or max(pixel_noise(image), LEAST_NOISE)
+    noise = settings.noise or max(pixel_noise(image, counted), LEAST_NOISE)
     grid = grid_of(image.shape[:2], here[2], settings.background)
     ground = empty_slide(image, grid, covered(*here, image.shape[:2], INITIAL_BLUR), noise, counted)
     known = known_compositions(start, form.types, form.composition)

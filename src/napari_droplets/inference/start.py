@@ -268,9 +268,7 @@ def compositions_under(
             ],
             -1,
         )
-        change = _change(
-            shared.optics, inputs.reshape(-1, inputs.shape[-1]), np.repeat(fractions, len(offset), axis=0)
-        )
+        change = _change(shared.optics, inputs.reshape(-1, inputs.shape[-1]), np.repeat(fractions, len(offset), axis=0))
         looks = change.T.reshape(PALETTE, len(offset), -1).mean(1)
         found[here] = raw[cKDTree(looks).query(wanted[here])[1]]
     return found

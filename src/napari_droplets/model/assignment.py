@@ -122,6 +122,12 @@ def covered(
     return mask
 
 
+def touching(x: np.ndarray, y: np.ndarray, radius: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """(N,) bool, the droplets that cover a pixel of the mask (H, W)."""
+    subject, px, py = _discs(x, y, radius, mask.shape)
+    return np.bincount(subject, mask[py, px], len(x)) > 0
+
+
 class _Rows(NamedTuple):
     of: np.ndarray
     slot: np.ndarray

@@ -8,7 +8,11 @@ from typing import Any
 from ..errors import InputError
 from ..images.arrays import facts_of
 from ..images.convert import stored_in
+from ..region import URI
 from ..settings import Settings
+
+MASK = "MASK"
+"""Stands for the file that a region which is no box is saved to."""
 
 
 def command_text(layer: Any, plane: tuple[int, ...], settings: dict[str, Any], *, detect_only: bool) -> str:
@@ -74,7 +78,7 @@ def _finest_shape(layer: Any) -> tuple[int, ...]:
 
 
 OF_DETECTION = (
-    *("diameter", "detector", "weights", "min_probability", "scale"),
+    *("diameter", "detector", "weights", "min_probability", "scale", "region"),
     *("pixel_size_um", "channels", "frames", "planes", "scene", "intensity_range"),
 )
 
@@ -82,4 +86,6 @@ OF_DETECTION = (
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return ",".join(f"{v:.12g}" if isinstance(v, float) else str(v) for v in value)
+    return MASK if str(value).startswith(URI) else str(value)

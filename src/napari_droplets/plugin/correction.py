@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..droplets import Droplets
+from ..droplets import Droplets, cut_by_border
 from ..images.pixel_size import mean_side, width_height
 
 UM_COLUMNS = ["x_um", "y_um", "radius_um"]
@@ -31,7 +31,12 @@ class Corrected(NamedTuple):
 
 
 def corrected(
-    drawn: pd.DataFrame, features: pd.DataFrame, data: np.ndarray, size: np.ndarray, hidden: int = 0
+    drawn: pd.DataFrame,
+    features: pd.DataFrame,
+    data: np.ndarray,
+    size: np.ndarray,
+    hidden: int = 0,
+    shape: tuple[int, int] | None = None,
 ) -> Corrected:
     """Compare the points of a layer with the table that was drawn.
 
@@ -50,6 +55,8 @@ def corrected(
         (N,) diameters now, pixels.
     hidden : int
         How many drawn points are not among these because they are hidden, not deleted.
+    shape : (int, int), optional
+        Height and width of the image: whether its border cuts what was edited is not known without.
     """
     n = len(data)
     keys = ["x", "y", "radius"]
@@ -72,6 +79,10 @@ def corrected(
         table.loc[edited, "p_present"] = 1.0  # somebody has looked
     if edited.any() or "pinned" in table:
         table["pinned"] = pinned | edited
+    if "cut_by_border" in table and edited.any():
+        cut = cut_by_border(Droplets(*now.T), shape) if shape else np.full(n, None)
+        column = np.where(edited, cut, table["cut_by_border"].to_numpy(object))
+        table["cut_by_border"] = column if pd.isna(column).any() else column.astype(bool)
     pixel = Droplets.from_dataframe(drawn).pixel_size_um
     if pixel is not None:
         table[UM_COLUMNS] = table[keys].to_numpy(float) * np.array([*width_height(pixel), mean_side(pixel)])

@@ -69,7 +69,7 @@ def fit_layer(viewer: ViewerModel, layer: Any = None, **settings: Any) -> Fit:
     layer : napari.layers.Image, optional
         The image; by default the active image layer. Of a stack, the plane shown is used.
     **settings
-        As of `napari_droplets.fit`; its `callback` too.
+        As of `napari_droplets.fit`; its `callback` too. `region` may be a Shapes or Labels layer.
 
     Returns
     -------
@@ -84,6 +84,10 @@ def fit_layer(viewer: ViewerModel, layer: Any = None, **settings: Any) -> Fit:
 
     layer = default_image(viewer) if layer is None else layer
     place = place_of(layer, viewer.dims.point)
+    if hasattr(settings.get("region"), "data_to_world"):  # a layer
+        from .regions import region_of
+
+        settings["region"] = region_of(settings["region"], layer, place)
     output = Output(viewer, place)
     if settings.get("pixel_size_um") is None:
         settings["pixel_size_um"] = pixel_size_um(layer)
@@ -118,7 +122,8 @@ def to_layers(result: Fit | Droplets, *, place: Place | None = None) -> list[Lay
         return [_points(result, place or Place())]
     if place is None:
         path = result.summary.get("image", {}).get("path")
-        place = Place(Path(path).stem if path else getattr(result.image, "name", "image"))
+        name = Path(path).stem if path else getattr(result.image, "name", "image")
+        place = Place(name, shape=result.reconstruction.shape[:2])
     picture = _picture(result.reconstruction, place, result.image)
     return [picture, _points(result.droplets, place, fit=result)]
 
@@ -222,8 +227,13 @@ class Output:
             gone = True
         if layer is None or gone:
             self.reconstruction = self._add(new)
-            if self.points in self.viewer.layers:  # the points stay above
-                self.viewer.layers.move(len(self.viewer.layers) - 1, self.viewer.layers.index(self.points))
+            # above all images, and below points and what the user has drawn
+            from napari.layers import Image as ImageLayer
+
+            last = len(self.viewer.layers) - 1
+            below = [i for i in range(last) if isinstance(self.viewer.layers[i], ImageLayer)]
+            if below[-1:] != [last - 1]:
+                self.viewer.layers.move(last, below[-1] + 1 if below else 0)
         else:
             layer.data = new[0]
 

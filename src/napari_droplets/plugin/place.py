@@ -31,6 +31,8 @@ class Place:
         Translation that puts a single plane where it is in the stack.
     layer_id : str
         Of the image layer in this session; where there is none, one that the results share.
+    shape : (int, int), optional
+        Height and width of the image in pixels.
     """
 
     name: str = "image"
@@ -38,6 +40,7 @@ class Place:
     transform: Mapping[str, Any] = field(default_factory=dict)
     plane_translate: Sequence[float] | None = None
     layer_id: str = field(default_factory=lambda: str(uuid4()))
+    shape: tuple[int, int] | None = None
 
 
 def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
@@ -54,17 +57,23 @@ def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
     transform = {name: getattr(layer, name) for name in names}
     leading = layer.ndim - 2
     if not leading:
-        return Place(layer.name, (), transform, layer_id=str(layer.unique_id))
+        return Place(layer.name, (), transform, layer_id=str(layer.unique_id), shape=plane_shape(layer))
     at = np.zeros(layer.ndim) if len(point) < layer.ndim else layer.world_to_data(point)
     last = np.array(_finest(layer).shape[:leading]) - 1
     plane = tuple(int(i) for i in np.clip(np.round(at[:leading]), 0, last))
     translate = layer.affine.inverse(layer.data_to_world((*plane, 0, 0)))
-    return Place(layer.name, plane, transform, translate, str(layer.unique_id))
+    return Place(layer.name, plane, transform, translate, str(layer.unique_id), plane_shape(layer))
 
 
 def plane_of(layer: Any, place: Place) -> Any:
     """The pixels to work on, (H, W) or (H, W, 3|4); not yet read where the layer is lazy."""
     return _finest(layer)[place.plane]
+
+
+def plane_shape(layer: Any) -> tuple[int, int]:
+    """Height and width of an image layer, in pixels."""
+    h, w = _finest(layer).shape[-2 - layer.rgb :][:2]
+    return int(h), int(w)
 
 
 class Plane(NamedTuple):

@@ -23,6 +23,7 @@ from .job import Job, Outcome, Update
 from .parts import ColorBox, button, folded, read_only, row, text_label
 from .place import Place, Plane, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
 from .presence import n_hidden, show_probable
+from .regions import region_layers, region_of
 from .warming import FORM_OF_FIT, Warmer
 from .words import TIPS, count_text, fit_text, line, progress_text, sizes_text, stored_text
 
@@ -43,6 +44,8 @@ class DropletsWidget(QWidget):
     ----------
     image : magicgui ComboBox
         Its value is the image layer to work on; it follows the active layer.
+    region : magicgui ComboBox
+        Its value is the Shapes or Labels layer in which droplets are looked for, or None for the whole image.
     form : SettingsForm
         The settings.
     color : magicgui ComboBox
@@ -68,6 +71,8 @@ class DropletsWidget(QWidget):
         self._warmer = Warmer()
         self._soon = QTimer(self, singleShot=True, interval=CALM_MS)
         self.image = ComboBox(choices=self._image_choices, nullable=False)
+        self.region = ComboBox(choices=self._region_choices, nullable=False)
+        self.region.tooltip = TIPS["region"]
         self._build()
         self._follow_active()
         events = self.viewer.layers.events
@@ -138,6 +143,7 @@ class DropletsWidget(QWidget):
     def reset_choices(self, event: Any = None) -> None:
         """Read the layer list again (called by napari when it changes)."""
         self.image.reset_choices()
+        self.region.reset_choices()
         self._colors.apply()
 
     # what is started
@@ -156,7 +162,7 @@ class DropletsWidget(QWidget):
         def action() -> None:
             layer = self._layer()
             place = place_of(layer, self.viewer.dims.point)
-            settings = self._settings(layer)
+            settings = self._settings(layer) | {"region": region_of(self.region.value, layer, place)}
             plane = Plane.of(layer, place)
             output = layers.Output(self.viewer, place)
             self._command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
@@ -173,7 +179,8 @@ class DropletsWidget(QWidget):
         fit, place = tag["fit"], tag["place"]
         if points.ndim != 2 + len(place.plane):
             raise InputError(f"{points.name}: points of several frames; refit those of one image at a time")
-        correction = corrected(tag["table"], points.features, points.data, points.size, n_hidden(points))
+        hidden = n_hidden(points)
+        correction = corrected(tag["table"], points.features, points.data, points.size, hidden, place.shape)
         if correction.hidden and not len(correction.table):
             raise InputError(f"{points.name}: all points are hidden; set '{LABELS['min_probability']}' lower")
         settings, plane = self.form.values(), cast(Any, None)
@@ -181,6 +188,8 @@ class DropletsWidget(QWidget):
             layer = self._image_of(place)
             here = place if place.layer_id == str(layer.unique_id) else place_of(layer, self.viewer.dims.point)
             settings, plane = self._settings(layer), Plane.of(layer, here)
+            if fit is None:
+                settings["region"] = region_of(self.region.value, layer, here)
         edits = f"{correction.added} added, {correction.changed} changed, {correction.deleted} deleted"
         if correction.hidden:
             edits += f", {correction.hidden:,} hidden and left out"
@@ -204,7 +213,8 @@ class DropletsWidget(QWidget):
         layer = self._layer()
         place = place_of(layer, self.viewer.dims.point)
         plane, settings = Plane.of(layer, place), self._settings(layer)
-        self._start(lambda: work.estimate(plane, settings["channels"], settings["weights"]), None)
+        settings["region"] = region_of(self.region.value, layer, place)
+        self._start(lambda: work.estimate(plane, settings), None)
 
     def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, keeps: bool = False) -> None:
         """Start work; `keeps` if there is something to keep when it is cancelled, even before droplets are found."""
@@ -296,8 +306,9 @@ class DropletsWidget(QWidget):
             output.show(result.candidates, detected=True)
             show_probable(output.points, self._least())
             found = len(output.points.data)
-            text = line([f"Done: {found:,} droplets", *count_text(result, found)])
-            sizes, details = sizes_text(result.droplets, shape)
+            where = "" if result.region is None else " in the region"
+            text = line([f"Done: {found:,} droplets{where}", *count_text(result, found)])
+            sizes, details = sizes_text(result.droplets, shape, result.region)
             self._detected = (output.place, len(result.candidates))
             self._warm()
         text += f"\n{sizes}" if sizes else ""
@@ -347,6 +358,9 @@ class DropletsWidget(QWidget):
     def _image_choices(self, _: Any = None) -> list[tuple[str, Any]]:
         return [(layer.name, layer) for layer in layers.image_layers(self.viewer)]
 
+    def _region_choices(self, _: Any = None) -> list[tuple[str, Any]]:
+        return [("whole image", None), *((layer.name, layer) for layer in region_layers(self.viewer))]
+
     def _follow_active(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active
         if layers.is_image(active):
@@ -357,6 +371,7 @@ class DropletsWidget(QWidget):
     def _build(self) -> None:
         main = QFormLayout()
         main.addRow("Image", self.image.native)
+        main.addRow("Region", self.region.native)
         for name in MAIN:
             widget = self.form.inputs[name].native
             if name == "diameter":

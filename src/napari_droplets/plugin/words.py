@@ -33,7 +33,11 @@ TIPS = {
     "refit": "After Run: fit again around the points you added, moved or deleted; your corrections stay.\n"
     "After Detect, or of an opened table: fit the whole image from the points shown; they may move.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
-    "command": "What does the same in a terminal, for the file behind the image; OUT is the folder for the results",
+    "command": "What does the same in a terminal, for the file behind the image; OUT is the folder for the results,\n"
+    "MASK an image of the region, which must be saved first where it is no upright rectangle",
+    "region": "Where droplets are looked for and counted: what is drawn in a Shapes layer (rectangles, ellipses,\n"
+    "polygons), all of it together, or painted in a Labels layer. A droplet is inside if its center is.\n"
+    "A refit after Run keeps the region of the run.",
     "color": "What the colors of points tell. Misfit: residuals of a droplet (root mean square) over the noise;\n"
     "about 1 where the model explains the pixels.",
 }
@@ -66,7 +70,8 @@ def count_text(detection: Detection, shown: int) -> list[str]:
 def fit_text(fit: Fit, poor: int, *, cancelled: bool) -> str:
     """What a fit found; `poor` is the number of droplets that it explains poorly."""
     summary = fit.summary
-    parts = [f"{'Stopped' if cancelled else 'Done'}: {len(fit.droplets):,} droplets"]
+    where = " in the region" if "region" in summary else ""
+    parts = [f"{'Stopped' if cancelled else 'Done'}: {len(fit.droplets):,} droplets{where}"]
     if summary.get("count_mean") is not None:
         sd = summary.get("count_sd")
         parts.append(f"expected {summary['count_mean']:,.1f}" + ("" if sd is None else f" ± {sd:,.1f}"))
@@ -83,12 +88,12 @@ def fit_text(fit: Fit, poor: int, *, cancelled: bool) -> str:
     return text
 
 
-def sizes_text(result: Fit | Droplets, shape: tuple[int, int] | None) -> tuple[str, str]:
+def sizes_text(result: Fit | Droplets, shape: tuple[int, int] | None, region: Any = None) -> tuple[str, str]:
     """Sizes and density of droplets in a line, and all statistics as rich text; nothing where there are no droplets."""
     from ..size_statistics import statistics
 
     try:
-        found = statistics(result, shape=shape, draws=PANEL_DRAWS)
+        found = statistics(result, shape=shape, region=region, draws=PANEL_DRAWS)
     except InputError:
         return "", ""
     unit = str(found.table.loc["D50", "unit"])

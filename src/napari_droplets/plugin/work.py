@@ -41,12 +41,17 @@ def detect(plane: Plane, settings: dict[str, Any]) -> Steps:
     return Detected(fitting.detect_all(image, **settings), image.notes)
 
 
-def estimate(plane: Plane, channels: list[int] | None, weights: str | None) -> Steps:
+def estimate(plane: Plane, settings: dict[str, Any]) -> Steps:
     """Estimate the typical diameter, pixels."""
     yield _waiting("estimate")
     from ..detection.scales import estimate_diameter
 
-    return estimate_diameter(as_image(plane, channels=channels), weights)
+    image = as_image(plane, channels=settings["channels"])
+    if settings["region"] is not None:
+        from ..inference.part import Part
+
+        image = Part.of(image, Settings(weights=settings["weights"], region=settings["region"])).image
+    return estimate_diameter(image, settings["weights"])
 
 
 def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None, settings: dict[str, Any]) -> Steps:

@@ -30,7 +30,7 @@ def write_droplets(path: str, data: Any, attributes: dict[str, Any]) -> list[str
     features = pd.DataFrame(attributes.get("features", {})).reset_index(drop=True)
     tag = attributes.get("metadata", {}).get(TAG)
     if tag:
-        own = corrected(tag["table"], features, data, size).table
+        own = corrected(tag["table"], features, data, size, shape=tag["place"].shape).table
         # columns that the user or another plugin added
         table = own.join(features[[c for c in features if c not in tag["table"]]])
     else:

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..files import read_optics, writable_folder
 from ..images import IMAGE_SUFFIXES
 from ..images.formats import is_zarr
+from ..region import ENDINGS, URI, Region, mask_files
 from .one_file import CANCELLED as CANCELLED
 from .one_file import RESULT_FILES as RESULT_FILES
 from .one_file import WRITTEN, Ranges, Watch, complete, process
@@ -46,6 +47,26 @@ def find_images(where: str | Path) -> list[Path]:
     if not images:
         raise InputError(f"{where}: no images ({kinds}) there")
     return images
+
+
+def without_masks(images: Sequence[Path], region: Region | None) -> list[Path]:
+    """The images that are no masks of the region.
+
+    Raises
+    ------
+    InputError
+        None is left.
+    """
+    if not isinstance(region, str) or region.startswith(URI):
+        return list(images)
+    masks = {p.resolve() for p in mask_files(region)}
+    if Path(region).is_dir():  # that of the images, perhaps: there masks are told by their names
+        stems = {p.stem for p in images}
+        masks = {m for m in masks if any(e and m.stem.endswith(e) and m.stem.removesuffix(e) in stems for e in ENDINGS)}
+    left = [p for p in images if p.resolve() not in masks]
+    if not left:
+        raise InputError(f"region={region!r}: all of the images are masks of it")
+    return left
 
 
 def natural(path: Path) -> list[tuple[int, int, str]]:

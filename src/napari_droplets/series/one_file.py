@@ -21,6 +21,7 @@ from ..files import read_table, save_summary, save_table, writable_folder
 from ..images import Image
 from ..images.convert import Opened, opened
 from ..images.intensities import Range, stated
+from ..region import mask_hash, region_mask
 from ..tables import EXPORTS, export
 from .tables import Outcome
 
@@ -144,7 +145,7 @@ def process_image(
             "n_droplets": len(droplets),
             "count_mean": detection.count_mean,
             "count_sd": detection.count_sd,
-        }
+        } | ({} if detection.region is None else {"region": detection.region})
         seconds = {"detect": time.perf_counter() - looking}
     else:
         found = fit(image, optics=plan.optics, callback=callback, **settings)
@@ -153,8 +154,10 @@ def process_image(
         from ..measurement import measured
 
         droplets = measured(droplets, source.opened, where, plan.measure)
+    if plan.settings.region is not None:
+        image = replace(image, region=region_mask(plan.settings.region, image.shape, name=image.name, path=image.path))
     found = (image, droplets) if plan.detect_only else replace(found, droplets=droplets)
-    summary |= plan.record() | {"image": image.record()}
+    summary |= plan.record() | {"image": image.record(), "region_sha256": mask_hash(plan.settings.region, image.path)}
     summary["statistics"] = record_of(droplets, summary)
     before = looking - since
     seconds = seconds | {"import": seconds.get("import", 0.0) + before}
@@ -256,6 +259,8 @@ def complete(folder: Path, path: Path, plan: Plan, ranges: Ranges | None = None)
     try:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         wanted = plan.record()
+        if plan.settings.region is not None:
+            wanted["region_sha256"] = mask_hash(plan.settings.region, path)
         if summary.get("stopped") == CANCELLED or any(summary.get(name) != value for name, value in wanted.items()):
             return None
         needed = [

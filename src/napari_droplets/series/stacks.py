@@ -13,6 +13,7 @@ import pandas as pd
 from ..errors import InputError
 from ..files import read_optics, read_table, save_summary, writable_folder, write_whole
 from ..images.choose import Where
+from ..region import mask_hash
 from .one_file import CANCELLED, Plan, Source, file_hash, process_image
 from .tables import Outcome, message
 
@@ -92,6 +93,7 @@ def _total(
         "pictures": pictures,
         "seconds": {"total": seconds},
         **plan.record(),
+        "region_sha256": mask_hash(plan.settings.region, path),
         "image": {
             "path": stored.path,
             "name": stored.name,

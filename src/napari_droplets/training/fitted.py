@@ -135,7 +135,12 @@ class Look:
         scale = min(worked, DRAWN * WORKING_RADIUS / typical)
         droplets = fit.droplets.scaled(scale)
         present = np.ones(n) if droplets.p_present is None else droplets.p_present
-        height, width = (side * scale for side in fit.reconstruction.shape[:2])
+        rows, columns = fit.reconstruction.shape[:2]
+        area = rows * columns
+        if region := fit.summary.get("region"):  # the background is of the part that was fitted
+            left, top, right, bottom = region["part"]
+            rows, columns, area = bottom - top, right - left, region["area_px"]
+        height, width = rows * scale, columns * scale
         noise = max(optics.noise_sd * scale / worked, QUIETEST)
         unexplained = float(fit.summary.get("rmse", 0.0)) * scale
         return cls(
@@ -148,7 +153,7 @@ class Look:
             radius=droplets.radius,
             composition=fit.droplets.composition,
             chance=present / present.sum(),
-            density=float(present.sum()) / (width * height),
+            density=float(present.sum()) / (area * scale**2),
             overlap=_overlap(droplets),
         )
 

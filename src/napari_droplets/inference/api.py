@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..composition.anchors import anchored, known_compositions
-from ..droplets import Droplets, Fit, Optics, with_border
+from ..droplets import Droplets, Fit, Optics, beyond_border, with_border
 from ..errors import InputError
 from ..images import Image, as_image, in_one_scale
 from ..progress import Clock, Progress
@@ -29,7 +29,8 @@ class Detection(NamedTuple):
     droplets: Droplets
     """Those with p_present of at least `min_probability`; all where presence is not known, as of blobs."""
     count_mean: float | None
-    """Expected number of droplets in the image: the sum of p_present over all candidates, the unlikely ones too."""
+    """Expected number of droplets with their center in the image: the sum of p_present over all candidates there, the
+    unlikely ones too."""
     count_sd: float | None
     """Standard deviation of that number, calibrated: candidates of one image err together."""
     candidates: Droplets
@@ -82,6 +83,7 @@ def detect_all(image: Any, **settings: Any) -> Detection:
         return Detection(candidates, None, None, candidates, region)
     from ..detection.scales import count_sd
 
+    p = p[beyond_border(candidates.x, candidates.y, picture.shape) == 0]
     return Detection(probable(candidates, chosen), float(p.sum()), count_sd(p, chosen.weights), candidates, region)
 
 

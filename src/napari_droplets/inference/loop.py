@@ -138,6 +138,8 @@ class Info(NamedTuple):
     """… and with the likeliest noise."""
     movement: float
     """How far nearly all droplets moved at most, in posterior standard deviations."""
+    colors: np.ndarray
+    """Drawn before they moved, (R, S, C) for the pixels listed."""
 
 
 def circles(setup: Setup, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -266,7 +268,7 @@ def move_droplets(setup: Setup, state: State, damping: float, *, learned: bool =
     Once what they share is `learned`, what is left unexplained counts against the circles that pixels show; before, it
     says that optics are not learned yet.
     """
-    evidence, _ = look(setup, state)
+    evidence, colors = look(setup, state)
     here = state.present if setup.moving is None else state.present & setup.moving
     guide, common = step(
         state.mean, evidence, setup.prior, setup.free & here[:, None], setup.form, damping, learned=learned
@@ -282,7 +284,7 @@ def move_droplets(setup: Setup, state: State, damping: float, *, learned: bool =
         common = common_offset(mean[here], proposed)
     guide = guide._replace(mean=mean)
     state = state._replace(mean=mean, guide=guide, evidence=evidence, noise=evidence.noise, common=common)
-    return state, Info(loss, settling, movement)
+    return state, Info(loss, settling, movement, colors)
 
 
 def outline_trust(light: float, unexplained: float | None = None) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import __version__
 from ..composition.anchors import known_compositions
 from ..composition.classes import Classes, classify, same_classes
-from ..droplets import Droplets, Fit, Optics
+from ..droplets import Droplets, Fit, Optics, beyond_border
 from ..images import Image, PixelSize
 from ..model.picture import draw
 from ..model.problem import PLACE
@@ -112,6 +112,11 @@ class Frame:
             ok &= (p >= self.settings.min_probability) & ((p >= JOINING) | (setup.probability >= LIKELY))
         return state.present & (pinned | ok) & self.inside(setup, state)
 
+    def counted(self, setup: Setup, state: State) -> np.ndarray:
+        """(N,) bool, droplets whose center is in the image, and in its region: of a count only these give a density."""
+        x, y, _ = circles(setup, state.mean)
+        return self.inside(setup, state) & (beyond_border(x, y, setup.image.shape) == 0)
+
     def inside(self, setup: Setup, state: State) -> np.ndarray:
         """(N,) bool, droplets whose center is in the region of the image; a local refit keeps all."""
         if self.image.region is None or setup.moving is not None:
@@ -205,7 +210,7 @@ class Frame:
             if outcome.stopped == "cancelled":  # optics are not learned: what the network said is all there is
                 p = np.asarray(setup.probability)
             p = np.where(state.present | outcome.census.tried, p, 0)
-            count = calibration.count(p[self.inside(setup, state)])
+            count = calibration.count(p[self.counted(setup, state)])
         kept = self.kept(setup, state, p)
         unexplained = state.evidence.unexplained_of(kept)
         common = calibration.systematic(state.trust, unexplained)

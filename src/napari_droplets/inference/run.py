@@ -32,14 +32,12 @@ from .loop import (
 from .optics_step import STEPS
 from .population import Census, judged, reconsidered
 
-FIRST_PASSES = 2
-"""Steps of droplets before optics are learned: they start from their proposals."""
 BACK, AFTERWARDS = 0.9, 2
 """Where less than this part of the trust in outlines is left once optics are learned, droplets go back to their
 proposals on the whole, and optics follow in so many rounds."""
 LAST_RATE = 0.25 * LEARNING_RATE
 """Learning rate of the first of them."""
-LAST_PASSES = 4
+LAST_PASSES = 3
 """Passes over all pixels at most in the end."""
 RESERVE = 1.0
 """Seconds of a time limit kept for the posterior at the end."""
@@ -79,7 +77,7 @@ def iterate_rounds(
     losses: Losses = []
     schedule = Schedule(min(CYCLE, max(1, settings.steps // (CHUNKS * STEPS))))
     nan = float("nan")
-    stopped, colors = "steps", None
+    stopped = "steps"
 
     def progress(stage: str, loss: float, left: float, end: int) -> Progress:
         def picture() -> tuple[Droplets, np.ndarray]:
@@ -95,9 +93,6 @@ def iterate_rounds(
     clock.lap("compile")
     passes = 1
     losses.append((state.step, info.loss, clock.total))
-    while setup.learning and not cancelled and passes < FIRST_PASSES:
-        state, info = move_droplets(setup, state, DAMPING[0])
-        passes += 1
     rounds, began, sound = 0, clock.total, state
     while not cancelled:
         if setup.learning:
@@ -150,17 +145,21 @@ def iterate_rounds(
     if setup.probability is not None and not cancelled:
         state, census = reconsidered(setup, state)
     state = listed(setup, state, complete=True, ground=setup.moving is None and not cancelled)
+    still = False
     for _ in range(1 if cancelled else LAST_PASSES):
         sound = state
         state, info = move_droplets(setup, state, DAMPING[1], learned=True)
         if not np.isfinite(info.loss):
             state = sound
             break
-        if info.movement < STILL or clock.left < RESERVE:
+        still = info.movement < STILL
+        if still or clock.left < RESERVE:
             break
-    evidence, colors = look(setup, state)
-    if np.isfinite(evidence.squares):
-        state = state._replace(evidence=evidence, noise=evidence.noise)
+    colors = info.colors
+    if not still:
+        evidence, colors = look(setup, state)
+        if np.isfinite(evidence.squares):
+            state = state._replace(evidence=evidence, noise=evidence.noise)
     last = judged(setup, state)
     if census is not None:
         census = Census(*(np.where(state.present, a, b) for a, b in zip(last, census, strict=True)))

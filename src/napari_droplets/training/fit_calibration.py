@@ -23,7 +23,7 @@ from scipy.special import expit
 
 from .. import __version__
 from ..compare import match
-from ..droplets import Droplets
+from ..droplets import Droplets, beyond_border
 from ..errors import InputError
 from ..images import as_image
 from ..inference import calibration
@@ -40,6 +40,7 @@ from .scenes.physical import physical_image
 
 SEED = 90_210_377
 """Of images that nothing else is developed or judged on."""
+SCENE_KINDS = ("any", "smears", "foam", "nuclei", "monolayer")
 SIDE = 256
 """Pixels of an image."""
 WILD = 0.5
@@ -76,8 +77,9 @@ def simulated_image(number: int) -> tuple[np.ndarray, Droplets]:
 
 
 def scene_image(number: int) -> tuple[np.ndarray, Droplets]:
-    """A scene of droplets of any look, as the recognition network is trained on among others."""
-    image, truth = SCENES["any"][1](np.random.default_rng([SEED, 1, number]), SIDE)
+    """A scene of one of the kinds that the recognition network is trained on, in turn."""
+    kind = SCENE_KINDS[number % len(SCENE_KINDS)]
+    image, truth = SCENES[kind][1](np.random.default_rng([SEED, 1, number]), SIDE)
     return image, Droplets(*np.asarray(truth, float).reshape(-1, 3).T)
 
 
@@ -125,7 +127,8 @@ def gathered(kind: str, number: int) -> Part | None:
     relative = np.exp(state.mean[:, 2])
     laplace = deviation[:, :3] / np.stack([relative, relative, np.ones(n)], -1)
     features = calibration.presence_features(np.asarray(setup.probability), *census[:4])
-    missing = len(truth) - len(i)
+    h, w = image.shape[:2]
+    there = beyond_border(truth.x, truth.y, (h, w)) == 0
     return {
         "image": np.full(n, number),
         "features": features,
@@ -136,7 +139,8 @@ def gathered(kind: str, number: int) -> Part | None:
         "composition_sd": composition_sd,
         "trust": np.full(n, state.trust),
         "unexplained": np.full(n, state.evidence.unexplained_of(state.present)),
-        "missing": np.full(n, missing),
+        "inside": beyond_border(x, y, (h, w)) == 0,
+        "there": np.full(n, there.sum()),
     }
 
 
@@ -290,8 +294,8 @@ def _presence(images: list[Part]) -> np.ndarray:
 
 
 def _count(images: list[Part], presence: np.ndarray) -> list[float]:
-    told = [expit(np.clip(i["features"][i["tried"]] @ presence, -9, 9)) for i in images]
-    there = np.array([np.isfinite(i["error"][:, 0]).sum() + i["missing"][0] for i in images])
+    told = [expit(np.clip(i["features"][i["tried"] & i["inside"]] @ presence, -9, 9)) for i in images]
+    there = np.array([i["there"][0] for i in images])
     off = np.abs(there - np.array([p.sum() for p in told]))
     variance = np.array([np.sum(p * (1 - p)) for p in told])
 
@@ -315,9 +319,9 @@ def held(part: Part, numbers: dict[str, Any]) -> dict[str, float]:
         told = expit(np.clip(image["features"][image["tried"]] @ np.array(numbers["presence"]), -9, 9))
         p.append(told)
         right.append(np.isfinite(image["error"][image["tried"], 0]))
+        told = told[image["inside"][image["tried"]]]
         sd = float(calibration.count_sd(np.sum(told * (1 - told)), numbers["count"]))
-        there = np.isfinite(image["error"][:, 0]).sum() + image["missing"][0]
-        count.append(abs(there - told.sum()) <= 1.96 * sd)
+        count.append(abs(image["there"][0] - told.sum()) <= 1.96 * sd)
     z_all, p_all, r_all = np.concatenate(z), np.concatenate(p), np.concatenate(right)
     bins = np.clip((p_all * 10).astype(int), 0, 9)
     ece = sum(

@@ -71,8 +71,8 @@ def train(
     others : callable, optional
         As `scene`: where a quarter of the training images come from, but no held-out ones.
     found : callable, optional
-        Droplets in the outputs (side / 2, side / 2, 7) of the network for an image; None to choose the best weights
-        by the held-out loss.
+        Droplets in the outputs (side / 2, side / 2, 7) of the network for an image; None to leave out
+        what they say of precision and recall.
 
     Returns
     -------
@@ -249,7 +249,7 @@ class _Training:
             **figures,
         )
         record.log.append(asdict(line))
-        if record.best is None or _score(line.f1, held_out_loss) > _score(*record.best[:2]):
+        if record.best is None or held_out_loss < record.best[1]:
             record.best = [line.f1, held_out_loss, record.step]
             write_weights(self.state.average, self.output, _about(record, line))
         write_checkpoint(self.checkpoint, self.state, record)
@@ -266,11 +266,6 @@ def _batches(feed: Feed, record: Record) -> Iterator[Future[list[Drawn]]]:
         asked.append(feed.ask("training", record.seed, (step,), record.batch))
         if len(asked) > feed.ahead:
             yield asked.popleft()
-
-
-def _score(f1: float | None, held_out_loss: float) -> tuple[float, float]:
-    """The larger the better: F1 first, the loss where there is none or it is the same."""
-    return (-1.0 if f1 is None else f1, -held_out_loss)
 
 
 def _interval(record: Record) -> float:

@@ -36,9 +36,9 @@ def train(
 
     The same call goes on with a training that was interrupted. Beside `output`, for weights.safetensors:
     weights.log.csv; weights.checkpoint.safetensors, from which it goes on; weights.stable.safetensors, the state before
-    the learning rate fell, from which a call with a larger budget goes on. The weights kept are those with the
-    least held-out loss so far. With a budget of steps the result depends on the arguments alone, whatever the number of workers
-    and interruptions.
+    the learning rate fell, from which a call with a larger budget goes on. The weights kept are those with the least
+    held-out loss so far. With a budget of steps the result depends on the arguments alone, whatever the number of
+    workers and interruptions.
 
     Parameters
     ----------

@@ -790,6 +790,26 @@ def test_refit_keeps_what_was_edited(window, open_widget, qtbot, fake):
     assert fake.calls[-1][3]["steps"] == 70
 
 
+def test_refit_leaves_selected_points_as_they_are(viewer, open_widget, qtbot, fake):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.run()
+    finish(widget, qtbot)
+    points = viewer.layers["slide droplets"]
+    points.remove([0])
+    points.selected_data = {1, 2}
+    size, colors = points.size.copy(), points.border_color.copy()
+    fake.seconds = 0.2
+    widget.refit()
+    np.testing.assert_array_equal(points.size, size)
+    np.testing.assert_array_equal(points.border_color, colors)
+    assert points.selected_data == {1, 2}
+    finish(widget, qtbot)
+    assert viewer.layers[-1] is points
+    assert len(viewer.layers) == 3
+    np.testing.assert_allclose(points.size, size)
+
+
 def test_refit_of_detected_points_is_a_fit_from_them(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)

@@ -336,5 +336,7 @@ def _remember(points: Any, table: Any) -> None:
     drawn = (points.data.copy(), points.size.copy(), points.features.copy())
     points.metadata[TAG] |= {"table": table, "drawn": drawn, "edited": False}
     if len(table):
-        points.current_size = 2 * float(np.median(table["radius"]))
-        points.current_face_color, points.current_border_color = (*UNKNOWN_COLOR, FACE_OPACITY), (*UNKNOWN_COLOR, 1.0)
+        with points.block_update_properties():  # or selected points would change, too
+            points.current_size = 2 * float(np.median(table["radius"]))
+            points.current_face_color = (*UNKNOWN_COLOR, FACE_OPACITY)
+            points.current_border_color = (*UNKNOWN_COLOR, 1.0)

@@ -213,10 +213,10 @@ def test_corrections(more):
     assert result.table["pinned"].tolist() == [True, True, False, True]
     assert result.table["radius"].iloc[0] == 4
     assert result.table[["x", "y"]].to_numpy()[[1, 3]].tolist() == [[8, 9], [2, 1]]
-    # what is known stays, what the correction made unknown is not made up
+    # what is known stays, what the correction made unknown is not made up: a droplet that was moved may be another
     assert result.table["x_sd"].isna().tolist() == [True, True, False, True]
-    np.testing.assert_array_equal(result.table["composition_0"].iloc[:3], table["composition_0"].iloc[[0, 2, 3]])
-    assert np.isnan(result.table["composition_0"].iloc[3])
+    assert result.table["composition_0"].isna().tolist() == [False, True, False, True]
+    np.testing.assert_array_equal(result.table["composition_0"].iloc[[0, 2]], table["composition_0"].iloc[[0, 3]])
     if "pixel_size_um" in more:
         np.testing.assert_allclose(result.table["x_um"], result.table["x"] * 0.5)
     Droplets.from_dataframe(result.table)
@@ -232,10 +232,12 @@ def test_a_point_added_by_hand_claims_nothing(once):
         _, points, _ = show(viewer, layer, shown)
     points.remove([3])  # whose features napari would give to the next
     points.add([[1.0, 2.0]])
-    assert points.features.iloc[-1][["x", "x_sd", "composition_0"]].isna().all()
+    assert points.features.iloc[-1][["x_sd", "composition_0"]].isna().all()
+    assert points.features.iloc[-1][["x", "y"]].tolist() == [2, 1]
     assert points.features["p_present"].iloc[-1] == 1  # but that it is there
     np.testing.assert_allclose(points.border_color[-1, :3], UNKNOWN_COLOR, atol=1e-6)
-    result = corrected(found.to_dataframe(), points.features, points.data, points.size)
+    rows = points.metadata["napari_droplets"]["rows"]
+    result = corrected(found.to_dataframe(), points.features, points.data, points.size, rows=rows)
     assert (result.added, result.changed, result.deleted) == (1, 0, 1)
 
 

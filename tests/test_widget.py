@@ -13,6 +13,7 @@ import pytest
 from fake_fit import FOUND, FakeFit, found
 
 from napari_droplets import statistics
+from napari_droplets.colors import UNKNOWN_COLOR
 from napari_droplets.droplets import Fit
 from napari_droplets.errors import InputError
 from napari_droplets.files import read_table
@@ -558,7 +559,8 @@ def test_points_are_colored_as_chosen_through_runs_and_layers(viewer, open_widge
     viewer.layers.selection.active = points
     assert "class&nbsp;0" in widget._colors.legend.text()
     widget.color.value = "composition"
-    np.testing.assert_allclose(points.face_color[0, :3], found().composition[0], atol=1e-6)
+    np.testing.assert_allclose(points.face_color[1, :3], found().composition[1], atol=1e-6)
+    np.testing.assert_allclose(points.face_color[0, :3], UNKNOWN_COLOR, atol=1e-6)  # was moved
     assert len(fake.calls) == 3
 
 
@@ -654,9 +656,13 @@ def test_what_hands_have_touched_is_not_hidden(detected, viewer, qtbot):
     points.size = [*points.size[:2], 9.0, *points.size[3:]]
     points.remove([0])
     widget.form.set(min_probability=1.0)
-    assert shown(points) == [4, 5, FOUND - 1, None]
+    rows = points.metadata["napari_droplets"]["rows"]
+    assert rows[:3].tolist() == [4, 5, FOUND - 1]
+    assert rows[3] < 0
+    np.testing.assert_allclose(points.features[["y", "x"]], points.data)
     widget.form.set(min_probability=0.0)
-    assert set(shown(points)) == {0, 1, 2, *range(4, FOUND), None}  # what was deleted stays so
+    rows = points.metadata["napari_droplets"]["rows"]
+    assert {*rows[rows >= 0]} == {0, 1, 2, *range(4, FOUND)}  # what was deleted stays so
     widget.form.set(min_probability=0.5)
     widget.detect()
     finish(widget, qtbot)
@@ -808,6 +814,47 @@ def test_refit_leaves_selected_points_as_they_are(viewer, open_widget, qtbot, fa
     assert viewer.layers[-1] is points
     assert len(viewer.layers) == 3
     np.testing.assert_allclose(points.size, size)
+
+
+@pytest.mark.parametrize("name", ["mine", "mine.csv", "mine.parquet"])
+def test_points_are_saved_as_they_are_now(viewer, open_widget, qtbot, fake, tmp_path, name):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.run()
+    finish(widget, qtbot)
+    points = viewer.layers["slide droplets"]
+    points.add([11.0, 12.0])
+    points.remove([0])
+    widget.save(tmp_path / name)
+    path = tmp_path / (name if "." in name else f"{name}.csv")
+    assert widget.message == f"Saved {FOUND} droplets to {path}"
+    back = read_table(path)
+    np.testing.assert_allclose(np.column_stack([back.y, back.x]), points.data)
+    assert back.labels["pinned"].tolist() == [False] * (FOUND - 1) + [True]
+
+
+def test_saving_asks_for_a_file(viewer, open_widget, qtbot, fake, notices, tmp_path, monkeypatch):
+    from qtpy.QtWidgets import QFileDialog
+
+    asked = []
+    answers = [("", ""), (str(tmp_path / "a.b"), "CSV (*.csv)"), (str(tmp_path / "no folder" / "a.csv"), "")]
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *args: asked.append(args) or answers.pop(0))
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.save()
+    assert "nothing to save" in widget.message
+    assert not asked
+    widget.detect()
+    finish(widget, qtbot)
+    before = widget.message
+    widget.save()
+    assert widget.message == before
+    assert asked[0][2].endswith("slide droplets.csv")
+    widget.save()
+    assert (tmp_path / "a.b.csv").exists()
+    widget.save()
+    assert "no folder" in widget.message
+    assert [level for level, _ in notices] == ["warning", "warning"]
 
 
 def test_refit_of_detected_points_is_a_fit_from_them(viewer, open_widget, qtbot, fake):

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from ..colors import UNKNOWN_COLOR, composition_colors, presence_colors
-from .layers import TAG, looks
+from .points import TAG, looks
 
 COMPOSITION = "composition"
 CHOICES = {

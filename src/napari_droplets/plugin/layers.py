@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..colors import UNKNOWN_COLOR, droplet_colors
+from ..colors import droplet_colors
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..images import Image
+from .following import follow
 from .place import Place, Plane, pixel_size_um, place_of
+from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, set_points, tag_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
     LayerData = tuple[np.ndarray, dict[str, Any], str]
 
-TAG = "napari_droplets"  # key in layer.metadata of the layers we made
-FACE_OPACITY = 0.15  # the droplet stays visible below its disc
-RING_SATURATION = 0.8
 POINT_STYLE = {"border_width": 0.1, "border_width_is_relative": True, "symbol": "disc"}
 DEFAULT_DIAMETER = 10.0  # pixels; of points added by hand where no droplet was found
 
@@ -128,24 +127,6 @@ def to_layers(result: Fit | Droplets, *, place: Place | None = None) -> list[Lay
     return [picture, _points(result.droplets, place, fit=result)]
 
 
-def tag_of(layer: Any, kind: str) -> Any:
-    """Our notes on a layer that we made, None on any other; kind is 'droplets' or 'reconstruction'."""
-    tag = layer.metadata.get(TAG) if layer is not None else None
-    return tag if isinstance(tag, dict) and tag.get("kind") == kind else None
-
-
-def is_edited(points: Any) -> bool:
-    """Whether a Points layer of ours differs from what was drawn."""
-    tag = tag_of(points, "droplets") or {}
-    if "drawn" not in tag:
-        return False
-    if tag.get("edited"):  # before some points were hidden
-        return True
-    data, size, features = tag["drawn"]
-    same = np.array_equal(data, points.data) and np.array_equal(size, points.size)
-    return not (same and features.equals(points.features))
-
-
 class Output:
     """The two layers of one piece of work: found again from the last time, or added when there is something to show.
 
@@ -170,7 +151,7 @@ class Output:
         self._before = self.points and (point_state(self.points), dict(self.points.metadata[TAG]))
         self._picture_before = self.reconstruction and self.reconstruction.data
         if points is not None:
-            _remember(points, points.metadata[TAG]["table"])
+            remember(points)
 
     def show(
         self,
@@ -215,7 +196,8 @@ class Output:
             set_points(self.points, {"data": data, **{k: attributes[k] for k in POINT_STATE if k in attributes}})
             self.points.metadata[TAG] = attributes["metadata"][TAG] | {"name": self.points.name}
         self.points.metadata[TAG]["detected"] = detected
-        _remember(self.points, droplets.to_dataframe())
+        remember(self.points, droplets.to_dataframe())
+        follow(self.points)
 
     def _show_picture(self, new: LayerData, final: bool) -> None:
         layer = self.reconstruction
@@ -259,9 +241,6 @@ class Output:
         return layer
 
 
-POINT_STATE = ("features", "feature_defaults", "size", "face_color", "border_color")
-
-
 def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerData:
     n = len(droplets)
     data = np.column_stack([*(np.full(n, i) for i in place.plane), droplets.y, droplets.x])
@@ -285,19 +264,6 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
     return data, attributes, "points"
 
 
-def looks(colors: np.ndarray, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Colors (N, 4) of faces and of borders; these are brighter than the given ones (N, 3), or exactly so."""
-    n = len(colors)
-    border = colors if exact else _ring(colors)
-    return np.column_stack([colors, np.full(n, FACE_OPACITY)]), np.column_stack([border, np.ones(n)])
-
-
-def _ring(colors: np.ndarray) -> np.ndarray:
-    """The hues of colors, bright enough to be seen on the dark droplets that they circle."""
-    hues = (colors + 0.05) / (colors + 0.05).max(axis=1, keepdims=True)  # next to black, grey
-    return 1 - RING_SATURATION * (1 - hues)
-
-
 def _picture(reconstruction: np.ndarray, place: Place, image: Image | None) -> LayerData:
     rgb = reconstruction.shape[-1] == 3
     data = (reconstruction if rgb else reconstruction[..., 0])[(None,) * len(place.plane)]
@@ -313,30 +279,3 @@ def _picture(reconstruction: np.ndarray, place: Place, image: Image | None) -> L
     if place.plane_translate is not None:
         attributes["translate"] = place.plane_translate
     return data, attributes, "image"
-
-
-def point_state(points: Any) -> dict[str, Any]:
-    """All that `set_points` sets, copied."""
-    state = {name: getattr(points, name) for name in ("data", *POINT_STATE)}
-    return {name: value.copy() for name, value in state.items()}
-
-
-def set_points(points: Any, state: dict[str, Any]) -> None:
-    """Replace all points; not told as an edit, and in the order that napari can follow."""
-    points.selected_data = set()
-    with points.events.data.blocker():
-        points.data = state["data"]
-        for name in POINT_STATE:
-            if name in state and (len(points.data) or name == "features"):
-                setattr(points, name, state[name])
-
-
-def _remember(points: Any, table: Any) -> None:
-    """Note what was drawn, so that edits can be told, and the looks of points that the user will add."""
-    drawn = (points.data.copy(), points.size.copy(), points.features.copy())
-    points.metadata[TAG] |= {"table": table, "drawn": drawn, "edited": False}
-    if len(table):
-        with points.block_update_properties():  # or selected points would change, too
-            points.current_size = 2 * float(np.median(table["radius"]))
-            points.current_face_color = (*UNKNOWN_COLOR, FACE_OPACITY)
-            points.current_border_color = (*UNKNOWN_COLOR, 1.0)

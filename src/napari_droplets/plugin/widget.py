@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from magicgui.widgets import ComboBox
@@ -18,12 +19,15 @@ from . import layers, work
 from .coloring import n_poor
 from .command import command_text
 from .correction import corrected
+from .following import follow, in_step
 from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
 from .parts import ColorBox, button, folded, read_only, row, text_label
 from .place import Place, Plane, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
+from .points import ROWS
 from .presence import n_hidden, show_probable
 from .regions import region_layers, region_of
+from .saving import asked_path, save_points
 from .warming import FORM_OF_FIT, Warmer
 from .words import TIPS, count_text, fit_text, line, progress_text, sizes_text, stored_text
 
@@ -38,7 +42,7 @@ CALM_MS = 1000
 class DropletsWidget(QWidget):
     """Find the droplets of an image layer.
 
-    Scripts use what the buttons use: `run`, `detect`, `refit`, `estimate`, `cancel`, which return at once, and `busy`.
+    Scripts use what the buttons use: `run`, `detect`, `refit`, `estimate`, `save`, `cancel`, which return at once, and `busy`.
 
     Attributes
     ----------
@@ -78,6 +82,8 @@ class DropletsWidget(QWidget):
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
             event.connect(self.reset_choices)
+        events.inserted.connect(self._follow_points)
+        self._follow_points()
         self.viewer.layers.selection.events.active.connect(self._follow_active)
         self.image.changed.connect(self._colors.apply)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
@@ -140,6 +146,10 @@ class DropletsWidget(QWidget):
             self._end_job()
             self._say("Stopped; nothing was changed")
 
+    def save(self, path: str | Path | None = None) -> None:
+        """Save the points as they are now, those shown, as a droplets table; asks for the file where none is given."""
+        self._guarded(partial(self._save, path))
+
     def reset_choices(self, event: Any = None) -> None:
         """Read the layer list again (called by napari when it changes)."""
         self.image.reset_choices()
@@ -180,7 +190,9 @@ class DropletsWidget(QWidget):
         if points.ndim != 2 + len(place.plane):
             raise InputError(f"{points.name}: points of several frames; refit those of one image at a time")
         hidden = n_hidden(points)
-        correction = corrected(tag["table"], points.features, points.data, points.size, hidden, place.shape)
+        in_step(points)
+        now = points.features, points.data, points.size
+        correction = corrected(tag["table"], *now, hidden, place.shape, tag[ROWS])
         if correction.hidden and not len(correction.table):
             raise InputError(f"{points.name}: all points are hidden; set '{LABELS['min_probability']}' lower")
         settings, plane = self.form.values(), cast(Any, None)
@@ -208,6 +220,14 @@ class DropletsWidget(QWidget):
             text = f"Refit: {edits}"
         self._start(steps, layers.Output(self.viewer, place, points), keeps=True)
         self._say(text)
+
+    def _save(self, path: str | Path | None) -> None:
+        points = self._our_points()
+        if points is None:
+            raise InputError("nothing to save: press Detect or Run first")
+        path = asked_path(self, points.name) if path is None else path
+        if path is not None:
+            self._say(save_points(points, path))
 
     def _estimate(self) -> None:
         layer = self._layer()
@@ -361,6 +381,11 @@ class DropletsWidget(QWidget):
     def _region_choices(self, _: Any = None) -> list[tuple[str, Any]]:
         return [("whole image", None), *((layer.name, layer) for layer in region_layers(self.viewer))]
 
+    def _follow_points(self, event: Any = None) -> None:
+        """Layers of ours that were opened, too."""
+        for layer in self.viewer.layers:
+            follow(layer)
+
     def _follow_active(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active
         if layers.is_image(active):
@@ -390,6 +415,7 @@ class DropletsWidget(QWidget):
         self._detect = button("Detect", self.detect, TIPS["detect"])
         self._run = button("Run", self.run, TIPS["run"])
         self._refit_button = button("Refit", self.refit, TIPS["refit"])
+        self._save_button = button("Save", self.save, TIPS["save"])
         self._cancel = button("Cancel", self.cancel, TIPS["cancel"])
         self._bar = QProgressBar()
         self._status = text_label(3)
@@ -400,7 +426,7 @@ class DropletsWidget(QWidget):
         layout.addLayout(main)
         layout.addWidget(folded("Advanced", inner))
         layout.addWidget(row(self._detect, self._run))
-        layout.addWidget(row(self._refit_button, self._cancel))
+        layout.addWidget(row(self._refit_button, self._save_button, self._cancel))
         layout.addWidget(self._bar)
         layout.addWidget(self._status)
         layout.addWidget(self._colors)
@@ -417,7 +443,7 @@ class DropletsWidget(QWidget):
         self._enable(idle=True)
 
     def _enable(self, *, idle: bool) -> None:
-        for start in (self._detect, self._run, self._refit_button, self._estimate_button):
+        for start in (self._detect, self._run, self._refit_button, self._estimate_button, self._save_button):
             start.setEnabled(idle)
         self._cancel.setEnabled(not idle)
 

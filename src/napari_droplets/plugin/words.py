@@ -32,6 +32,8 @@ TIPS = {
     "To start from points that you detected and corrected, press Refit instead.",
     "refit": "After Run: fit again around the points you added, moved or deleted; your corrections stay.\n"
     "After Detect, or of an opened table: fit the whole image from the points shown; they may move.",
+    "save": "Save the points as they are now, with your corrections, as a table (CSV, Parquet, Excel).\n"
+    "What the slider hides is left out.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
     "command": "What does the same in a terminal, for the file behind the image; OUT is the folder for the results,\n"
     "MASK an image of the region, which must be saved first where it is no upright rectangle",

@@ -109,9 +109,7 @@ def test_what_was_moved_keeps_nothing_of_its_old_place(points):
     assert row["p_present"] == 1
     assert row["cut_by_border"]
     np.testing.assert_allclose(points.border_color[1, :3], UNKNOWN_COLOR, atol=0.2)
-    pd.testing.assert_frame_equal(
-        points.features.drop(index=1)[list(before)], before.drop(index=1), check_dtype=False
-    )
+    pd.testing.assert_frame_equal(points.features.drop(index=1)[list(before)], before.drop(index=1), check_dtype=False)
     assert points.features["pinned"].tolist() == [False, True, False, False, False, False]
 
 

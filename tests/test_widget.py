@@ -921,6 +921,7 @@ def test_refit_of_a_saved_fit(window, open_widget, qtbot, fake, tmp_path):
     window.layers.remove(wrong)
     window.add_image(image.pixels)
     count = len(window.layers)
+    window.layers["image droplets"].remove([0])
     widget.refit()
     finish(widget, qtbot)
     np.testing.assert_array_equal(fake.calls[-1][1].pixels, image.pixels)
@@ -1044,6 +1045,108 @@ def test_stack_gives_results_on_the_plane_shown(viewer, open_widget, qtbot, fake
     finish(widget, qtbot)
     np.testing.assert_allclose(fake.calls[0][1].pixels[..., 0], data[3])
     assert set(viewer.layers["movie droplets"].data[:, 0]) == {3}
+
+
+@pytest.fixture
+def movie(viewer, open_widget, qtbot, fake):
+    """The widget, and the points of frame 3 of a stack."""
+    viewer.add_image(picture((5, 36, 50)), name="movie")
+    viewer.dims.set_current_step(0, 3)
+    widget = open_widget(viewer)
+    widget.run()
+    finish(widget, qtbot)
+    return widget, viewer.layers["movie droplets"]
+
+
+@pytest.mark.parametrize("detected", [True, False])
+def test_points_on_another_plane_are_not_fitted_as_if_on_this_one(movie, viewer, qtbot, fake, notices, detected):
+    widget, points = movie
+    if detected:
+        viewer.layers.remove(points)
+        widget.detect()
+        finish(widget, qtbot)
+        points = viewer.layers[-1]
+    calls, n = len(fake.calls), len(points.data)
+    points.add([2.0, 11.0, 12.0])
+    points.selected_data = {0}
+    widget.refit()
+    assert not widget.busy
+    assert "1 point is on another plane than the one fitted (3)" in widget.message
+    assert notices == [("warning", widget.message)]
+    assert points.selected_data == {n}
+    assert len(fake.calls) == calls
+    points.data = np.vstack([points.data[:-1], [3, 11, 12]])
+    widget.refit()
+    finish(widget, qtbot)
+    assert len(fake.calls) == calls + 1
+
+
+@pytest.mark.parametrize("view", ["rolled", "transposed", "3D"])
+def test_another_section_than_the_planes_is_not_fitted(viewer, open_widget, qtbot, fake, notices, view):
+    viewer.add_image(picture((30, 36, 50)), name="movie")
+    widget = open_widget(viewer)
+    if view == "3D":
+        viewer.dims.ndisplay = 3
+    else:
+        viewer.dims.order = (1, 2, 0) if view == "rolled" else (0, 2, 1)
+    for action in (widget.run, widget.detect, widget.estimate):
+        if view == "transposed":  # is the same plane, and the points are transposed with it
+            break
+        action()
+        assert not widget.busy
+        assert "movie: what is shown is no plane of the last two axes" in widget.message
+    else:
+        assert not fake.calls
+        return
+    widget.run()
+    finish(widget, qtbot)
+    assert len(fake.calls) == 1
+
+
+def test_refit_with_nothing_changed_changes_nothing(viewer, open_widget, qtbot, fake, notices):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.run()
+    finish(widget, qtbot)
+    points = viewer.layers["slide droplets"]
+    before, result = points.features.copy(), widget.result
+    widget.refit()
+    finish(widget, qtbot)
+    assert "nothing to refit: no point was added" in widget.message
+    assert points.features.equals(before)
+    assert widget.result is result
+    assert len(fake.calls) == 1
+    points.features["class"] = 1  # what is known of them counts, too
+    widget.refit()
+    finish(widget, qtbot)
+    assert len(fake.calls) == 2
+
+
+@pytest.mark.parametrize("change", ["replaced", "in place", "cropped", "flat", "as it was"])
+def test_refit_of_an_image_that_has_changed_is_refused(viewer, open_widget, qtbot, fake, notices, change):
+    layer = viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.run()
+    finish(widget, qtbot)
+    viewer.layers["slide droplets"].remove([0])
+    before = viewer.layers["slide droplets"].data.copy()
+    if change == "replaced":
+        layer.data = picture(seed=5)
+    elif change == "in place":
+        layer.data[3:5] = 0.5
+    elif change == "cropped":
+        layer.data = layer.data[:-4]
+    elif change == "flat":
+        layer.data = np.full_like(layer.data, 0.5)
+    else:
+        layer.data = layer.data.copy()
+    widget.refit()
+    finish(widget, qtbot)
+    assert len(fake.calls) == (2 if change == "as it was" else 1)
+    if change != "as it was":
+        assert "press Run" in widget.message
+        assert ("has changed" if change == "cropped" else "not those that were fitted") in widget.message
+        np.testing.assert_array_equal(viewer.layers["slide droplets"].data, before)
 
 
 def test_warnings_of_libraries_are_not_shown_to_the_user(viewer, open_widget, qtbot, fake):

@@ -16,7 +16,7 @@ from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..images import Image
 from .following import follow
-from .place import Place, Plane, pixel_size_um, place_of
+from .place import Place, Plane, check_shown, pixel_size_um, place_of
 from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, set_points, tag_of
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def fit_layer(viewer: ViewerModel, layer: Any = None, **settings: Any) -> Fit:
     from ..inference.api import fit
 
     layer = default_image(viewer) if layer is None else layer
+    check_shown(layer, viewer.dims)
     place = place_of(layer, viewer.dims.point)
     if hasattr(settings.get("region"), "data_to_world"):  # a layer
         from .regions import region_of

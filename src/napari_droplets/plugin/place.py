@@ -65,6 +65,30 @@ def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
     return Place(layer.name, plane, transform, translate, str(layer.unique_id), plane_shape(layer))
 
 
+def check_shown(layer: Any, dims: Any) -> None:
+    """Refuse a stack of which the viewer shows another section than the planes that are fitted.
+
+    Parameters
+    ----------
+    layer : napari Image layer
+    dims : napari Dims
+        Of the viewer.
+
+    Raises
+    ------
+    InputError
+        Its last two axes are not the two that are shown.
+    """
+    if layer.ndim < 3:
+        return
+    last = {dims.ndim - 2, dims.ndim - 1}
+    if dims.ndisplay != 2 or set(dims.order[-2:]) != last:
+        raise InputError(
+            f"{layer.name}: what is shown is no plane of the last two axes, in which droplets are looked for; "
+            "show the stack in 2D and roll its axes back (the buttons below the list of layers)"
+        )
+
+
 def plane_of(layer: Any, place: Place) -> Any:
     """The pixels to work on, (H, W) or (H, W, 3|4); not yet read where the layer is lazy."""
     return _finest(layer)[place.plane]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import QTimer
@@ -18,14 +18,13 @@ from ..inference.api import Detection
 from . import layers, work
 from .coloring import n_poor
 from .command import command_text
-from .correction import corrected
-from .following import follow, in_step
-from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
+from .following import follow
+from .form import ADVANCED, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
 from .parts import ColorBox, button, folded, read_only, row, text_label
-from .place import Place, Plane, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
-from .points import ROWS
+from .place import Place, Plane, check_shown, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
 from .presence import n_hidden, show_probable
+from .refitting import layer_of, refit_of
 from .regions import region_layers, region_of
 from .saving import asked_path, save_points
 from .warming import FORM_OF_FIT, Warmer
@@ -171,6 +170,7 @@ class DropletsWidget(QWidget):
     def _start_on_image(self, steps: Callable[[Plane, dict[str, Any]], work.Steps], *, detect_only: bool) -> None:
         def action() -> None:
             layer = self._layer()
+            check_shown(layer, self.viewer.dims)
             place = place_of(layer, self.viewer.dims.point)
             settings = self._settings(layer) | {"region": region_of(self.region.value, layer, place)}
             plane = Plane.of(layer, place)
@@ -185,41 +185,9 @@ class DropletsWidget(QWidget):
         points = self._our_points()
         if points is None:
             raise InputError("nothing to refit: press Run first, then correct the points")
-        tag = layers.tag_of(points, "droplets")
-        fit, place = tag["fit"], tag["place"]
-        if points.ndim != 2 + len(place.plane):
-            raise InputError(f"{points.name}: points of several frames; refit those of one image at a time")
-        hidden = n_hidden(points)
-        in_step(points)
-        now = points.features, points.data, points.size
-        correction = corrected(tag["table"], *now, hidden, place.shape, tag[ROWS])
-        if correction.hidden and not len(correction.table):
-            raise InputError(f"{points.name}: all points are hidden; set '{LABELS['min_probability']}' lower")
-        settings, plane = self.form.values(), cast(Any, None)
-        if fit is None or fit.image is None:
-            layer = self._image_of(place)
-            here = place if place.layer_id == str(layer.unique_id) else place_of(layer, self.viewer.dims.point)
-            settings, plane = self._settings(layer), Plane.of(layer, here)
-            if fit is None:
-                settings["region"] = region_of(self.region.value, layer, here)
-        edits = f"{correction.added} added, {correction.changed} changed, {correction.deleted} deleted"
-        if correction.hidden:
-            edits += f", {correction.hidden:,} hidden and left out"
-        if fit is None:  # only detected so far, or a table
-            start = correction.table
-            if not tag.get("detected"):  # a fit's own uncertainties as the prior would count the pixels twice
-                start = start.drop(columns=["x_sd", "y_sd", "radius_sd"], errors="ignore")
-            steps = partial(work.fit_from, start, plane, settings)
-            text = f"Fit from these points, which may move: {edits}"
-        else:
-            # what a fit is made of stays; how long to go on is asked anew, where it is asked at all
-            limits = {"max_seconds": settings["max_seconds"]}
-            if settings["steps"] != DEFAULTS["steps"]:
-                limits["steps"] = settings["steps"]
-            steps = partial(work.refit, fit, correction.table, plane, settings["pixel_size_um"], limits)
-            text = f"Refit: {edits}"
-        self._start(steps, layers.Output(self.viewer, place, points), keeps=True)
-        self._say(text)
+        refit = refit_of(points, self.viewer, self._image_of, self._settings, self.region.value)
+        self._start(refit.steps, layers.Output(self.viewer, refit.place, points), keeps=True)
+        self._say(refit.text)
 
     def _save(self, path: str | Path | None) -> None:
         points = self._our_points()
@@ -231,6 +199,7 @@ class DropletsWidget(QWidget):
 
     def _estimate(self) -> None:
         layer = self._layer()
+        check_shown(layer, self.viewer.dims)
         place = place_of(layer, self.viewer.dims.point)
         plane, settings = Plane.of(layer, place), self._settings(layer)
         settings["region"] = region_of(self.region.value, layer, place)
@@ -246,7 +215,7 @@ class DropletsWidget(QWidget):
 
     def _settings(self, layer: Any) -> dict[str, Any]:
         settings = self.form.values()
-        if settings["pixel_size_um"] is None:
+        if settings["pixel_size_um"] is None and layer is not None:
             settings["pixel_size_um"] = pixel_size_um(layer)
         return settings
 
@@ -258,7 +227,7 @@ class DropletsWidget(QWidget):
 
     def _image_of(self, place: Place) -> Any:
         """The image layer that a place is of, else the one chosen."""
-        return next((x for x in self.viewer.layers if str(x.unique_id) == place.layer_id), None) or self._layer()
+        return layer_of(self.viewer, place) or self._layer()
 
     def _our_points(self) -> Any:
         """The active Points layer if it is ours, else the topmost of the image chosen, else the topmost, else None."""

@@ -1047,6 +1047,88 @@ def test_stack_gives_results_on_the_plane_shown(viewer, open_widget, qtbot, fake
     assert set(viewer.layers["movie droplets"].data[:, 0]) == {3}
 
 
+@pytest.mark.parametrize("again", ["run", "detect"])
+def test_corrected_points_are_spared_after_the_refit_too(viewer, open_widget, qtbot, fake, again):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.run()
+    finish(widget, qtbot)
+    points = viewer.layers["slide droplets"]
+    points.add([11.0, 12.0])
+    widget.refit()
+    finish(widget, qtbot)
+    kept = points.features.copy()
+    assert kept["pinned"].any()
+    fake.n = 5
+    getattr(widget, again)()
+    finish(widget, qtbot)
+    assert points.features.equals(kept)
+    assert names(viewer) == ["slide", "slide reconstruction", "slide droplets", "slide droplets [1]"]
+    assert "'slide droplets' holds points that you corrected and is kept" in widget.message
+    getattr(widget, again)()
+    finish(widget, qtbot)
+    assert len(viewer.layers) == 4
+    viewer.layers.selection.active = points
+    points.remove([2])
+    widget.refit()  # which may
+    finish(widget, qtbot)
+    assert len(points.data) == len(kept) - 1
+    assert len(viewer.layers) == 4
+
+
+def test_the_image_chosen_stays_when_results_arrive(window, open_widget, qtbot, fake):
+    slide = window.add_image(picture(seed=1), name="slide")
+    other = window.add_image(picture(seed=2), name="other")
+    widget = open_widget(window)
+    widget.image.value = slide  # while the other is the active layer
+    for action in (widget.detect, widget.run, widget.run):
+        action()
+        finish(widget, qtbot)
+        assert widget.image.value is slide
+        assert window.layers.selection.active is other
+    window.layers.selection.active = window.layers["slide droplets"]
+    window.layers.selection.active = other  # the user's choice
+    assert widget.image.value is other
+
+
+def test_a_point_added_where_all_were_deleted_is_refitted(viewer, open_widget, qtbot, fake, notices):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    fake.labels = QUALITY | {"note": np.array(["a"] * FOUND)}
+    widget.run()
+    finish(widget, qtbot)
+    fake.labels = {}
+    points = viewer.layers["slide droplets"]
+    points.remove(list(range(FOUND)))
+    widget.refit()
+    assert "no points are left" in widget.message
+    points.add([11.0, 12.0])
+    widget.refit()
+    assert widget.message == f"Refit: 1 added, 0 changed, {FOUND} deleted"
+    finish(widget, qtbot)
+    assert widget.message.startswith("Done: 1 droplets")
+
+
+def test_a_point_added_where_all_were_deleted_is_refitted_in_earnest(simulated, fitted):
+    from napari.layers import Layer
+
+    from napari_droplets.inference.api import refit
+    from napari_droplets.plugin.correction import corrected
+    from napari_droplets.plugin.following import follow
+    from napari_droplets.plugin.layers import to_layers
+
+    points = Layer.create(*to_layers(fitted)[1])
+    follow(points)
+    y, x = points.data[0]
+    points.remove(list(range(len(points.data))))
+    points.add([y + 0.3, x])
+    tag = points.metadata["napari_droplets"]
+    edits = corrected(tag["table"], points.features, points.data, points.size, rows=tag["rows"])
+    result = refit(fitted, edits.table, steps=5)
+    assert len(result.droplets) == 1
+    assert np.isfinite(result.droplets.composition).all()
+
+
 @pytest.fixture
 def movie(viewer, open_widget, qtbot, fake):
     """The widget, and the points of frame 3 of a stack."""

@@ -80,6 +80,7 @@ def corrected(
     pixel = Droplets.from_dataframe(drawn).pixel_size_um
     if pixel is not None:
         table[UM_COLUMNS] = in_micrometres(now, pixel)
+    table = table.drop(columns=[c for c in ("class", "class_p") if c in table and table[c].isna().all()])
     changed = (moved | resized) & ~new
     return Corrected(table, int(new.sum()), int(changed.sum()), len(drawn) - int((~new).sum()) - hidden, hidden)
 

@@ -131,8 +131,8 @@ def to_layers(result: Fit | Droplets, *, place: Place | None = None) -> list[Lay
 class Output:
     """The two layers of one piece of work: found again from the last time, or added when there is something to show.
 
-    Points that the user edited, renamed layers and layers of other planes or images are never written to: then a new
-    layer is added.
+    Points that the user edited, those that a refit has kept as they were corrected, renamed layers and layers of other
+    planes or images are never written to: then a new layer is added.
 
     Parameters
     ----------
@@ -145,6 +145,7 @@ class Output:
     def __init__(self, viewer: ViewerModel, place: Place, points: Any = None) -> None:
         self.viewer = viewer
         self.place = place
+        self._refits = points is not None
         self.points = points or self._find("droplets")
         self.reconstruction = self._find("reconstruction")
         self.kept: str | None = None
@@ -186,8 +187,7 @@ class Output:
             if not final:
                 return
             self.points = None
-        elif self.points is not None and (is_edited(self.points) or (detected and self.points.metadata[TAG]["fit"])):
-            why = "was edited" if is_edited(self.points) else "holds a fit"
+        elif self.points is not None and (why := self._why_spared(detected)):
             self.kept, self.points, self._before = f"{self.points.name!r} {why}", None, None
         new = _points(droplets, self.place, fit)
         if self.points is None:
@@ -199,6 +199,15 @@ class Output:
         self.points.metadata[TAG]["detected"] = detected
         remember(self.points, droplets.to_dataframe())
         follow(self.points)
+
+    def _why_spared(self, detected: bool) -> str:
+        """Why the layer must not be written to; empty where it may."""
+        tag = self.points.metadata[TAG]
+        if is_edited(self.points):
+            return "was edited"
+        if not self._refits and "pinned" in tag["table"] and tag["table"]["pinned"].eq(True).any():
+            return "holds points that you corrected"
+        return "holds a fit" if detected and tag["fit"] else ""
 
     def _show_picture(self, new: LayerData, final: bool) -> None:
         layer = self.reconstruction

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,12 +41,13 @@ CALM_MS = 1000
 class DropletsWidget(QWidget):
     """Find the droplets of an image layer.
 
-    Scripts use what the buttons use: `run`, `detect`, `refit`, `estimate`, `save`, `cancel`, which return at once, and `busy`.
+    Scripts use what the buttons use: `run`, `detect`, `refit`, `estimate`, `save`, `cancel`, which return at once, and
+    `busy`.
 
     Attributes
     ----------
     image : magicgui ComboBox
-        Its value is the image layer to work on; it follows the active layer.
+        Its value is the image layer to work on; it follows the active layer, but not when results arrive.
     region : magicgui ComboBox
         Its value is the Shapes or Labels layer in which droplets are looked for, or None for the whole image.
     form : SettingsForm
@@ -70,6 +71,7 @@ class DropletsWidget(QWidget):
         self.result: Fit | Droplets | None = None
         self._job: Job | None = None
         self._keeps = False
+        self._showing = False
         self._detected: tuple[Place, int] | None = None
         self._warmer = Warmer()
         self._soon = QTimer(self, singleShot=True, interval=CALM_MS)
@@ -250,7 +252,8 @@ class DropletsWidget(QWidget):
             self._say(progress_text(progress))
         if picture is not None and output is not None:
             droplets, reconstruction = picture
-            output.show(droplets, reconstruction, final=False)
+            with self._results():
+                output.show(droplets, reconstruction, final=False)
             self._colors.apply()
             # a timer of 0 fires when the window has drawn
             QTimer.singleShot(0, self._job.drawn if self._job else lambda: None)
@@ -287,12 +290,14 @@ class DropletsWidget(QWidget):
             layer = self._image_of(output.place)
             shape, kind = shape_of(layer), shown_as_stored(layer)
         if isinstance(result, Fit):
-            output.show(result.droplets, result.reconstruction, fit=result)
+            with self._results():
+                output.show(result.droplets, result.reconstruction, fit=result)
             found = len(result.droplets)
             text = fit_text(result, n_poor(result.table), cancelled=cancelled)
             sizes, details = sizes_text(result, shape)
         else:
-            output.show(result.candidates, detected=True)
+            with self._results():
+                output.show(result.candidates, detected=True)
             show_probable(output.points, self._least())
             found = len(output.points.data)
             where = "" if result.region is None else " in the region"
@@ -312,6 +317,15 @@ class DropletsWidget(QWidget):
         if output.kept:
             text += f"\n{output.kept} and is kept; the result is in {output.points.name!r}"
         self._say(text, "" if found else "warning" if isinstance(result, Fit) else "info")
+
+    @contextmanager
+    def _results(self) -> Iterator[None]:
+        """While layers of ours come, other ones become active for a moment, which the user has not chosen."""
+        self._showing = True
+        try:
+            yield
+        finally:
+            self._showing = False
 
     def _form_changed(self, _: Any = None) -> None:
         """What was prepared may not be what is needed."""
@@ -357,7 +371,7 @@ class DropletsWidget(QWidget):
 
     def _follow_active(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active
-        if layers.is_image(active):
+        if layers.is_image(active) and not self._showing:
             self.image.reset_choices()
             self.image.value = active
         self._colors.apply()

@@ -353,6 +353,43 @@ def test_viewer_closed_while_it_runs(window, open_widget, qtbot, fake):
     qtbot.wait(100)  # late signals find nobody
 
 
+@pytest.mark.parametrize("when", ["detect", "fit"])
+def test_closing_the_panel_ends_the_run(window, open_widget, qtbot, fake, when):
+    window.add_image(picture(), name="slide")
+    widget = open_widget(window)
+    widget.run()
+    finish(widget, qtbot)
+    before = window.layers["slide droplets"].features.copy()
+    fake.seconds, fake.chunks, fake.n = 0.3 if when == "detect" else 0.05, 1000, 5
+    fake.chunks_done = 0
+    widget.run()
+    if when == "fit":
+        qtbot.waitUntil(lambda: len(window.layers["slide droplets"].data) == 5, timeout=TIMEOUT)
+    job, dock = widget._job, widget.parent()
+    dock.destroyOnClose()
+    assert not widget.busy
+    del widget, dock
+    assert window.layers["slide droplets"].features.equals(before)
+    again = open_widget(window)
+    fake.seconds, fake.chunks, fake.n = 0.02, 4, FOUND
+    overlap = []
+    iterate = fitting.iterate
+
+    def watched(*args, **kwargs):
+        overlap.append(job.running)
+        return iterate(*args, **kwargs)
+
+    fitting.iterate = watched
+    try:
+        again.run()
+        finish(again, qtbot)
+    finally:
+        fitting.iterate = iterate
+    assert overlap == [False]
+    assert again.message.startswith("Done")
+    assert len(window.layers["slide droplets"].data) == FOUND
+
+
 def test_layers_change_in_the_main_thread_only(window, open_widget, qtbot, fake, monkeypatch):
     from napari.layers import Image, Points
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
 
 from ..droplets import Droplets, Fit
@@ -70,6 +70,7 @@ class DropletsWidget(QWidget):
         self.form = SettingsForm()
         self.result: Fit | Droplets | None = None
         self._job: Job | None = None
+        self._output: layers.Output | None = None
         self._keeps = False
         self._showing = False
         self._detected: tuple[Place, int] | None = None
@@ -80,12 +81,9 @@ class DropletsWidget(QWidget):
         self.region.tooltip = TIPS["region"]
         self._build()
         self._follow_active()
-        events = self.viewer.layers.events
-        for event in (events.inserted, events.removed, events.renamed):
-            event.connect(self.reset_choices)
-        events.inserted.connect(self._follow_points)
+        for event, action in self._listening():
+            event.connect(action)
         self._follow_points()
-        self.viewer.layers.selection.events.active.connect(self._follow_active)
         self.image.changed.connect(self._colors.apply)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
@@ -210,7 +208,7 @@ class DropletsWidget(QWidget):
     def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, keeps: bool = False) -> None:
         """Start work; `keeps` if there is something to keep when it is cancelled, even before droplets are found."""
         job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
-        self._job, self._keeps = job, keeps
+        self._job, self._output, self._keeps = job, output, keeps
         self.destroyed.connect(job.abandon)
         self._show_busy()
         job.start()
@@ -357,6 +355,33 @@ class DropletsWidget(QWidget):
             self._say(f"{shown:,} of {shown + n_hidden(points):,} points shown in {points.name!r}")
 
     # the window
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Notice that napari has taken the panel out of its window: the user has closed it."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.ParentChange and self.parent() is None:
+            self._close_down()
+
+    def _close_down(self) -> None:
+        """Stop what goes on and give layers back what they had; nobody sees the panel any more."""
+        if self._job is not None:
+            self._job.abandon()
+            self._end_job()
+            if self._output is not None:
+                self._output.restore()
+        self._soon.stop()
+        self._warmer.stop()
+        for event, action in self._listening():
+            event.disconnect(action)
+
+    def _listening(self) -> list[tuple[Any, Callable[..., None]]]:
+        """What the panel does when something happens in the viewer."""
+        events = self.viewer.layers.events
+        return [
+            *((event, self.reset_choices) for event in (events.inserted, events.removed, events.renamed)),
+            (events.inserted, self._follow_points),
+            (self.viewer.layers.selection.events.active, self._follow_active),
+        ]
 
     def _image_choices(self, _: Any = None) -> list[tuple[str, Any]]:
         return [(layer.name, layer) for layer in layers.image_layers(self.viewer)]

@@ -353,6 +353,47 @@ def test_viewer_closed_while_it_runs(window, open_widget, qtbot, fake):
     qtbot.wait(100)  # late signals find nobody
 
 
+REMOVED_AND_RUN_AGAIN = """
+import time
+import napari
+import numpy as np
+from fake_fit import FakeFit
+from napari_droplets.inference import api
+from qtpy.QtWidgets import QApplication
+
+def wait(condition=lambda: False, seconds=0.2):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not condition():
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+fake = FakeFit()
+api.iterate = fake.iterate
+viewer = napari.Viewer()
+viewer.add_image(np.random.default_rng(0).uniform(size=(34, 40, 3)), name="slide")
+widget = viewer.window.add_plugin_dock_widget("napari-droplets")[1]
+for _ in range(3):
+    widget.run()
+    wait(lambda: not widget.busy, 20)
+    assert len(viewer.layers) == 3, widget.message
+    viewer.layers["slide reconstruction"].visible = True
+    wait()
+    viewer.layers.selection = set(viewer.layers[1:])
+    viewer.layers.remove_selected()
+    wait()
+print("survived")
+viewer.close()
+"""
+
+
+def test_both_results_removed_and_run_again(qapp):
+    """In a process of its own, which the fault of napari would end."""
+    code = ["-c", REMOVED_AND_RUN_AGAIN]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run([sys.executable, *code], env=environment, capture_output=True, text=True, check=False)
+    assert "survived" in done.stdout, (done.returncode, done.stderr[-2000:])
+
+
 @pytest.mark.parametrize("when", ["detect", "fit"])
 def test_closing_the_panel_ends_the_run(window, open_widget, qtbot, fake, when):
     window.add_image(picture(), name="slide")

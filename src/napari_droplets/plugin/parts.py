@@ -7,7 +7,7 @@ from typing import Any
 
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFormLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 from .coloring import CHOICES, COMPOSITION, recolor
@@ -58,6 +58,17 @@ def text_label(lines: int) -> QLabel:
     label.setSizePolicy(QSizePolicy.Ignored, QSizePolicy.MinimumExpanding)  # long messages wrap
     label.setAlignment(Qt.AlignLeft | Qt.AlignTop)
     return label
+
+
+def draw_now() -> None:
+    """Draw all visible canvases at once.
+
+    Where two layers are removed and new ones added, napari 0.9 may draw with buffers that are gone, and the process
+    ends in glDrawArrays. It does not where it has drawn after each removal.
+    """
+    for widget in QApplication.allWidgets():
+        if widget.inherits("QOpenGLWidget") and widget.isVisible():
+            widget.grabFramebuffer()
 
 
 class ColorBox(QWidget):

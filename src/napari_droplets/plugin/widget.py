@@ -21,7 +21,7 @@ from .command import command_text
 from .following import follow
 from .form import ADVANCED, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
-from .parts import ColorBox, button, folded, read_only, row, text_label
+from .parts import ColorBox, button, draw_now, folded, read_only, row, text_label
 from .place import Place, Plane, check_shown, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
 from .presence import n_hidden, show_probable
 from .refitting import layer_of, refit_of
@@ -380,6 +380,7 @@ class DropletsWidget(QWidget):
         return [
             *((event, self.reset_choices) for event in (events.inserted, events.removed, events.renamed)),
             (events.inserted, self._follow_points),
+            (events.removed, self._draw_without),
             (self.viewer.layers.selection.events.active, self._follow_active),
         ]
 
@@ -393,6 +394,11 @@ class DropletsWidget(QWidget):
         """Layers of ours that were opened, too."""
         for layer in self.viewer.layers:
             follow(layer)
+
+    def _draw_without(self, event: Any) -> None:
+        """A layer of ours was removed: draw, or napari may crash when several have gone at once and new ones come."""
+        if layers.TAG in event.value.metadata and self.isVisible():
+            draw_now()
 
     def _follow_active(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active

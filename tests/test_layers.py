@@ -7,6 +7,7 @@ from fake_fit import FakeFit
 
 from napari_droplets.colors import UNKNOWN_COLOR
 from napari_droplets.droplets import Droplets
+from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
 from napari_droplets.plugin.correction import corrected
 from napari_droplets.plugin.layers import (
@@ -17,7 +18,7 @@ from napari_droplets.plugin.layers import (
     is_edited,
     to_layers,
 )
-from napari_droplets.plugin.place import Plane, pixel_size_um, place_of, plane_of
+from napari_droplets.plugin.place import Plane, check_shown, pixel_size_um, place_of, plane_of
 
 pytest.importorskip("napari")
 from napari.components import ViewerModel
@@ -154,6 +155,51 @@ def test_plane_in_units_is_the_one_shown():
 def test_pixel_size(scale, units, expected):
     layer = Image(RNG.uniform(size=(40,) * len(scale)), scale=scale, units=units)
     assert pixel_size_um(layer) == (None if expected is None else pytest.approx(expected))
+
+
+AFFINES = {
+    "twice": (np.diag([2.0, 2.0, 1.0]), 1.0),
+    "flipped": (np.diag([1.35, -1.35, 1.0]), 0.675),
+    "turned": ([[0.0, -3.0, 4.0], [3.0, 0.0, 5.0], [0.0, 0.0, 1.0]], 1.5),
+    "stretched": (np.diag([1.0, 1.35, 1.0]), (0.675, 0.5)),
+    "sheared": ([[1.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], None),
+}
+
+
+@pytest.mark.parametrize("kind", AFFINES)
+@pytest.mark.parametrize("frames", [0, 3])
+def test_rings_and_micrometres_under_an_affine(kind, frames):
+    affine, size = AFFINES[kind]
+    n = 3 if frames else 2
+    whole = np.eye(n + 1)
+    whole[-3:, -3:] = affine
+    data = RNG.uniform(size=(frames, 40, 50) if frames else (40, 50))
+    space = {"scale": (1.0, 0.5, 0.5)[-n:], "translate": (0.0, 3.0, 4.0)[-n:], "units": ("um",) * n}
+    viewer = ViewerModel()
+    layer = viewer.add_image(data, name="slide", affine=whole, **space)
+    assert pixel_size_um(layer) == (None if size is None else pytest.approx(size))
+    if kind in ("stretched", "sheared"):
+        with pytest.raises(InputError, match="slide: its scale, shear or affine stretch it"):
+            check_shown(layer, viewer.dims)
+        return
+    check_shown(layer, viewer.dims)
+    _, points, reconstruction = show(viewer, layer, droplets())
+    for result in (points, reconstruction):
+        plane = tuple(points.data[0, :-2])
+        here = plane if result is points else (0,) * len(plane)
+        np.testing.assert_allclose(result.data_to_world((*here, 3, 7)), layer.data_to_world((*plane, 3, 7)))
+    # napari draws a point as large as its size times the last scale
+    step = np.linalg.norm(np.subtract(layer.data_to_world((0,) * (n - 1) + (1,)), layer.data_to_world((0,) * n)))
+    assert abs(points.scale[-1]) == pytest.approx(step)
+
+
+def test_rings_are_refused_where_scales_differ():
+    viewer = ViewerModel()
+    layer = viewer.add_image(RNG.uniform(size=(40, 50)), scale=(1.0, 1.5), name="slide")
+    with pytest.raises(InputError, match=r"stretch it 1.50 to 1"):
+        fit_layer(viewer, layer)
+    layer.scale = (-1.5, 1.5)
+    check_shown(layer, viewer.dims)
 
 
 def test_images_to_choose_from_leave_out_our_own():

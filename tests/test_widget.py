@@ -1125,6 +1125,43 @@ def test_stack_gives_results_on_the_plane_shown(viewer, open_widget, qtbot, fake
     assert set(viewer.layers["movie droplets"].data[:, 0]) == {3}
 
 
+def test_a_saved_table_opened_again_lies_on_its_image(window, open_widget, qtbot, fake, tmp_path):
+    space = {"scale": (0.5, 0.5), "translate": (5, 7), "units": ("um", "um")}
+    slide = window.add_image(picture(), name="slide", **space)
+    widget = open_widget(window)
+    widget.run()
+    finish(widget, qtbot)
+    points = window.layers["slide droplets"]
+    widget.save(tmp_path / "slide droplets.csv")
+    other = window.add_image(picture((50, 60, 3)), name="other")
+    [opened] = window.open(tmp_path / "slide droplets.csv", plugin="napari-droplets")
+    np.testing.assert_allclose(opened.data_to_world((3, 4)), slide.data_to_world((3, 4)))
+    np.testing.assert_allclose(opened.scale, points.scale)
+    assert opened.units == slide.units
+    window.layers.remove(points)
+    opened.name = "slide droplets"
+    window.layers.selection.active = slide
+    kept = opened.data.copy()
+    fake.n = 5
+    widget.run()
+    finish(widget, qtbot)
+    np.testing.assert_array_equal(opened.data, kept)  # an opened table is nothing to be overwritten
+    widget.save(tmp_path / "mine droplets.csv")
+    window.layers.remove(slide)
+    [alone] = window.open(tmp_path / "mine droplets.csv", plugin="napari-droplets")  # on the only one where it fits
+    assert alone.units == other.units
+
+
+@pytest.mark.parametrize("action", ["run", "detect", "estimate"])
+def test_an_image_whose_droplets_are_shown_as_ellipses_is_refused(viewer, open_widget, fake, notices, action):
+    viewer.add_image(picture(), name="slide", scale=(1, 2))
+    widget = open_widget(viewer)
+    getattr(widget, action)()
+    assert not widget.busy
+    assert "slide: its scale, shear or affine stretch it 2.00 to 1" in widget.message
+    assert notices
+
+
 @pytest.mark.parametrize("again", ["run", "detect"])
 def test_corrected_points_are_spared_after_the_refit_too(viewer, open_widget, qtbot, fake, again):
     viewer.add_image(picture(), name="slide")

@@ -147,8 +147,8 @@ def edited_table(
     table["pinned"] = pinned | edited
     if "cut_by_border" in table:
         cut = cut_by_border(Droplets(*now.T), shape) if shape else np.full(len(table), None)
-        column = np.where(edited, cut, table["cut_by_border"].to_numpy(object))
-        table["cut_by_border"] = column if pd.isna(column).any() else column.astype(bool)
+        cut = np.where(edited, cut, table["cut_by_border"].to_numpy(object))
+        table["cut_by_border"] = cut if pd.isna(cut).any() else cut.astype(bool)
     return table
 
 

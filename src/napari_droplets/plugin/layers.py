@@ -205,6 +205,8 @@ class Output:
         tag = self.points.metadata[TAG]
         if is_edited(self.points):
             return "was edited"
+        if not self._refits and "detected" not in tag:
+            return "was opened"
         if not self._refits and "pinned" in tag["table"] and tag["table"]["pinned"].eq(True).any():
             return "holds points that you corrected"
         return "holds a fit" if detected and tag["fit"] else ""

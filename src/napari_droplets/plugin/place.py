@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -12,7 +13,10 @@ import numpy as np
 from ..errors import InputError
 from ..images.arrays import FILE, facts_of
 from ..images.convert import converted_in, size_in_file
-from ..images.pixel_size import PixelSize, of_layer
+from ..images.pixel_size import PixelSize, of_layer, pixel_steps
+
+STRETCH = 0.02
+"""Relative difference of the sides of a pixel from which circles are seen not to lie on droplets."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,62 @@ def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
     """
     if layer.ndim < 2:
         raise InputError(f"{layer.name}: {layer.ndim} dimension; give an image, (H, W) or (H, W, 3)")
-    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-    transform = {name: getattr(layer, name) for name in names}
+    transform = _transform(layer)
     leading = layer.ndim - 2
     if not leading:
         return Place(layer.name, (), transform, layer_id=str(layer.unique_id), shape=plane_shape(layer))
     at = np.zeros(layer.ndim) if len(point) < layer.ndim else layer.world_to_data(point)
     last = np.array(_finest(layer).shape[:leading]) - 1
     plane = tuple(int(i) for i in np.clip(np.round(at[:leading]), 0, last))
-    translate = layer.affine.inverse(layer.data_to_world((*plane, 0, 0)))
+    translate = transform["affine"].inverse(layer.data_to_world((*plane, 0, 0)))
     return Place(layer.name, plane, transform, translate, str(layer.unique_id), plane_shape(layer))
+
+
+def place_over(name: str, images: Sequence[Any], x: np.ndarray, y: np.ndarray, leading: int = 0) -> Place:
+    """Place of a table that was opened: on the image layer of its name, else on the only one, if they fit.
+
+    Parameters
+    ----------
+    name : str
+        Of the image that the table is of.
+    images : sequence of napari Image layer
+    x, y : ndarray
+        (N,) pixels.
+    leading : int
+        How many leading axes the points have.
+    """
+    named = [layer for layer in images if name in (layer.name, PurePath(layer.name).stem)]
+    for layer in named or (images if len(images) == 1 else ()):
+        h, w = plane_shape(layer)
+        inside = (x > -w) & (x < 2 * w) & (y > -h) & (y < 2 * h)  # droplets may be centered outside
+        transform, n = _transform(layer), 2 + leading
+        if not inside.all() or layer.ndim < n:
+            continue
+        if layer.ndim == n:
+            return Place(name, (), transform, layer_id=str(layer.unique_id), shape=(h, w))
+        last = {key: transform[key][-n:] for key in ("scale", "translate", "units", "axis_labels")}
+        return Place(name, (), last, shape=(h, w))
+    return Place(name)
+
+
+def _transform(layer: Any) -> dict[str, Any]:
+    """What puts a layer where another one is, as arguments of `Layer.create`.
+
+    napari draws points by their sizes times the last scale, whatever the affine is. Where that makes all larger by the
+    same factor, the scale takes the factor over: the layer lies where it was, and rings have their size.
+    """
+    from napari.utils.transforms import Affine
+
+    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    transform = {name: getattr(layer, name) for name in names}
+    longest, shortest = np.linalg.svd(pixel_steps(layer), compute_uv=False)
+    factor = np.sqrt(longest * shortest) / abs(float(layer.scale[-1]))
+    if abs(factor - 1) > 1e-6 and longest <= (1 + STRETCH) * shortest:
+        affine = layer.affine
+        transform["affine"] = Affine(linear_matrix=affine.linear_matrix / factor, translate=affine.translate)
+        transform["scale"] = np.asarray(layer.scale) * factor
+        transform["translate"] = np.asarray(layer.translate) * factor
+    return transform
 
 
 def check_shown(layer: Any, dims: Any) -> None:
@@ -77,8 +127,15 @@ def check_shown(layer: Any, dims: Any) -> None:
     Raises
     ------
     InputError
-        Its last two axes are not the two that are shown.
+        Its last two axes are not the two that are shown, or they are stretched or sheared, so that circles of pixels,
+        which is what droplets are found as, are shown as ellipses.
     """
+    longest, shortest = np.linalg.svd(pixel_steps(layer), compute_uv=False)
+    if longest > (1 + STRETCH) * shortest:
+        raise InputError(
+            f"{layer.name}: its scale, shear or affine stretch it {longest / max(shortest, 1e-300):.2f} to 1, so that "
+            "rings would not lie on the droplets; give both axes the same scale, or resample the image"
+        )
     if layer.ndim < 3:
         return
     last = {dims.ndim - 2, dims.ndim - 1}

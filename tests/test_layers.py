@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from fake_fit import FakeFit
 
-from napari_droplets.colors import UNKNOWN_COLOR
+from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, luminance, readable
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
@@ -202,6 +202,41 @@ def test_rings_are_refused_where_scales_differ():
     check_shown(layer, viewer.dims)
 
 
+@pytest.mark.parametrize("shown", ["dark", "bright", "inverted", "rgb", "movie", "lazy"])
+def test_rings_stand_out_from_the_image_as_it_is_shown(shown):
+    import dask.array as da
+
+    low, high = (10, 60) if shown == "dark" else (180, 240)
+    data = RNG.integers(low, high, (3, 40, 50) if shown == "movie" else (40, 50), dtype=np.uint8)
+    viewer = ViewerModel()
+    more = {"colormap": "gray_r"} if shown == "inverted" else {}
+    if shown == "rgb":
+        data = np.stack([data] * 3, -1)
+    else:
+        more["contrast_limits"] = (0, 255)
+    layer = viewer.add_image(da.from_array(data) if shown == "lazy" else data, name="slide", **more)
+    _, points, _ = show(viewer, layer, droplets(30))
+    ground = points.metadata["napari_droplets"]["place"].ground
+    if shown == "lazy":  # is not read for this
+        assert ground is None
+        return
+    expected = (low + high) / 2 / 255
+    expected = 1 - expected if shown == "inverted" else expected
+    assert ground == pytest.approx(luminance([expected] * 3), abs=0.03)
+    rings = luminance(points.border_color[:, :3])
+    contrast = (np.maximum(rings, ground) + 0.05) / (np.minimum(rings, ground) + 0.05)
+    assert contrast.min() > 2.95
+
+
+def test_the_reconstruction_does_not_hide_the_photograph():
+    viewer = ViewerModel()
+    layer = viewer.add_image(RNG.uniform(size=(40, 50)))
+    _, _, reconstruction = show(viewer, layer, droplets())
+    assert not reconstruction.visible
+    reconstruction.visible = True
+    assert show(viewer, layer, droplets())[2].visible  # the user's choice stays
+
+
 def test_images_to_choose_from_leave_out_our_own():
     viewer = ViewerModel()
     layer = viewer.add_image(RNG.uniform(size=(40, 50)), name="slide")
@@ -220,7 +255,8 @@ def test_unknown_composition_and_no_droplets():
     _, points, _ = show(viewer, layer, droplets(0))
     assert len(points.data) == 0
     assert show(viewer, layer, droplets(3))[1] is points
-    np.testing.assert_allclose(points.face_color[:, :3], droplets(3).composition, atol=1e-6)
+    colors = composition_colors(droplets(3).composition)
+    np.testing.assert_allclose(points.face_color[:, :3], colors, atol=1e-6)
     assert show(viewer, layer, droplets(0))[1] is points
     assert len(points.data) == 0
 
@@ -281,7 +317,8 @@ def test_a_point_added_by_hand_claims_nothing(once):
     assert points.features.iloc[-1][["x_sd", "composition_0"]].isna().all()
     assert points.features.iloc[-1][["x", "y"]].tolist() == [2, 1]
     assert points.features["p_present"].iloc[-1] == 1  # but that it is there
-    np.testing.assert_allclose(points.border_color[-1, :3], UNKNOWN_COLOR, atol=1e-6)
+    ring = readable(np.array([UNKNOWN_COLOR]), points.metadata["napari_droplets"]["place"].ground)
+    np.testing.assert_allclose(points.border_color[-1:, :3], ring, atol=1e-6)
     rows = points.metadata["napari_droplets"]["rows"]
     result = corrected(found.to_dataframe(), points.features, points.data, points.size, rows=rows)
     assert (result.added, result.changed, result.deleted) == (1, 0, 1)

@@ -13,7 +13,7 @@ import pytest
 from fake_fit import FOUND, FakeFit, found
 
 from napari_droplets import statistics
-from napari_droplets.colors import UNKNOWN_COLOR
+from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, readable
 from napari_droplets.droplets import Fit
 from napari_droplets.errors import InputError
 from napari_droplets.files import read_table
@@ -113,7 +113,7 @@ def test_run_adds_points_and_reconstruction(window, open_widget, qtbot, fake):
     droplets = found()
     np.testing.assert_allclose(points.data, np.column_stack([droplets.y, droplets.x]))
     np.testing.assert_allclose(points.size, 2 * droplets.radius)
-    np.testing.assert_allclose(points.face_color[:, :3], droplets.composition, atol=1e-6)
+    np.testing.assert_allclose(points.face_color[:, :3], composition_colors(droplets.composition), atol=1e-6)
     assert list(points.features) == list(droplets.to_dataframe())
     assert reconstruction.data.shape == (34, 40, 3)
     for result in (points, reconstruction):
@@ -163,6 +163,28 @@ def test_settings_start_at_their_defaults_and_all_reach_the_fit(viewer, open_wid
     assert fake.calls[-1][3] == chosen | {"region": None}
     widget.form.set(types="auto")
     assert widget.form.values() == chosen | {"types": "auto"}
+
+
+def test_what_is_found_out_is_called_auto(viewer, open_widget):
+    widget = open_widget(viewer)
+    widget.form.set(types="auto", classes=None)
+    for name in ("diameter", "types", "classes"):
+        assert widget.form.inputs[name].native.text() == "auto"
+    widget.form.set(types=2, classes=3)
+    assert widget.form.inputs["classes"].native.text() == "3"
+    assert widget.form.values()["types"] == 2
+    assert isinstance(widget.form.values()["types"], int)
+
+
+def test_unfolded_settings_fit_on_a_small_screen(window, open_widget, qtbot):
+    from superqt import QCollapsible
+
+    widget = open_widget(window)
+    for part in widget.findChildren(QCollapsible):
+        part.expand(animate=False)
+    qtbot.wait(50)
+    assert widget.minimumSizeHint().height() < 640
+    assert widget.sizeHint().width() < 500
 
 
 @pytest.mark.parametrize(
@@ -246,8 +268,9 @@ def test_progress_and_pictures_while_it_runs(window, open_widget, qtbot, fake):
     qtbot.waitUntil(lambda: window.layers["slide reconstruction"].data.max() > first, timeout=TIMEOUT)
     assert widget._bar.maximum() == 100_000
     assert 0 < widget._bar.value() < 100_000
-    for part in ("step", "of 100,000", "loss -", f"{FOUND} droplets", "s left"):
+    for part in ("step", "of 100,000", f"{FOUND} droplets", "s left"):
         assert part in widget.message
+    assert "loss" not in widget.message
     assert threading.main_thread() not in fake.snapshot_threads
     assert len(fake.snapshot_threads) < fake.chunks_done  # not every chunk
     widget.cancel()
@@ -620,13 +643,15 @@ def test_points_are_colored_as_chosen_through_runs_and_layers(viewer, open_widge
     widget.run()
     finish(widget, qtbot)
     points = viewer.layers["slide droplets"]
-    assert np.flatnonzero((points.border_color[:, :3] == np.float32(POOR_COLOR)).all(1)).tolist() == [FOUND - 1]
+    ground = points.metadata["napari_droplets"]["place"].ground
+    poor = np.isclose(points.border_color[:, :3], readable(np.array([POOR_COLOR]), ground), atol=1e-6).all(1)
+    assert np.flatnonzero(poor).tolist() == [FOUND - 1]
     assert "poorly&nbsp;explained:&nbsp;1" in widget._colors.legend.text()
     widget.color.value = "class"
-    np.testing.assert_allclose(points.border_color[:2, :3], CLASS_COLORS[:2], atol=1e-6)
+    np.testing.assert_allclose(points.border_color[:2, :3], readable(CLASS_COLORS[:2], ground), atol=1e-6)
     widget.run()
     finish(widget, qtbot)
-    np.testing.assert_allclose(points.border_color[:2, :3], CLASS_COLORS[:2], atol=1e-6)
+    np.testing.assert_allclose(points.border_color[:2, :3], readable(CLASS_COLORS[:2], ground), atol=1e-6)
     points.data[0] += 1
     points.remove([3])
     fake.labels = {}
@@ -637,7 +662,7 @@ def test_points_are_colored_as_chosen_through_runs_and_layers(viewer, open_widge
     viewer.layers.selection.active = points
     assert "class&nbsp;0" in widget._colors.legend.text()
     widget.color.value = "composition"
-    np.testing.assert_allclose(points.face_color[1, :3], found().composition[1], atol=1e-6)
+    np.testing.assert_allclose(points.face_color[1, :3], composition_colors(found().composition)[1], atol=1e-6)
     np.testing.assert_allclose(points.face_color[0, :3], UNKNOWN_COLOR, atol=1e-6)  # was moved
     assert len(fake.calls) == 3
 
@@ -676,7 +701,7 @@ def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
     widget.run()
     finish(widget, qtbot)
     done, sizes = widget.message.splitlines()
-    assert done == f"Done: {FOUND} droplets · loss -4,000 · 1 s"
+    assert done == f"Done: {FOUND} droplets · 1 s"
     found = statistics(widget.result, shape=picture().shape[:2])
     assert sizes == f"D50 {found['D50']:.3g} px · D[3,2] {found['D32']:.3g} px · CV {found['cv']:.0%}"
     assert "DV90" in widget._status.toolTip()
@@ -684,6 +709,7 @@ def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
     fake.summary = {
         "count_mean": 12.34,
         "count_sd": 0.56,
+        "rmse": 0.0123,
         "classes": [
             {"class": 0, "proportion": 0.621, "low": 0.58, "high": 0.66},
             {"class": 1, "proportion": 0.379, "low": 0.34, "high": 0.42},
@@ -692,13 +718,13 @@ def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
     widget.run()
     finish(widget, qtbot)
     assert widget.message.splitlines()[:2] == [
-        f"Done: {FOUND} droplets · expected 12.3 ± 0.6 · 1 poorly explained · loss -4,000 · 1 s",
+        f"Done: {FOUND} droplets · expected 12.3 ± 0.6 · 1 poorly explained · RMS residual 0.012 · 1 s",
         "class 0: 62 % (58 to 66 %) · class 1: 38 % (34 to 42 %)",
     ]
     fake.summary |= {"count_mean": None, "count_sd": None, "classes": fake.summary["classes"][:1]}
     widget.run()
     finish(widget, qtbot)
-    assert widget.message.splitlines()[0] == f"Done: {FOUND} droplets · 1 poorly explained · loss -4,000 · 1 s"
+    assert widget.message.splitlines()[0] == f"Done: {FOUND} droplets · 1 poorly explained · RMS residual 0.012 · 1 s"
 
 
 def test_slider_shows_and_hides_points_at_once(detected, viewer, qtbot, fake):

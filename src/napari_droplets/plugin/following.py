@@ -60,9 +60,9 @@ def in_step(points: Any) -> None:
     tag[ROWS] = np.where(new, TOLD, rows)
     by = tag.get("color_by", COMPOSITION)
     colors = coloring(table, by, tag["table"]).colors[edited]
-    face, border = looks(colors, exact=by != COMPOSITION)
+    face, border = looks(colors, exact=by != COMPOSITION, ground=place.ground)
     unknown = (colors == UNKNOWN_COLOR).all(axis=1)
-    border[unknown, :3] = UNKNOWN_COLOR
+    border[unknown] = looks(colors[unknown], exact=True, ground=place.ground)[1]
     with writing(points):
         points.features = table
         faces, borders = points.face_color, points.border_color

@@ -218,6 +218,7 @@ class Output:
             return
         if layer is not None and not gone and (layer.data.shape != new[0].shape or layer.rgb != new[1]["rgb"]):
             self.viewer.layers.remove(layer)
+            new[1]["visible"] = layer.visible
             gone = True
         if layer is None or gone:
             self.reconstruction = self._add(new)
@@ -272,7 +273,7 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
         attributes["feature_defaults"] = {
             column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table
         } | ({"p_present": [1.0]} if "p_present" in table else {})
-        attributes["face_color"], attributes["border_color"] = looks(colors)
+        attributes["face_color"], attributes["border_color"] = looks(colors, ground=place.ground)
     return data, attributes, "points"
 
 
@@ -285,6 +286,7 @@ def _picture(reconstruction: np.ndarray, place: Place, image: Image | None) -> L
         "name": name,
         "rgb": rgb,
         "contrast_limits": limits,
+        "visible": False,  # it would hide the photograph
         "metadata": {TAG: {"kind": "reconstruction", "name": name, "place": place}},
         **place.transform,
     }

@@ -10,10 +10,12 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
     QFormLayout,
+    QFrame,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -22,6 +24,9 @@ from superqt import QCollapsible
 
 from .coloring import CHOICES, COMPOSITION, recolor
 from .words import TIPS, legend_text
+
+FOLDED_HEIGHT = 190
+"""Pixels: half a dozen rows."""
 
 
 def button(text: str, action: Callable[[], None], tip: str) -> QPushButton:
@@ -43,11 +48,17 @@ def row(*widgets: QWidget) -> QWidget:
 
 
 def folded(title: str, rows: QFormLayout) -> QCollapsible:
-    """Rows that show when their title is clicked."""
-    made, inner = QCollapsible(title), QWidget()
+    """Rows that show when their title is clicked, a few at a time, so that the panel fits on a small screen."""
+    made, inner, room = QCollapsible(title), QWidget(), QScrollArea()
     inner.setLayout(rows)
+    room.setWidget(inner)
+    room.setWidgetResizable(True)
+    room.setFrameShape(QFrame.NoFrame)
+    room.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
+    room.setMinimumWidth(inner.minimumSizeHint().width() + room.verticalScrollBar().sizeHint().width())
+    room.setFixedHeight(min(FOLDED_HEIGHT, inner.sizeHint().height()))
     made.setDuration(0)
-    made.addWidget(inner)
+    made.addWidget(room)
     return made
 
 

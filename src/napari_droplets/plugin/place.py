@@ -10,11 +10,14 @@ from uuid import uuid4
 
 import numpy as np
 
+from ..colors import luminance
 from ..errors import InputError
 from ..images.arrays import FILE, facts_of
 from ..images.convert import converted_in, size_in_file
 from ..images.pixel_size import PixelSize, of_layer, pixel_steps
 
+GROUND_PIXELS = 40_000
+"""About as many pixels tell how bright an image is."""
 STRETCH = 0.02
 """Relative difference of the sides of a pixel from which circles are seen not to lie on droplets."""
 
@@ -37,6 +40,8 @@ class Place:
         Of the image layer in this session; where there is none, one that the results share.
     shape : (int, int), optional
         Height and width of the image in pixels.
+    ground : float, optional
+        Luminance of the image as it is shown, 0 to 1: what rings have to stand out from.
     """
 
     name: str = "image"
@@ -45,6 +50,7 @@ class Place:
     plane_translate: Sequence[float] | None = None
     layer_id: str = field(default_factory=lambda: str(uuid4()))
     shape: tuple[int, int] | None = None
+    ground: float | None = None
 
 
 def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
@@ -60,12 +66,15 @@ def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
     transform = _transform(layer)
     leading = layer.ndim - 2
     if not leading:
-        return Place(layer.name, (), transform, layer_id=str(layer.unique_id), shape=plane_shape(layer))
+        return Place(
+            layer.name, (), transform, layer_id=str(layer.unique_id), shape=plane_shape(layer), ground=ground_of(layer)
+        )
     at = np.zeros(layer.ndim) if len(point) < layer.ndim else layer.world_to_data(point)
     last = np.array(_finest(layer).shape[:leading]) - 1
     plane = tuple(int(i) for i in np.clip(np.round(at[:leading]), 0, last))
     translate = transform["affine"].inverse(layer.data_to_world((*plane, 0, 0)))
-    return Place(layer.name, plane, transform, translate, str(layer.unique_id), plane_shape(layer))
+    ground = ground_of(layer, plane)
+    return Place(layer.name, plane, transform, translate, str(layer.unique_id), plane_shape(layer), ground)
 
 
 def place_over(name: str, images: Sequence[Any], x: np.ndarray, y: np.ndarray, leading: int = 0) -> Place:
@@ -89,7 +98,7 @@ def place_over(name: str, images: Sequence[Any], x: np.ndarray, y: np.ndarray, l
         if not inside.all() or layer.ndim < n:
             continue
         if layer.ndim == n:
-            return Place(name, (), transform, layer_id=str(layer.unique_id), shape=(h, w))
+            return Place(name, (), transform, layer_id=str(layer.unique_id), shape=(h, w), ground=ground_of(layer))
         last = {key: transform[key][-n:] for key in ("scale", "translate", "units", "axis_labels")}
         return Place(name, (), last, shape=(h, w))
     return Place(name)
@@ -201,6 +210,26 @@ def shown_as_stored(layer: Any) -> str:
     """What the numbers of the file behind a layer are, where another reader shows them for the picture; else empty."""
     path = getattr(getattr(layer, "source", None), "path", None)
     return "" if path is None or FILE in layer.metadata else converted_in(str(path))
+
+
+def ground_of(layer: Any, plane: tuple[int, ...] = ()) -> float | None:
+    """Median luminance of a plane of an image layer as it is shown; None where its pixels are not in memory."""
+    data = layer.data[-1] if layer.multiscale else layer.data
+    if not isinstance(data, np.ndarray) or data.ndim - layer.rgb < 2 + len(plane) or data.size == 0:
+        return None
+    first = (0,) * (data.ndim - layer.rgb - 2)  # of a pyramid, whose coarsest level may have fewer planes, too
+    pixels = data[plane if len(plane) == len(first) and not layer.multiscale else first]
+    step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / GROUND_PIXELS)))
+    pixels = pixels[::step, ::step]
+    if layer.rgb:
+        whole = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1
+        colors = np.clip(pixels[..., :3] / whole, 0, 1)
+    else:
+        low, high = layer.contrast_limits
+        shades = np.clip((pixels.astype(float) - low) / max(high - low, 1e-12), 0, 1) ** layer.gamma
+        colors = np.asarray(layer.colormap.map(np.nan_to_num(shades).ravel()))[:, :3]
+    found = luminance(colors)
+    return float(np.nanmedian(found)) if np.isfinite(found).any() else None
 
 
 def shape_of(layer: Any) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ..colors import UNKNOWN_COLOR
+from ..colors import UNKNOWN_COLOR, readable
 
 TAG = "napari_droplets"  # key in layer.metadata of the layers we made
 ROWS = "rows"
@@ -56,10 +56,13 @@ def is_written(points: Any) -> bool:
     return points in _written
 
 
-def looks(colors: np.ndarray, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Colors (N, 4) of faces and of borders; these are brighter than the given ones (N, 3), or exactly so."""
+def looks(colors: np.ndarray, *, exact: bool = False, ground: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Colors (N, 4) of faces and of borders; these are brighter than the given ones (N, 3), or exactly so.
+
+    Where the luminance of the ground behind them is known, borders are such that they stand out from it.
+    """
     n = len(colors)
-    border = colors if exact else _ring(colors)
+    border = readable(colors if exact else _ring(colors), ground)
     return np.column_stack([colors, np.full(n, FACE_OPACITY)]), np.column_stack([border, np.ones(n)])
 
 
@@ -104,4 +107,4 @@ def remember(points: Any, table: Any = None) -> None:
         with points.block_update_properties():  # or selected points would change, too
             points.current_size = 2 * float(np.median(tag["table"]["radius"]))
             points.current_face_color = (*UNKNOWN_COLOR, FACE_OPACITY)
-            points.current_border_color = (*UNKNOWN_COLOR, 1.0)
+            points.current_border_color = looks(np.array([UNKNOWN_COLOR]), exact=True, ground=tag["place"].ground)[1][0]

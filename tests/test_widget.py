@@ -845,7 +845,7 @@ def test_cancelled_detection_changes_nothing(detected, viewer, qtbot, fake):
     qtbot.waitUntil(lambda: not job._worker.is_running, timeout=TIMEOUT)
     qtbot.wait(50)
     assert len(points.data) == FOUND - 3
-    assert widget._detect.isEnabled()
+    assert widget._panel.buttons["Detect"].isEnabled()
 
 
 @pytest.mark.parametrize(("n", "says"), [(0, "set the diameter"), (3, "3 improbable candidates are hidden")])
@@ -1057,7 +1057,7 @@ def test_failure_is_told_and_the_last_result_comes_back(viewer, open_widget, qtb
     assert "Traceback" not in widget.message
     np.testing.assert_array_equal(viewer.layers["slide droplets"].data, data)
     assert viewer.layers["slide droplets"].metadata["napari_droplets"]["fit"] is result
-    assert widget._run.isEnabled()
+    assert widget._panel.buttons["Run"].isEnabled()
 
 
 def test_failed_refit_keeps_the_edits(viewer, open_widget, qtbot, fake, notices):

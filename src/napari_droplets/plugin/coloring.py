@@ -34,7 +34,7 @@ RANGE = (2, 98)
 
 
 Legend = list[tuple[tuple[float, ...] | None, str]]
-"""Colors with what they mean, in order, those of rings where the ground behind them is known; no color goes with words about all of them."""
+"""Colors with what they mean, in order; no color goes with words about all of them."""
 
 
 class Coloring(NamedTuple):
@@ -57,7 +57,7 @@ def n_poor(table: pd.DataFrame) -> int:
 
 
 def recolor(points: Any, by: str) -> Legend:
-    """Color the points of a layer of ours, those that are hidden too; returns the legend.
+    """Color the points of a layer of ours, those that are hidden too; returns the legend, in the colors of the rings.
 
     Parameters
     ----------

@@ -8,9 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
@@ -19,16 +18,16 @@ from . import layers, work
 from .coloring import n_poor
 from .command import command_text
 from .following import follow
-from .form import ADVANCED, LABELS, MAIN, SettingsForm
 from .job import Job, Outcome, Update
-from .parts import ColorBox, button, draw_now, folded, read_only, row, text_label
+from .panel import ACTIONS, Panel
+from .parts import draw_now
 from .place import Place, Plane, check_shown, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
 from .presence import n_hidden, show_probable
 from .refitting import layer_of, refit_of
-from .regions import region_layers, region_of
+from .regions import region_of
 from .saving import asked_path, save_points
 from .warming import FORM_OF_FIT, Warmer
-from .words import TIPS, count_text, fit_text, line, progress_text, sizes_text, stored_text
+from .words import count_text, fit_text, line, progress_text, sizes_text, stored_text
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -67,7 +66,6 @@ class DropletsWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.form = SettingsForm()
         self.result: Fit | Droplets | None = None
         self._job: Job | None = None
         self._output: layers.Output | None = None
@@ -76,10 +74,12 @@ class DropletsWidget(QWidget):
         self._detected: tuple[Place, int] | None = None
         self._warmer = Warmer()
         self._soon = QTimer(self, singleShot=True, interval=CALM_MS)
-        self.image = ComboBox(choices=self._image_choices, nullable=False)
-        self.region = ComboBox(choices=self._region_choices, nullable=False)
-        self.region.tooltip = TIPS["region"]
-        self._build()
+        actions = {name: getattr(self, name.lower()) for name in ACTIONS}
+        panel = self._panel = Panel(napari_viewer, actions, self._our_points)
+        self.form, self.image, self.region = panel.form, panel.image, panel.region
+        self.color = panel.colors.by
+        self._bar, self._status, self._colors, self._say = panel.bar, panel.status, panel.colors, panel.say
+        QVBoxLayout(self).addWidget(panel)
         self._follow_active()
         for event, action in self._listening():
             event.connect(action)
@@ -91,7 +91,6 @@ class DropletsWidget(QWidget):
         for name in FORM_OF_FIT:
             self.form.inputs[name].changed.connect(self._form_changed)
         self.destroyed.connect(self._warmer.stop)
-        self._show_idle()
 
     @property
     def busy(self) -> bool:
@@ -138,7 +137,7 @@ class DropletsWidget(QWidget):
             return
         if self._keeps:
             self._job.cancel()
-            self._cancel.setEnabled(False)
+            self._panel.buttons["Cancel"].setEnabled(False)
             self._say("Stopping; what was found so far is kept …")
         else:
             self._job.abandon()
@@ -151,8 +150,7 @@ class DropletsWidget(QWidget):
 
     def reset_choices(self, event: Any = None) -> None:
         """Read the layer list again (called by napari when it changes)."""
-        self.image.reset_choices()
-        self.region.reset_choices()
+        self._panel.reset_choices()
         self._colors.apply()
 
     # what is started
@@ -175,8 +173,8 @@ class DropletsWidget(QWidget):
             settings = self._settings(layer) | {"region": region_of(self.region.value, layer, place)}
             plane = Plane.of(layer, place)
             output = layers.Output(self.viewer, place)
-            self._command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
-            self._command.setCursorPosition(0)
+            self._panel.command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
+            self._panel.command.setCursorPosition(0)
             self._start(lambda: steps(plane, settings), output)
 
         self._guarded(action)
@@ -210,7 +208,7 @@ class DropletsWidget(QWidget):
         job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
         self._job, self._output, self._keeps = job, output, keeps
         self.destroyed.connect(job.abandon)
-        self._show_busy()
+        self._panel.show_busy()
         job.start()
 
     def _settings(self, layer: Any) -> dict[str, Any]:
@@ -274,7 +272,7 @@ class DropletsWidget(QWidget):
         if self._job is not None:
             self.destroyed.disconnect(self._job.abandon)
         self._job = None
-        self._show_idle(done=done)
+        self._panel.show_idle(done=done)
 
     def _show_result(self, output: layers.Output, outcome: Fit | work.Detected, cancelled: bool) -> None:
         result: Fit | Detection
@@ -384,12 +382,6 @@ class DropletsWidget(QWidget):
             (self.viewer.layers.selection.events.active, self._follow_active),
         ]
 
-    def _image_choices(self, _: Any = None) -> list[tuple[str, Any]]:
-        return [(layer.name, layer) for layer in layers.image_layers(self.viewer)]
-
-    def _region_choices(self, _: Any = None) -> list[tuple[str, Any]]:
-        return [("whole image", None), *((layer.name, layer) for layer in region_layers(self.viewer))]
-
     def _follow_points(self, event: Any = None) -> None:
         """Layers of ours that were opened, too."""
         for layer in self.viewer.layers:
@@ -406,65 +398,3 @@ class DropletsWidget(QWidget):
             self.image.reset_choices()
             self.image.value = active
         self._colors.apply()
-
-    def _build(self) -> None:
-        main = QFormLayout()
-        main.addRow("Image", self.image.native)
-        main.addRow("Region", self.region.native)
-        for name in MAIN:
-            widget = self.form.inputs[name].native
-            if name == "diameter":
-                self._estimate_button = button("Estimate", self.estimate, "Estimate the diameter from the image")
-                widget = row(widget, self._estimate_button)
-            main.addRow(LABELS[name], widget)
-        inner = QFormLayout()
-        for name in ADVANCED:
-            inner.addRow(LABELS[name], self.form.inputs[name].native)
-        self._command = read_only("Press Detect or Run", TIPS["command"])
-        inner.addRow("Command", self._command)
-        for form in (main, inner):
-            form.setContentsMargins(0, 0, 0, 0)
-            form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
-
-        self._detect = button("Detect", self.detect, TIPS["detect"])
-        self._run = button("Run", self.run, TIPS["run"])
-        self._refit_button = button("Refit", self.refit, TIPS["refit"])
-        self._save_button = button("Save", self.save, TIPS["save"])
-        self._cancel = button("Cancel", self.cancel, TIPS["cancel"])
-        self._bar = QProgressBar()
-        self._status = text_label(3)
-        self._colors = ColorBox(self._our_points)
-        self.color = self._colors.by
-
-        layout = QVBoxLayout(self)
-        layout.addLayout(main)
-        layout.addWidget(folded("Advanced", inner))
-        layout.addWidget(row(self._detect, self._run))
-        layout.addWidget(row(self._refit_button, self._save_button, self._cancel))
-        layout.addWidget(self._bar)
-        layout.addWidget(self._status)
-        layout.addWidget(self._colors)
-        layout.addStretch(1)
-
-    def _show_busy(self) -> None:
-        self._bar.setMaximum(0)
-        self._enable(idle=False)
-        self._say("Starting …")
-
-    def _show_idle(self, *, done: bool = False) -> None:
-        self._bar.setMaximum(1)
-        self._bar.setValue(1 if done else 0)
-        self._enable(idle=True)
-
-    def _enable(self, *, idle: bool) -> None:
-        for start in (self._detect, self._run, self._refit_button, self._estimate_button, self._save_button):
-            start.setEnabled(idle)
-        self._cancel.setEnabled(not idle)
-
-    def _say(self, text: str, level: str = "") -> None:
-        """In the status line; with a level ("info", "warning", "error") as a notification of napari, too."""
-        self._status.setText(text)
-        if level:
-            from napari.utils import notifications
-
-            getattr(notifications, f"show_{level}")(text)

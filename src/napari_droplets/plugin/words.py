@@ -35,6 +35,7 @@ TIPS = {
     "save": "Save the points as they are now, with your corrections, as a table (CSV, Parquet, Excel).\n"
     "What the slider hides is left out.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
+    "estimate": "Estimate the diameter from the image",
     "command": "What does the same in a terminal, for the file behind the image; OUT is the folder for the results,\n"
     "MASK an image of the region, which must be saved first where it is no upright rectangle",
     "region": "Where droplets are looked for and counted: what is drawn in a Shapes layer (rectangles, ellipses,\n"

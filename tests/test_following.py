@@ -144,6 +144,16 @@ def test_edits_are_counted_whatever_the_features_say(points):
     assert (found.added, found.changed, found.deleted) == (2, 1, 1)
 
 
+def test_a_duplicate_is_followed_for_itself(points):
+    points.remove([0])
+    twin = Layer.create(*points.as_layer_data_tuple())
+    follow(twin)
+    twin.remove([1, 2])
+    add(twin)
+    assert points.metadata[TAG][ROWS].tolist() == [1, 2, 3, 4, 5]
+    assert twin.metadata[TAG][ROWS].tolist() == [1, 4, 5, -2]
+
+
 def test_hidden_points_come_back_as_they_were(points):
     points.features["p_present"] = [0.1, 0.9, 0.2, 0.9, 0.9, 0.9]
     show_probable(points, 0.5)

@@ -25,10 +25,11 @@ def follow(points: Any) -> None:
     if tag is None or points in _followed:
         return
     _followed.add(points)
+    points.metadata[TAG] = tag = dict(tag)  # a duplicate of a layer shares it
     if ROWS not in tag or len(tag[ROWS]) != len(points.data):
         tag[ROWS] = _rows_of(tag, points.features)
     if tag.get("hidden") is not None and ROWS not in tag["hidden"]:
-        tag["hidden"][ROWS] = _rows_of(tag, tag["hidden"]["features"])
+        tag["hidden"] = tag["hidden"] | {ROWS: _rows_of(tag, tag["hidden"]["features"])}
     points.events.data.connect(_on_data)
     for event in (points.events.size, points.events.set_data):  # pasted points are told by set_data alone
         event.connect(_on_change)

@@ -228,6 +228,17 @@ def test_rings_stand_out_from_the_image_as_it_is_shown(shown):
     assert contrast.min() > 2.95
 
 
+def test_rings_of_small_droplets_are_wide_enough_to_be_seen():
+    radius = np.array([1.0, 2.5, 5.0, 30.0])
+    [(_, attributes, _)] = to_layers(Droplets(radius, radius, radius))
+    np.testing.assert_allclose(attributes["border_width"], [0.3, 0.3, 0.15, 0.1])
+    viewer = ViewerModel()
+    layer = viewer.add_image(RNG.uniform(size=(40, 50)))
+    show(viewer, layer, droplets())
+    _, points, _ = show(viewer, layer, Droplets(radius, radius, radius))
+    np.testing.assert_allclose(points.border_width, [0.3, 0.3, 0.15, 0.1])
+
+
 def test_the_reconstruction_does_not_hide_the_photograph():
     viewer = ViewerModel()
     layer = viewer.add_image(RNG.uniform(size=(40, 50)))

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..images import Image
 from .following import follow
 from .place import Place, Plane, check_shown, pixel_size_um, place_of
-from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, set_points, tag_of
+from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, ring_width, set_points, tag_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -273,6 +273,7 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
         attributes["feature_defaults"] = {
             column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table
         } | ({"p_present": [1.0]} if "p_present" in table else {})
+        attributes["border_width"] = ring_width(2 * droplets.radius)
         attributes["face_color"], attributes["border_color"] = looks(colors, ground=place.ground)
     return data, attributes, "points"
 

@@ -16,7 +16,11 @@ ROWS = "rows"
 """In our notes on a layer: the row of its table that each point was drawn for, below 0 for points added since."""
 FACE_OPACITY = 0.15  # the droplet stays visible below its disc
 RING_SATURATION = 0.8
-POINT_STATE = ("features", "feature_defaults", "size", "face_color", "border_color")
+POINT_STATE = ("features", "feature_defaults", "size", "border_width", "face_color", "border_color")
+RING_WIDTHS = (0.1, 0.3)
+"""Least and most width of a ring, as a share of the diameter."""
+LEAST_RING = 1.5
+"""Pixels that a ring is wide where its share of the diameter is less: thinner ones are hardly seen."""
 
 _written: WeakSet[Any] = WeakSet()
 
@@ -64,6 +68,11 @@ def looks(colors: np.ndarray, *, exact: bool = False, ground: float | None = Non
     n = len(colors)
     border = readable(colors if exact else _ring(colors), ground)
     return np.column_stack([colors, np.full(n, FACE_OPACITY)]), np.column_stack([border, np.ones(n)])
+
+
+def ring_width(diameter: np.ndarray) -> np.ndarray:
+    """Widths of rings (N,) as shares of diameters in pixels."""
+    return np.clip(LEAST_RING / np.maximum(diameter, 1e-9), *RING_WIDTHS)
 
 
 def _ring(colors: np.ndarray) -> np.ndarray:

@@ -51,7 +51,6 @@ def main():
     if widget.result is None:
         raise SystemExit(widget.message)
 
-    viewer.layers[f"{image.name} reconstruction"].visible = False  # the image below the points
     viewer.layers.selection.active = viewer.layers[f"{image.name} droplets"]
     viewer.fit_to_view(margin=0.03)
     wait(1)

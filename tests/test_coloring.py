@@ -59,7 +59,7 @@ def test_no_misfit_is_no_poor_droplet():
 
 
 def test_probability_and_radius_are_shades_with_a_scale(droplets, points):
-    assert [words for _, words in recolor(points, "p_present")] == ["p_present 0", "0.5", "1"]
+    assert [words for _, words in recolor(points, "p_present")] == ["probability 0", "0.5", "1"]
     assert len(np.unique(rings(points), axis=0)) == 3
     legend = recolor(points, "radius")
     assert [words.split()[1] for _, words in legend] == ["px"] * 3

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from fake_fit import FakeFit
 
-from napari_droplets.colors import UNKNOWN_COLOR
+from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, luminance, readable
 from napari_droplets.droplets import Droplets
+from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
 from napari_droplets.plugin.correction import corrected
 from napari_droplets.plugin.layers import (
@@ -17,7 +18,7 @@ from napari_droplets.plugin.layers import (
     is_edited,
     to_layers,
 )
-from napari_droplets.plugin.place import Plane, pixel_size_um, place_of, plane_of
+from napari_droplets.plugin.place import Plane, check_shown, pixel_size_um, place_of, plane_of
 
 pytest.importorskip("napari")
 from napari.components import ViewerModel
@@ -156,6 +157,97 @@ def test_pixel_size(scale, units, expected):
     assert pixel_size_um(layer) == (None if expected is None else pytest.approx(expected))
 
 
+AFFINES = {
+    "twice": (np.diag([2.0, 2.0, 1.0]), 1.0),
+    "flipped": (np.diag([1.35, -1.35, 1.0]), 0.675),
+    "turned": ([[0.0, -3.0, 4.0], [3.0, 0.0, 5.0], [0.0, 0.0, 1.0]], 1.5),
+    "stretched": (np.diag([1.0, 1.35, 1.0]), (0.675, 0.5)),
+    "sheared": ([[1.0, 0.5, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], None),
+}
+
+
+@pytest.mark.parametrize("kind", AFFINES)
+@pytest.mark.parametrize("frames", [0, 3])
+def test_rings_and_micrometres_under_an_affine(kind, frames):
+    affine, size = AFFINES[kind]
+    n = 3 if frames else 2
+    whole = np.eye(n + 1)
+    whole[-3:, -3:] = affine
+    data = RNG.uniform(size=(frames, 40, 50) if frames else (40, 50))
+    space = {"scale": (1.0, 0.5, 0.5)[-n:], "translate": (0.0, 3.0, 4.0)[-n:], "units": ("um",) * n}
+    viewer = ViewerModel()
+    layer = viewer.add_image(data, name="slide", affine=whole, **space)
+    assert pixel_size_um(layer) == (None if size is None else pytest.approx(size))
+    if kind in ("stretched", "sheared"):
+        with pytest.raises(InputError, match="slide: its scale, shear or affine stretch it"):
+            check_shown(layer, viewer.dims)
+        return
+    check_shown(layer, viewer.dims)
+    _, points, reconstruction = show(viewer, layer, droplets())
+    for result in (points, reconstruction):
+        plane = tuple(points.data[0, :-2])
+        here = plane if result is points else (0,) * len(plane)
+        np.testing.assert_allclose(result.data_to_world((*here, 3, 7)), layer.data_to_world((*plane, 3, 7)))
+    # napari draws a point as large as its size times the last scale
+    step = np.linalg.norm(np.subtract(layer.data_to_world((0,) * (n - 1) + (1,)), layer.data_to_world((0,) * n)))
+    assert abs(points.scale[-1]) == pytest.approx(step)
+
+
+def test_rings_are_refused_where_scales_differ():
+    viewer = ViewerModel()
+    layer = viewer.add_image(RNG.uniform(size=(40, 50)), scale=(1.0, 1.5), name="slide")
+    with pytest.raises(InputError, match=r"stretch it 1.50 to 1"):
+        fit_layer(viewer, layer)
+    layer.scale = (-1.5, 1.5)
+    check_shown(layer, viewer.dims)
+
+
+@pytest.mark.parametrize("shown", ["dark", "bright", "inverted", "rgb", "movie", "lazy"])
+def test_rings_stand_out_from_the_image_as_it_is_shown(shown):
+    import dask.array as da
+
+    low, high = (10, 60) if shown == "dark" else (180, 240)
+    data = RNG.integers(low, high, (3, 40, 50) if shown == "movie" else (40, 50), dtype=np.uint8)
+    viewer = ViewerModel()
+    more = {"colormap": "gray_r"} if shown == "inverted" else {}
+    if shown == "rgb":
+        data = np.stack([data] * 3, -1)
+    else:
+        more["contrast_limits"] = (0, 255)
+    layer = viewer.add_image(da.from_array(data) if shown == "lazy" else data, name="slide", **more)
+    _, points, _ = show(viewer, layer, droplets(30))
+    ground = points.metadata["napari_droplets"]["place"].ground
+    if shown == "lazy":  # is not read for this
+        assert ground is None
+        return
+    expected = (low + high) / 2 / 255
+    expected = 1 - expected if shown == "inverted" else expected
+    assert ground == pytest.approx(luminance([expected] * 3), abs=0.03)
+    rings = luminance(points.border_color[:, :3])
+    contrast = (np.maximum(rings, ground) + 0.05) / (np.minimum(rings, ground) + 0.05)
+    assert contrast.min() > 2.95
+
+
+def test_rings_of_small_droplets_are_wide_enough_to_be_seen():
+    radius = np.array([1.0, 2.5, 5.0, 30.0])
+    [(_, attributes, _)] = to_layers(Droplets(radius, radius, radius))
+    np.testing.assert_allclose(attributes["border_width"], [0.3, 0.3, 0.15, 0.1])
+    viewer = ViewerModel()
+    layer = viewer.add_image(RNG.uniform(size=(40, 50)))
+    show(viewer, layer, droplets())
+    _, points, _ = show(viewer, layer, Droplets(radius, radius, radius))
+    np.testing.assert_allclose(points.border_width, [0.3, 0.3, 0.15, 0.1])
+
+
+def test_the_reconstruction_does_not_hide_the_photograph():
+    viewer = ViewerModel()
+    layer = viewer.add_image(RNG.uniform(size=(40, 50)))
+    _, _, reconstruction = show(viewer, layer, droplets())
+    assert not reconstruction.visible
+    reconstruction.visible = True
+    assert show(viewer, layer, droplets())[2].visible  # the user's choice stays
+
+
 def test_images_to_choose_from_leave_out_our_own():
     viewer = ViewerModel()
     layer = viewer.add_image(RNG.uniform(size=(40, 50)), name="slide")
@@ -174,7 +266,8 @@ def test_unknown_composition_and_no_droplets():
     _, points, _ = show(viewer, layer, droplets(0))
     assert len(points.data) == 0
     assert show(viewer, layer, droplets(3))[1] is points
-    np.testing.assert_allclose(points.face_color[:, :3], droplets(3).composition, atol=1e-6)
+    colors = composition_colors(droplets(3).composition)
+    np.testing.assert_allclose(points.face_color[:, :3], colors, atol=1e-6)
     assert show(viewer, layer, droplets(0))[1] is points
     assert len(points.data) == 0
 
@@ -213,10 +306,10 @@ def test_corrections(more):
     assert result.table["pinned"].tolist() == [True, True, False, True]
     assert result.table["radius"].iloc[0] == 4
     assert result.table[["x", "y"]].to_numpy()[[1, 3]].tolist() == [[8, 9], [2, 1]]
-    # what is known stays, what the correction made unknown is not made up
+    # what is known stays, what the correction made unknown is not made up: a droplet that was moved may be another
     assert result.table["x_sd"].isna().tolist() == [True, True, False, True]
-    np.testing.assert_array_equal(result.table["composition_0"].iloc[:3], table["composition_0"].iloc[[0, 2, 3]])
-    assert np.isnan(result.table["composition_0"].iloc[3])
+    assert result.table["composition_0"].isna().tolist() == [False, True, False, True]
+    np.testing.assert_array_equal(result.table["composition_0"].iloc[[0, 2]], table["composition_0"].iloc[[0, 3]])
     if "pixel_size_um" in more:
         np.testing.assert_allclose(result.table["x_um"], result.table["x"] * 0.5)
     Droplets.from_dataframe(result.table)
@@ -232,10 +325,13 @@ def test_a_point_added_by_hand_claims_nothing(once):
         _, points, _ = show(viewer, layer, shown)
     points.remove([3])  # whose features napari would give to the next
     points.add([[1.0, 2.0]])
-    assert points.features.iloc[-1][["x", "x_sd", "composition_0"]].isna().all()
+    assert points.features.iloc[-1][["x_sd", "composition_0"]].isna().all()
+    assert points.features.iloc[-1][["x", "y"]].tolist() == [2, 1]
     assert points.features["p_present"].iloc[-1] == 1  # but that it is there
-    np.testing.assert_allclose(points.border_color[-1, :3], UNKNOWN_COLOR, atol=1e-6)
-    result = corrected(found.to_dataframe(), points.features, points.data, points.size)
+    ring = readable(np.array([UNKNOWN_COLOR]), points.metadata["napari_droplets"]["place"].ground)
+    np.testing.assert_allclose(points.border_color[-1:, :3], ring, atol=1e-6)
+    rows = points.metadata["napari_droplets"]["rows"]
+    result = corrected(found.to_dataframe(), points.features, points.data, points.size, rows=rows)
     assert (result.added, result.changed, result.deleted) == (1, 0, 1)
 
 

@@ -63,7 +63,7 @@ def test_drawn_circles_and_pixels_are_where_the_table_says():
     rows, columns = np.indices(picture.shape[:2])
     x, y = ax.transData.inverted().transform(np.c_[columns.ravel() + 0.5, picture.shape[0] - rows.ravel() - 0.5]).T
     red, green, blue = picture.reshape(-1, 3).T
-    circle = (green > 180) & (red < 60) & (blue < 60) & (y < 35) & (y > 0) & (x > 0) & (x < 59)
+    circle = (red > 190) & (green > 60) & (green < 115) & (blue < 40) & (y < 35) & (y > 0) & (x > 0) & (x < 59)
     assert circle.sum() > 200
     np.testing.assert_allclose(np.hypot(x[circle] - 15, y[circle] - 10), 6, atol=0.2)
     square = (red > 250) & (green > 250) & (np.abs(x - 40) < 4) & (np.abs(y - 29) < 4)

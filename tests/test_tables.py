@@ -201,3 +201,15 @@ def test_geojson(found, tmp_path):
 def test_unknown_kinds(found, tmp_path):
     with pytest.raises(InputError, match=r"known are \.csv"):
         export(found, tmp_path / "a.doc")
+
+
+def test_points_that_napari_saved_are_where_they_were_moved_to(tmp_path):
+    """The features beside the axes may say where they were before."""
+    path = tmp_path / "slide.csv"
+    path.write_text("index,axis-0,axis-1,x,y,radius,x_um,y_um,radius_um\n0,7,6,1,2,3,2,4,6\n1,9,8,8,9,4,16,18,8\n")
+    back = read_table(path)
+    assert back.x.tolist() == [6, 8]
+    assert back.y.tolist() == [7, 9]
+    table = back.to_dataframe()
+    assert table["radius_um"].tolist() == [6, 8]
+    np.testing.assert_allclose(table["x_um"], 2 * table["x"])

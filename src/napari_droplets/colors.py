@@ -10,6 +10,58 @@ from .droplets import Droplets
 UNKNOWN_COLOR = (1.0, 0.85, 0.2)  # amber: seen on dark and on bright images, and no pure component has it
 IMPROBABLE_COLOR = (0.75, 0.3, 1.0)  # violet, as far from amber as from most images
 
+SAFE_COLORS = (
+    np.array([(86, 180, 233), (213, 94, 0), (0, 158, 115), (204, 121, 167), (0, 114, 178), (136, 34, 85)]) / 255
+)
+"""Told apart with any color vision: those of Okabe and Ito but for the ones near the amber of the unknown, and a wine
+red of Tol's."""
+CONTRAST = 3.0
+"""Least contrast of a ring to what lies behind it, as WCAG 2.1 (1.4.11) asks of graphics."""
+BRIGHT = 0.18
+"""Luminance of a ground from which rings are dark: black and white have the same contrast to it."""
+
+
+def luminance(colors: Float[np.ndarray, "*any 3"]) -> Float[np.ndarray, "*any"]:
+    """Relative luminance of sRGB colors, 0 to 1."""
+    colors = np.asarray(colors, float)
+    linear = np.where(colors > 0.04045, ((colors + 0.055) / 1.055) ** 2.4, colors / 12.92)
+    return linear @ np.array([0.2126, 0.7152, 0.0722])
+
+
+def readable(colors: Float[np.ndarray, "N 3"], ground: float | None) -> Float[np.ndarray, "N 3"]:
+    """Colors made darker on bright ground, or brighter on dark ground, where they would not stand out from it.
+
+    Parameters
+    ----------
+    colors : ndarray
+        (N, 3) sRGB in 0..1.
+    ground : float, optional
+        Luminance of what lies behind; colors stay as they are where it is not known.
+
+    Returns
+    -------
+    ndarray
+        (N, 3), of a contrast of at least `CONTRAST`.
+
+    Examples
+    --------
+    >>> readable(np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 0.3]]), 1.0).round(2)
+    array([[0.6, 0.6, 0. ],
+           [0. , 0. , 0.3]])
+    """
+    colors = np.asarray(colors, float)
+    if ground is None:
+        return colors
+    linear = np.where(colors > 0.04045, ((colors + 0.055) / 1.055) ** 2.4, colors / 12.92)
+    now = luminance(colors)
+    if ground > BRIGHT:
+        most = max(0.0, (ground + 0.05) / CONTRAST - 0.05)
+        linear = linear * np.minimum(1, most / np.maximum(now, 1e-9))[:, None]
+    else:
+        least = (ground + 0.05) * CONTRAST - 0.05
+        linear = linear + (1 - linear) * np.clip((least - now) / np.maximum(1 - now, 1e-9), 0, 1)[:, None]
+    return np.where(linear > 0.0031308, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055, 12.92 * linear)
+
 
 def droplet_colors(droplets: Droplets) -> Float[np.ndarray, "N 3"]:
     """Color each droplet by its composition, else by the probability that it is there, else all alike.
@@ -41,8 +93,8 @@ def presence_colors(p_present: Float[np.ndarray, " N"]) -> Float[np.ndarray, "N 
 def composition_colors(composition: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N 3"]:
     """Color each droplet by its composition.
 
-    One component is read off the viridis colormap. Three components are red, green and blue. Any other number
-    of components gets as many evenly spaced hues, added in proportion and dimmed where the sum is too bright.
+    One component is read off the viridis colormap. Two to six components have a color of `SAFE_COLORS` each, more have
+    evenly spaced hues; they are added in proportion and dimmed where the sum is too bright.
 
     Parameters
     ----------
@@ -56,9 +108,9 @@ def composition_colors(composition: Float[np.ndarray, "N K"]) -> Float[np.ndarra
 
     Examples
     --------
-    >>> composition_colors(np.array([[1.0, 0.0, 0.0], [0.2, 0.4, 0.6]]))
-    array([[1. , 0. , 0. ],
-           [0.2, 0.4, 0.6]])
+    >>> composition_colors(np.array([[1.0, 0.0, 0.0], [0.2, 0.4, 0.6]])).round(2)
+    array([[0.34, 0.71, 0.91],
+           [0.4 , 0.66, 0.45]])
     """
     composition = np.asarray(composition, float)
     n, k = composition.shape
@@ -72,9 +124,15 @@ def composition_colors(composition: Float[np.ndarray, "N K"]) -> Float[np.ndarra
 
         colors[known] = colormaps["viridis"](weights[:, 0])[:, :3]
     else:
-        from matplotlib.colors import hsv_to_rgb
-
-        hues = hsv_to_rgb(np.column_stack([np.arange(k) / k, np.ones(k), np.ones(k)]))
-        mixed = weights @ hues
+        mixed = weights @ _component_colors(k)
         colors[known] = mixed / np.maximum(1, mixed.max(axis=1, keepdims=True))
     return colors
+
+
+def _component_colors(k: int) -> Float[np.ndarray, "K 3"]:
+    """What each of two or more pure components looks like."""
+    if k <= len(SAFE_COLORS):
+        return SAFE_COLORS[:k]
+    from matplotlib.colors import hsv_to_rgb
+
+    return np.asarray(hsv_to_rgb(np.column_stack([np.arange(k) / k, np.ones(k), np.ones(k)])))

@@ -104,11 +104,28 @@ def divided(size: PixelSize | None, factor: float) -> PixelSize | None:
 
 
 def of_layer(layer: Any) -> PixelSize | None:
-    """Size of the pixels of a napari layer, where its units are lengths; flipped axes count as others do."""
+    """Size of the pixels of a napari layer as shown, where its units are lengths; flipped axes count as others do.
+
+    Scale, rotation, shear and affine count. None where its pixels are sheared, which have no width and height.
+    """
     units, scales = getattr(layer, "units", None), getattr(layer, "scale", None)
     if units is None or scales is None or len(units) < 2:
         return None
     if not all(unit.is_compatible_with("um") for unit in units[-2:]):
         return None
-    y, x = (float((scale * unit).to("um").magnitude) for scale, unit in zip(scales[-2:], units[-2:], strict=True))
-    return pixel_size(x, y)
+    lengths = np.array([float((1.0 * unit).to("um").magnitude) for unit in units[-2:]])
+    steps = lengths[:, None] * pixel_steps(layer)
+    height, width = np.linalg.norm(steps, axis=0)
+    if abs(steps[:, 0] @ steps[:, 1]) > SQUARE * height * width:
+        return None
+    return pixel_size(width, height)
+
+
+def pixel_steps(layer: Any) -> np.ndarray:
+    """(2, 2): what a step of a pixel along y, the first column, and x is in the world's last two axes."""
+    if not hasattr(layer, "data_to_world"):
+        return np.diag(np.asarray(layer.scale, float)[-2:])
+    n = layer.ndim
+    origin = np.asarray(layer.data_to_world((0.0,) * n), float)
+    ends = [np.asarray(layer.data_to_world(tuple(step)), float) for step in np.eye(n)[-2:]]
+    return np.stack([(end - origin)[-2:] for end in ends], axis=1)

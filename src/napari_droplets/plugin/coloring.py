@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from ..colors import UNKNOWN_COLOR, composition_colors, presence_colors
-from .layers import TAG, looks
+from ..colors import SAFE_COLORS, UNKNOWN_COLOR, composition_colors, presence_colors, readable
+from .points import TAG, looks
 
 COMPOSITION = "composition"
 CHOICES = {
@@ -21,11 +21,8 @@ CHOICES = {
     "radius": "Radius",
 }
 """Columns of a droplets table that points can be colored by, as shown to the user."""
-CLASS_COLORS = np.array(
-    [(86, 180, 233), (213, 94, 0), (0, 158, 115), (204, 121, 167), (0, 114, 178), (136, 34, 85)]
-) / 255  # fmt: skip
-"""Told apart with any color vision: those of Okabe and Ito but for the ones near the amber of the unknown, and a wine
-red of Tol's. As many as classes are found at most where nobody says how many; further ones are paler."""
+CLASS_COLORS = SAFE_COLORS
+"""As many as classes are found at most where nobody says how many; further ones are paler."""
 PALER = 0.4
 POOR_FACTOR, POOR_LEAST = 2.0, 1.5
 """Droplets are poorly explained whose misfit is above this multiple of the image's median, and above this."""
@@ -60,7 +57,7 @@ def n_poor(table: pd.DataFrame) -> int:
 
 
 def recolor(points: Any, by: str) -> Legend:
-    """Color the points of a layer of ours, those that are hidden too; returns the legend.
+    """Color the points of a layer of ours, those that are hidden too; returns the legend, in the colors of the rings.
 
     Parameters
     ----------
@@ -75,13 +72,14 @@ def recolor(points: Any, by: str) -> Legend:
     colors, legend = coloring(table, by, tag["table"])
     told = by if by in table else COMPOSITION
     if told != tag.get("color_by", COMPOSITION):  # else the user may have chosen other colors
-        face, border = looks(colors, exact=told != COMPOSITION)
+        face, border = looks(colors, exact=told != COMPOSITION, ground=tag["place"].ground)
         if n:
             points.face_color, points.border_color = face[:n], border[:n]
         if hidden is not None:
             tag["hidden"] = hidden | {"face_color": face[n:], "border_color": border[n:]}
         tag["color_by"] = told
-    return legend
+    shown = [None if color is None else readable(np.array([color]), tag["place"].ground)[0] for color, _ in legend]
+    return [(None if c is None else tuple(map(float, c)), word) for c, (_, word) in zip(shown, legend, strict=True)]
 
 
 def coloring(table: pd.DataFrame, by: str, image: pd.DataFrame | None = None) -> Coloring:
@@ -120,7 +118,7 @@ def _by_composition(table: pd.DataFrame) -> Coloring:
     if names:
         k = len(names)
         pure = composition_colors(np.array([[0.0], [1.0]]) if k == 1 else np.eye(k))
-        words = ["0", "1"] if k == 1 else [f"component {i}" for i in range(k)]
+        words = ["0", "1"] if k == 1 else [f"component {i + 1}" for i in range(k)]
         return Coloring(composition_colors(table[names].to_numpy(float)), _legend(pure, words))
     if "p_present" in table:
         return _by_probability(_numbers(table["p_present"]))
@@ -148,7 +146,7 @@ def class_colors(number: np.ndarray) -> Float[np.ndarray, "N 3"]:
 
 def _by_probability(p: np.ndarray) -> Coloring:
     marks = np.array([0, 0.5, 1])
-    return Coloring(presence_colors(p), _legend(presence_colors(marks), ["p_present 0", "0.5", "1"]))
+    return Coloring(presence_colors(p), _legend(presence_colors(marks), ["probability 0", "0.5", "1"]))
 
 
 def _by_misfit(misfit: np.ndarray, limit: float) -> Coloring:

@@ -44,6 +44,8 @@ ZERO = {
     "pixel_size_um": (None, FROM_LAYER),
 }
 
+WHOLE = ("types", "classes")
+"""Whole numbers with a word for 0, which a SpinBox of magicgui does not show."""
 
 LABELS = {
     "diameter": "Diameter",
@@ -112,13 +114,13 @@ class SettingsForm:
     def __init__(self) -> None:
         self.inputs: dict[str, Widget] = {
             "diameter": _number("diameter", 1e5, 1, 1, " px"),
-            "types": SpinBox(value=DEFAULTS["types"], min=0, max=MAX_TYPES),
+            "types": _number("types", MAX_TYPES, 1, 0),
             "steps": SpinBox(value=DEFAULTS["steps"], min=1, max=10_000_000, step=500),
             "max_seconds": _number("max_seconds", 1e6, 10, 0, " s"),
             "min_probability": _probability("min_probability"),
             **{name: ComboBox(value=DEFAULTS[name], choices=words) for name, words in CHOICES.items()},
             "weights": FileEdit(value=DEFAULTS["weights"], filter="*.safetensors", nullable=True),
-            "classes": SpinBox(value=DEFAULTS["classes"] or 0, min=0, max=MAX_CLASSES),
+            "classes": _number("classes", MAX_CLASSES, 1, 0),
             "noise": _number("noise", 1, 0.01, 3),
             "scale": _number("scale", 8, 0.25, 2),
             "pixel_size_um": _number("pixel_size_um", 1e6, 0.1, 4, " µm"),
@@ -140,6 +142,8 @@ class SettingsForm:
             One of them cannot be used.
         """
         values = {name: widget.value for name, widget in self.inputs.items()}
+        for name in WHOLE:
+            values[name] = int(values[name])
         for name, (meaning, _) in ZERO.items():
             values[name] = values[name] or meaning
         values["channels"] = _channels(values["channels"])

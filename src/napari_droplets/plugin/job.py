@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 from ..errors import InputError
 
@@ -21,7 +22,11 @@ WITH_PICTURE = ("fit", "posterior")
 PICTURE_SECONDS = 0.5  # least time between two pictures
 PICTURE_SHARE = 0.2  # most of the time that computing and drawing them may take
 
+WAIT_SECONDS = 0.02  # between looks whether an earlier job has ended
+
 log = logging.getLogger(__name__)
+
+_started: WeakSet[Job] = WeakSet()
 
 
 class Update(NamedTuple):
@@ -71,16 +76,24 @@ class Job:
         self._drawn.set()
         self._next_picture = self._picture_begun = 0.0
         self._worker: Any = None
+        self._ending: list[Job] = []
 
     @property
     def cancelled(self) -> bool:
         """Whether `cancel` was called."""
         return self._cancelled.is_set()
 
+    @property
+    def running(self) -> bool:
+        """Whether its thread is at work."""
+        return self._worker is not None and bool(self._worker.is_running)
+
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread; it begins when all jobs that were cancelled before have ended."""
         from napari.qt.threading import create_worker
 
+        self._ending = [job for job in _started if job.cancelled and job.running]
+        _started.add(self)
         self._worker = create_worker(self._work)
         self._worker.yielded.connect(self._update)
         self._worker.returned.connect(self._end)
@@ -97,7 +110,7 @@ class Job:
         self._drawn.set()
 
     def abandon(self) -> None:
-        """Stop after the current chunk of steps; nobody waits for the result (the window is closed)."""
+        """Stop after the current chunk of steps; nobody waits for the result (window or panel are closed)."""
         self._on_update = lambda _: None
         self._on_end = lambda _: None
         self._cancelled.set()
@@ -113,6 +126,8 @@ class Job:
     def _work(self) -> Generator[Update, None, Outcome]:
         warnings.simplefilter("ignore")  # depending on the Qt binding, napari shows those of every library to the user
         try:
+            while any(job.running for job in self._ending) and not self.cancelled:
+                time.sleep(WAIT_SECONDS)
             steps = self._steps()
             reply: bool | None = None
             while True:

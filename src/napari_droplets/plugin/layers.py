@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..colors import UNKNOWN_COLOR, droplet_colors
+from ..colors import droplet_colors
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..images import Image
-from .place import Place, Plane, pixel_size_um, place_of
+from .following import follow
+from .place import Place, Plane, check_shown, pixel_size_um, place_of
+from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, ring_width, set_points, tag_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 
     LayerData = tuple[np.ndarray, dict[str, Any], str]
 
-TAG = "napari_droplets"  # key in layer.metadata of the layers we made
-FACE_OPACITY = 0.15  # the droplet stays visible below its disc
-RING_SATURATION = 0.8
 POINT_STYLE = {"border_width": 0.1, "border_width_is_relative": True, "symbol": "disc"}
 DEFAULT_DIAMETER = 10.0  # pixels; of points added by hand where no droplet was found
 
@@ -83,6 +82,7 @@ def fit_layer(viewer: ViewerModel, layer: Any = None, **settings: Any) -> Fit:
     from ..inference.api import fit
 
     layer = default_image(viewer) if layer is None else layer
+    check_shown(layer, viewer.dims)
     place = place_of(layer, viewer.dims.point)
     if hasattr(settings.get("region"), "data_to_world"):  # a layer
         from .regions import region_of
@@ -128,29 +128,11 @@ def to_layers(result: Fit | Droplets, *, place: Place | None = None) -> list[Lay
     return [picture, _points(result.droplets, place, fit=result)]
 
 
-def tag_of(layer: Any, kind: str) -> Any:
-    """Our notes on a layer that we made, None on any other; kind is 'droplets' or 'reconstruction'."""
-    tag = layer.metadata.get(TAG) if layer is not None else None
-    return tag if isinstance(tag, dict) and tag.get("kind") == kind else None
-
-
-def is_edited(points: Any) -> bool:
-    """Whether a Points layer of ours differs from what was drawn."""
-    tag = tag_of(points, "droplets") or {}
-    if "drawn" not in tag:
-        return False
-    if tag.get("edited"):  # before some points were hidden
-        return True
-    data, size, features = tag["drawn"]
-    same = np.array_equal(data, points.data) and np.array_equal(size, points.size)
-    return not (same and features.equals(points.features))
-
-
 class Output:
     """The two layers of one piece of work: found again from the last time, or added when there is something to show.
 
-    Points that the user edited, renamed layers and layers of other planes or images are never written to: then a new
-    layer is added.
+    Points that the user edited, those that a refit has kept as they were corrected, renamed layers and layers of other
+    planes or images are never written to: then a new layer is added.
 
     Parameters
     ----------
@@ -163,6 +145,7 @@ class Output:
     def __init__(self, viewer: ViewerModel, place: Place, points: Any = None) -> None:
         self.viewer = viewer
         self.place = place
+        self._refits = points is not None
         self.points = points or self._find("droplets")
         self.reconstruction = self._find("reconstruction")
         self.kept: str | None = None
@@ -170,7 +153,7 @@ class Output:
         self._before = self.points and (point_state(self.points), dict(self.points.metadata[TAG]))
         self._picture_before = self.reconstruction and self.reconstruction.data
         if points is not None:
-            _remember(points, points.metadata[TAG]["table"])
+            remember(points)
 
     def show(
         self,
@@ -204,8 +187,7 @@ class Output:
             if not final:
                 return
             self.points = None
-        elif self.points is not None and (is_edited(self.points) or (detected and self.points.metadata[TAG]["fit"])):
-            why = "was edited" if is_edited(self.points) else "holds a fit"
+        elif self.points is not None and (why := self._why_spared(detected)):
             self.kept, self.points, self._before = f"{self.points.name!r} {why}", None, None
         new = _points(droplets, self.place, fit)
         if self.points is None:
@@ -215,7 +197,19 @@ class Output:
             set_points(self.points, {"data": data, **{k: attributes[k] for k in POINT_STATE if k in attributes}})
             self.points.metadata[TAG] = attributes["metadata"][TAG] | {"name": self.points.name}
         self.points.metadata[TAG]["detected"] = detected
-        _remember(self.points, droplets.to_dataframe())
+        remember(self.points, droplets.to_dataframe())
+        follow(self.points)
+
+    def _why_spared(self, detected: bool) -> str:
+        """Why the layer must not be written to; empty where it may."""
+        tag = self.points.metadata[TAG]
+        if is_edited(self.points):
+            return "was edited"
+        if not self._refits and "detected" not in tag:
+            return "was opened"
+        if not self._refits and "pinned" in tag["table"] and tag["table"]["pinned"].eq(True).any():
+            return "holds points that you corrected"
+        return "holds a fit" if detected and tag["fit"] else ""
 
     def _show_picture(self, new: LayerData, final: bool) -> None:
         layer = self.reconstruction
@@ -224,6 +218,7 @@ class Output:
             return
         if layer is not None and not gone and (layer.data.shape != new[0].shape or layer.rgb != new[1]["rgb"]):
             self.viewer.layers.remove(layer)
+            new[1]["visible"] = layer.visible
             gone = True
         if layer is None or gone:
             self.reconstruction = self._add(new)
@@ -259,9 +254,6 @@ class Output:
         return layer
 
 
-POINT_STATE = ("features", "feature_defaults", "size", "face_color", "border_color")
-
-
 def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerData:
     n = len(droplets)
     data = np.column_stack([*(np.full(n, i) for i in place.plane), droplets.y, droplets.x])
@@ -281,21 +273,9 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
         attributes["feature_defaults"] = {
             column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table
         } | ({"p_present": [1.0]} if "p_present" in table else {})
-        attributes["face_color"], attributes["border_color"] = looks(colors)
+        attributes["border_width"] = ring_width(2 * droplets.radius)
+        attributes["face_color"], attributes["border_color"] = looks(colors, ground=place.ground)
     return data, attributes, "points"
-
-
-def looks(colors: np.ndarray, *, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Colors (N, 4) of faces and of borders; these are brighter than the given ones (N, 3), or exactly so."""
-    n = len(colors)
-    border = colors if exact else _ring(colors)
-    return np.column_stack([colors, np.full(n, FACE_OPACITY)]), np.column_stack([border, np.ones(n)])
-
-
-def _ring(colors: np.ndarray) -> np.ndarray:
-    """The hues of colors, bright enough to be seen on the dark droplets that they circle."""
-    hues = (colors + 0.05) / (colors + 0.05).max(axis=1, keepdims=True)  # next to black, grey
-    return 1 - RING_SATURATION * (1 - hues)
 
 
 def _picture(reconstruction: np.ndarray, place: Place, image: Image | None) -> LayerData:
@@ -307,34 +287,10 @@ def _picture(reconstruction: np.ndarray, place: Place, image: Image | None) -> L
         "name": name,
         "rgb": rgb,
         "contrast_limits": limits,
+        "visible": False,  # it would hide the photograph
         "metadata": {TAG: {"kind": "reconstruction", "name": name, "place": place}},
         **place.transform,
     }
     if place.plane_translate is not None:
         attributes["translate"] = place.plane_translate
     return data, attributes, "image"
-
-
-def point_state(points: Any) -> dict[str, Any]:
-    """All that `set_points` sets, copied."""
-    state = {name: getattr(points, name) for name in ("data", *POINT_STATE)}
-    return {name: value.copy() for name, value in state.items()}
-
-
-def set_points(points: Any, state: dict[str, Any]) -> None:
-    """Replace all points; not told as an edit, and in the order that napari can follow."""
-    points.selected_data = set()
-    with points.events.data.blocker():
-        points.data = state["data"]
-        for name in POINT_STATE:
-            if name in state and (len(points.data) or name == "features"):
-                setattr(points, name, state[name])
-
-
-def _remember(points: Any, table: Any) -> None:
-    """Note what was drawn, so that edits can be told, and the looks of points that the user will add."""
-    drawn = (points.data.copy(), points.size.copy(), points.features.copy())
-    points.metadata[TAG] |= {"table": table, "drawn": drawn, "edited": False}
-    if len(table):
-        points.current_size = 2 * float(np.median(table["radius"]))
-        points.current_face_color, points.current_border_color = (*UNKNOWN_COLOR, FACE_OPACITY), (*UNKNOWN_COLOR, 1.0)

@@ -7,11 +7,26 @@ from typing import Any
 
 from magicgui.widgets import ComboBox
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QApplication,
+    QFormLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from .coloring import CHOICES, COMPOSITION, recolor
 from .words import TIPS, legend_text
+
+FOLDED_HEIGHT = 190
+"""Pixels: half a dozen rows."""
 
 
 def button(text: str, action: Callable[[], None], tip: str) -> QPushButton:
@@ -33,11 +48,17 @@ def row(*widgets: QWidget) -> QWidget:
 
 
 def folded(title: str, rows: QFormLayout) -> QCollapsible:
-    """Rows that show when their title is clicked."""
-    made, inner = QCollapsible(title), QWidget()
+    """Rows that show when their title is clicked, a few at a time, so that the panel fits on a small screen."""
+    made, inner, room = QCollapsible(title), QWidget(), QScrollArea()
     inner.setLayout(rows)
+    room.setWidget(inner)
+    room.setWidgetResizable(True)
+    room.setFrameShape(QFrame.NoFrame)
+    room.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
+    room.setMinimumWidth(inner.minimumSizeHint().width() + room.verticalScrollBar().sizeHint().width())
+    room.setFixedHeight(min(FOLDED_HEIGHT, inner.sizeHint().height()))
     made.setDuration(0)
-    made.addWidget(inner)
+    made.addWidget(room)
     return made
 
 
@@ -58,6 +79,17 @@ def text_label(lines: int) -> QLabel:
     label.setSizePolicy(QSizePolicy.Ignored, QSizePolicy.MinimumExpanding)  # long messages wrap
     label.setAlignment(Qt.AlignLeft | Qt.AlignTop)
     return label
+
+
+def draw_now() -> None:
+    """Draw all visible canvases at once.
+
+    Where two layers are removed and new ones added, napari 0.9 may draw with buffers that are gone, and the process
+    ends in glDrawArrays. It does not where it has drawn after each removal.
+    """
+    for widget in QApplication.allWidgets():
+        if widget.inherits("QOpenGLWidget") and widget.isVisible():
+            widget.grabFramebuffer()
 
 
 class ColorBox(QWidget):

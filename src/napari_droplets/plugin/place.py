@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
 
+from ..colors import luminance
 from ..errors import InputError
 from ..images.arrays import FILE, facts_of
 from ..images.convert import converted_in, size_in_file
-from ..images.pixel_size import PixelSize, of_layer
+from ..images.pixel_size import PixelSize, of_layer, pixel_steps
+
+GROUND_PIXELS = 40_000
+"""About as many pixels tell how bright an image is."""
+STRETCH = 0.02
+"""Relative difference of the sides of a pixel from which circles are seen not to lie on droplets."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Place:
         Of the image layer in this session; where there is none, one that the results share.
     shape : (int, int), optional
         Height and width of the image in pixels.
+    ground : float, optional
+        Luminance of the image as it is shown, 0 to 1: what rings have to stand out from.
     """
 
     name: str = "image"
@@ -41,6 +50,7 @@ class Place:
     plane_translate: Sequence[float] | None = None
     layer_id: str = field(default_factory=lambda: str(uuid4()))
     shape: tuple[int, int] | None = None
+    ground: float | None = None
 
 
 def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
@@ -53,16 +63,96 @@ def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
     """
     if layer.ndim < 2:
         raise InputError(f"{layer.name}: {layer.ndim} dimension; give an image, (H, W) or (H, W, 3)")
-    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
-    transform = {name: getattr(layer, name) for name in names}
+    transform = _transform(layer)
     leading = layer.ndim - 2
     if not leading:
-        return Place(layer.name, (), transform, layer_id=str(layer.unique_id), shape=plane_shape(layer))
+        return Place(
+            layer.name, (), transform, layer_id=str(layer.unique_id), shape=plane_shape(layer), ground=ground_of(layer)
+        )
     at = np.zeros(layer.ndim) if len(point) < layer.ndim else layer.world_to_data(point)
     last = np.array(_finest(layer).shape[:leading]) - 1
     plane = tuple(int(i) for i in np.clip(np.round(at[:leading]), 0, last))
-    translate = layer.affine.inverse(layer.data_to_world((*plane, 0, 0)))
-    return Place(layer.name, plane, transform, translate, str(layer.unique_id), plane_shape(layer))
+    translate = transform["affine"].inverse(layer.data_to_world((*plane, 0, 0)))
+    ground = ground_of(layer, plane)
+    return Place(layer.name, plane, transform, translate, str(layer.unique_id), plane_shape(layer), ground)
+
+
+def place_over(name: str, images: Sequence[Any], x: np.ndarray, y: np.ndarray, leading: int = 0) -> Place:
+    """Place of a table that was opened: on the image layer of its name, else on the only one, if they fit.
+
+    Parameters
+    ----------
+    name : str
+        Of the image that the table is of.
+    images : sequence of napari Image layer
+    x, y : ndarray
+        (N,) pixels.
+    leading : int
+        How many leading axes the points have.
+    """
+    named = [layer for layer in images if name in (layer.name, PurePath(layer.name).stem)]
+    for layer in named or (images if len(images) == 1 else ()):
+        h, w = plane_shape(layer)
+        inside = (x > -w) & (x < 2 * w) & (y > -h) & (y < 2 * h)  # droplets may be centered outside
+        transform, n = _transform(layer), 2 + leading
+        if not inside.all() or layer.ndim < n:
+            continue
+        if layer.ndim == n:
+            return Place(name, (), transform, layer_id=str(layer.unique_id), shape=(h, w), ground=ground_of(layer))
+        last = {key: transform[key][-n:] for key in ("scale", "translate", "units", "axis_labels")}
+        return Place(name, (), last, shape=(h, w))
+    return Place(name)
+
+
+def _transform(layer: Any) -> dict[str, Any]:
+    """What puts a layer where another one is, as arguments of `Layer.create`.
+
+    napari draws points by their sizes times the last scale, whatever the affine is. Where that makes all larger by the
+    same factor, the scale takes the factor over: the layer lies where it was, and rings have their size.
+    """
+    from napari.utils.transforms import Affine
+
+    names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+    transform = {name: getattr(layer, name) for name in names}
+    longest, shortest = np.linalg.svd(pixel_steps(layer), compute_uv=False)
+    factor = np.sqrt(longest * shortest) / abs(float(layer.scale[-1]))
+    if abs(factor - 1) > 1e-6 and longest <= (1 + STRETCH) * shortest:
+        affine = layer.affine
+        transform["affine"] = Affine(linear_matrix=affine.linear_matrix / factor, translate=affine.translate)
+        transform["scale"] = np.asarray(layer.scale) * factor
+        transform["translate"] = np.asarray(layer.translate) * factor
+    return transform
+
+
+def check_shown(layer: Any, dims: Any) -> None:
+    """Refuse a stack of which the viewer shows another section than the planes that are fitted.
+
+    Parameters
+    ----------
+    layer : napari Image layer
+    dims : napari Dims
+        Of the viewer.
+
+    Raises
+    ------
+    InputError
+        Its last two axes are not the two that are shown, or they are stretched or sheared, so that circles of pixels,
+        which is what droplets are found as, are shown as ellipses.
+    """
+    longest, shortest = np.linalg.svd(pixel_steps(layer), compute_uv=False)
+    if longest > (1 + STRETCH) * shortest:
+        raise InputError(
+            f"{layer.name}: its scale, shear or affine stretch it {longest / max(shortest, 1e-300):.2f} to 1, so that "
+            "rings would not lie on the droplets; give both axes the same scale, or resample the image"
+        )
+    if layer.ndim < 3:
+        return
+    last = {dims.ndim - 2, dims.ndim - 1}
+    if dims.ndisplay != 2 or set(dims.order[-2:]) != last:
+        raise InputError(
+            f"{layer.name}: what is shown is no plane of the last two axes, in which droplets are looked for; "
+            "show the stack in 2D and roll its axes back (the buttons below the list of layers)"
+        )
 
 
 def plane_of(layer: Any, place: Place) -> Any:
@@ -120,6 +210,26 @@ def shown_as_stored(layer: Any) -> str:
     """What the numbers of the file behind a layer are, where another reader shows them for the picture; else empty."""
     path = getattr(getattr(layer, "source", None), "path", None)
     return "" if path is None or FILE in layer.metadata else converted_in(str(path))
+
+
+def ground_of(layer: Any, plane: tuple[int, ...] = ()) -> float | None:
+    """Median luminance of a plane of an image layer as it is shown; None where its pixels are not in memory."""
+    data = layer.data[-1] if layer.multiscale else layer.data
+    if not isinstance(data, np.ndarray) or data.ndim - layer.rgb < 2 + len(plane) or data.size == 0:
+        return None
+    first = (0,) * (data.ndim - layer.rgb - 2)  # of a pyramid, whose coarsest level may have fewer planes, too
+    pixels = data[plane if len(plane) == len(first) and not layer.multiscale else first]
+    step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / GROUND_PIXELS)))
+    pixels = pixels[::step, ::step]
+    if layer.rgb:
+        whole = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1
+        colors = np.clip(pixels[..., :3] / whole, 0, 1)
+    else:
+        low, high = layer.contrast_limits
+        shades = np.clip((pixels.astype(float) - low) / max(high - low, 1e-12), 0, 1) ** layer.gamma
+        colors = np.asarray(layer.colormap.map(np.nan_to_num(shades).ravel()))[:, :3]
+    found = luminance(colors)
+    return float(np.nanmedian(found)) if np.isfinite(found).any() else None
 
 
 def shape_of(layer: Any) -> tuple[int, int]:

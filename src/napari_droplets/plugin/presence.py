@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .correction import TOLERANCE
-from .layers import TAG, is_edited, point_state, set_points
+from .points import TAG, is_edited, point_state, set_points
 
 TABLES = ("features", "feature_defaults")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def _table_layers(path: str, name: str) -> list[LayerData]:
     from ..droplets import Droplets
     from ..tables import read_frame
     from .layers import to_layers
-    from .place import Place
+    from .place import place_over
 
     table = read_frame(path)
     droplets = Droplets.from_dataframe(table, name=path)
@@ -78,10 +79,24 @@ def _table_layers(path: str, name: str) -> list[LayerData]:
         images = table.groupby("image", sort=False, dropna=False)
         parts = {str(name): Droplets.from_dataframe(part, name=path) for name, part in images}
     found = []
+    shown = _images_shown()
     for name, part in parts.items():
-        [(data, attributes, kind)] = to_layers(part, place=Place(name))
-        found.append((np.column_stack([*_leading(part.labels, path), data]), attributes, kind))
+        leading = _leading(part.labels, path)
+        place = place_over(name, shown, part.x, part.y, len(leading))
+        [(data, attributes, kind)] = to_layers(part, place=place)
+        found.append((np.column_stack([*leading, data]), attributes, kind))
     return found
+
+
+def _images_shown() -> list[Any]:
+    """The image layers of the viewer that asks for a file; none where there is no window."""
+    napari = sys.modules.get("napari")
+    viewer = None if napari is None else napari.current_viewer()
+    if viewer is None:
+        return []
+    from .layers import image_layers
+
+    return list(image_layers(viewer))
 
 
 def _leading(labels: Mapping[str, Any], path: str) -> list[Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QTimer
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
@@ -17,15 +17,17 @@ from ..inference.api import Detection
 from . import layers, work
 from .coloring import n_poor
 from .command import command_text
-from .correction import corrected
-from .form import ADVANCED, DEFAULTS, LABELS, MAIN, SettingsForm
+from .following import follow
 from .job import Job, Outcome, Update
-from .parts import ColorBox, button, folded, read_only, row, text_label
-from .place import Place, Plane, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
+from .panel import ACTIONS, Panel
+from .parts import draw_now
+from .place import Place, Plane, check_shown, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
 from .presence import n_hidden, show_probable
-from .regions import region_layers, region_of
+from .refitting import layer_of, refit_of
+from .regions import region_of
+from .saving import asked_path, save_points
 from .warming import FORM_OF_FIT, Warmer
-from .words import TIPS, count_text, fit_text, line, progress_text, sizes_text, stored_text
+from .words import count_text, fit_text, line, progress_text, sizes_text, stored_text
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -38,12 +40,13 @@ CALM_MS = 1000
 class DropletsWidget(QWidget):
     """Find the droplets of an image layer.
 
-    Scripts use what the buttons use: `run`, `detect`, `refit`, `estimate`, `cancel`, which return at once, and `busy`.
+    Scripts use what the buttons use: `run`, `detect`, `refit`, `estimate`, `save`, `cancel`, which return at once, and
+    `busy`.
 
     Attributes
     ----------
     image : magicgui ComboBox
-        Its value is the image layer to work on; it follows the active layer.
+        Its value is the image layer to work on; it follows the active layer, but not when results arrive.
     region : magicgui ComboBox
         Its value is the Shapes or Labels layer in which droplets are looked for, or None for the whole image.
     form : SettingsForm
@@ -63,22 +66,24 @@ class DropletsWidget(QWidget):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
-        self.form = SettingsForm()
         self.result: Fit | Droplets | None = None
         self._job: Job | None = None
+        self._output: layers.Output | None = None
         self._keeps = False
+        self._showing = False
         self._detected: tuple[Place, int] | None = None
         self._warmer = Warmer()
         self._soon = QTimer(self, singleShot=True, interval=CALM_MS)
-        self.image = ComboBox(choices=self._image_choices, nullable=False)
-        self.region = ComboBox(choices=self._region_choices, nullable=False)
-        self.region.tooltip = TIPS["region"]
-        self._build()
+        actions = {name: getattr(self, name.lower()) for name in ACTIONS}
+        panel = self._panel = Panel(napari_viewer, actions, self._our_points)
+        self.form, self.image, self.region = panel.form, panel.image, panel.region
+        self.color = panel.colors.by
+        self._bar, self._status, self._colors, self._say = panel.bar, panel.status, panel.colors, panel.say
+        QVBoxLayout(self).addWidget(panel)
         self._follow_active()
-        events = self.viewer.layers.events
-        for event in (events.inserted, events.removed, events.renamed):
-            event.connect(self.reset_choices)
-        self.viewer.layers.selection.events.active.connect(self._follow_active)
+        for event, action in self._listening():
+            event.connect(action)
+        self._follow_points()
         self.image.changed.connect(self._colors.apply)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
@@ -86,7 +91,6 @@ class DropletsWidget(QWidget):
         for name in FORM_OF_FIT:
             self.form.inputs[name].changed.connect(self._form_changed)
         self.destroyed.connect(self._warmer.stop)
-        self._show_idle()
 
     @property
     def busy(self) -> bool:
@@ -133,17 +137,20 @@ class DropletsWidget(QWidget):
             return
         if self._keeps:
             self._job.cancel()
-            self._cancel.setEnabled(False)
+            self._panel.buttons["Cancel"].setEnabled(False)
             self._say("Stopping; what was found so far is kept …")
         else:
             self._job.abandon()
             self._end_job()
             self._say("Stopped; nothing was changed")
 
+    def save(self, path: str | Path | None = None) -> None:
+        """Save the points as they are now, those shown, as a droplets table; asks for the file where none is given."""
+        self._guarded(partial(self._save, path))
+
     def reset_choices(self, event: Any = None) -> None:
         """Read the layer list again (called by napari when it changes)."""
-        self.image.reset_choices()
-        self.region.reset_choices()
+        self._panel.reset_choices()
         self._colors.apply()
 
     # what is started
@@ -161,12 +168,13 @@ class DropletsWidget(QWidget):
     def _start_on_image(self, steps: Callable[[Plane, dict[str, Any]], work.Steps], *, detect_only: bool) -> None:
         def action() -> None:
             layer = self._layer()
+            check_shown(layer, self.viewer.dims)
             place = place_of(layer, self.viewer.dims.point)
             settings = self._settings(layer) | {"region": region_of(self.region.value, layer, place)}
             plane = Plane.of(layer, place)
             output = layers.Output(self.viewer, place)
-            self._command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
-            self._command.setCursorPosition(0)
+            self._panel.command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
+            self._panel.command.setCursorPosition(0)
             self._start(lambda: steps(plane, settings), output)
 
         self._guarded(action)
@@ -175,42 +183,21 @@ class DropletsWidget(QWidget):
         points = self._our_points()
         if points is None:
             raise InputError("nothing to refit: press Run first, then correct the points")
-        tag = layers.tag_of(points, "droplets")
-        fit, place = tag["fit"], tag["place"]
-        if points.ndim != 2 + len(place.plane):
-            raise InputError(f"{points.name}: points of several frames; refit those of one image at a time")
-        hidden = n_hidden(points)
-        correction = corrected(tag["table"], points.features, points.data, points.size, hidden, place.shape)
-        if correction.hidden and not len(correction.table):
-            raise InputError(f"{points.name}: all points are hidden; set '{LABELS['min_probability']}' lower")
-        settings, plane = self.form.values(), cast(Any, None)
-        if fit is None or fit.image is None:
-            layer = self._image_of(place)
-            here = place if place.layer_id == str(layer.unique_id) else place_of(layer, self.viewer.dims.point)
-            settings, plane = self._settings(layer), Plane.of(layer, here)
-            if fit is None:
-                settings["region"] = region_of(self.region.value, layer, here)
-        edits = f"{correction.added} added, {correction.changed} changed, {correction.deleted} deleted"
-        if correction.hidden:
-            edits += f", {correction.hidden:,} hidden and left out"
-        if fit is None:  # only detected so far, or a table
-            start = correction.table
-            if not tag.get("detected"):  # a fit's own uncertainties as the prior would count the pixels twice
-                start = start.drop(columns=["x_sd", "y_sd", "radius_sd"], errors="ignore")
-            steps = partial(work.fit_from, start, plane, settings)
-            text = f"Fit from these points, which may move: {edits}"
-        else:
-            # what a fit is made of stays; how long to go on is asked anew, where it is asked at all
-            limits = {"max_seconds": settings["max_seconds"]}
-            if settings["steps"] != DEFAULTS["steps"]:
-                limits["steps"] = settings["steps"]
-            steps = partial(work.refit, fit, correction.table, plane, settings["pixel_size_um"], limits)
-            text = f"Refit: {edits}"
-        self._start(steps, layers.Output(self.viewer, place, points), keeps=True)
-        self._say(text)
+        refit = refit_of(points, self.viewer, self._image_of, self._settings, self.region.value)
+        self._start(refit.steps, layers.Output(self.viewer, refit.place, points), keeps=True)
+        self._say(refit.text)
+
+    def _save(self, path: str | Path | None) -> None:
+        points = self._our_points()
+        if points is None:
+            raise InputError("nothing to save: press Detect or Run first")
+        path = asked_path(self, points.name) if path is None else path
+        if path is not None:
+            self._say(save_points(points, path))
 
     def _estimate(self) -> None:
         layer = self._layer()
+        check_shown(layer, self.viewer.dims)
         place = place_of(layer, self.viewer.dims.point)
         plane, settings = Plane.of(layer, place), self._settings(layer)
         settings["region"] = region_of(self.region.value, layer, place)
@@ -219,14 +206,14 @@ class DropletsWidget(QWidget):
     def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, keeps: bool = False) -> None:
         """Start work; `keeps` if there is something to keep when it is cancelled, even before droplets are found."""
         job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
-        self._job, self._keeps = job, keeps
+        self._job, self._output, self._keeps = job, output, keeps
         self.destroyed.connect(job.abandon)
-        self._show_busy()
+        self._panel.show_busy()
         job.start()
 
     def _settings(self, layer: Any) -> dict[str, Any]:
         settings = self.form.values()
-        if settings["pixel_size_um"] is None:
+        if settings["pixel_size_um"] is None and layer is not None:
             settings["pixel_size_um"] = pixel_size_um(layer)
         return settings
 
@@ -238,7 +225,7 @@ class DropletsWidget(QWidget):
 
     def _image_of(self, place: Place) -> Any:
         """The image layer that a place is of, else the one chosen."""
-        return next((x for x in self.viewer.layers if str(x.unique_id) == place.layer_id), None) or self._layer()
+        return layer_of(self.viewer, place) or self._layer()
 
     def _our_points(self) -> Any:
         """The active Points layer if it is ours, else the topmost of the image chosen, else the topmost, else None."""
@@ -261,7 +248,8 @@ class DropletsWidget(QWidget):
             self._say(progress_text(progress))
         if picture is not None and output is not None:
             droplets, reconstruction = picture
-            output.show(droplets, reconstruction, final=False)
+            with self._results():
+                output.show(droplets, reconstruction, final=False)
             self._colors.apply()
             # a timer of 0 fires when the window has drawn
             QTimer.singleShot(0, self._job.drawn if self._job else lambda: None)
@@ -284,7 +272,7 @@ class DropletsWidget(QWidget):
         if self._job is not None:
             self.destroyed.disconnect(self._job.abandon)
         self._job = None
-        self._show_idle(done=done)
+        self._panel.show_idle(done=done)
 
     def _show_result(self, output: layers.Output, outcome: Fit | work.Detected, cancelled: bool) -> None:
         result: Fit | Detection
@@ -298,12 +286,14 @@ class DropletsWidget(QWidget):
             layer = self._image_of(output.place)
             shape, kind = shape_of(layer), shown_as_stored(layer)
         if isinstance(result, Fit):
-            output.show(result.droplets, result.reconstruction, fit=result)
+            with self._results():
+                output.show(result.droplets, result.reconstruction, fit=result)
             found = len(result.droplets)
             text = fit_text(result, n_poor(result.table), cancelled=cancelled)
             sizes, details = sizes_text(result, shape)
         else:
-            output.show(result.candidates, detected=True)
+            with self._results():
+                output.show(result.candidates, detected=True)
             show_probable(output.points, self._least())
             found = len(output.points.data)
             where = "" if result.region is None else " in the region"
@@ -323,6 +313,15 @@ class DropletsWidget(QWidget):
         if output.kept:
             text += f"\n{output.kept} and is kept; the result is in {output.points.name!r}"
         self._say(text, "" if found else "warning" if isinstance(result, Fit) else "info")
+
+    @contextmanager
+    def _results(self) -> Iterator[None]:
+        """While layers of ours come, other ones become active for a moment, which the user has not chosen."""
+        self._showing = True
+        try:
+            yield
+        finally:
+            self._showing = False
 
     def _form_changed(self, _: Any = None) -> None:
         """What was prepared may not be what is needed."""
@@ -355,76 +354,47 @@ class DropletsWidget(QWidget):
 
     # the window
 
-    def _image_choices(self, _: Any = None) -> list[tuple[str, Any]]:
-        return [(layer.name, layer) for layer in layers.image_layers(self.viewer)]
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Notice that napari has taken the panel out of its window: the user has closed it."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.ParentChange and self.parent() is None:
+            self._close_down()
 
-    def _region_choices(self, _: Any = None) -> list[tuple[str, Any]]:
-        return [("whole image", None), *((layer.name, layer) for layer in region_layers(self.viewer))]
+    def _close_down(self) -> None:
+        """Stop what goes on and give layers back what they had; nobody sees the panel any more."""
+        if self._job is not None:
+            self._job.abandon()
+            self._end_job()
+            if self._output is not None:
+                self._output.restore()
+        self._soon.stop()
+        self._warmer.stop()
+        for event, action in self._listening():
+            event.disconnect(action)
+
+    def _listening(self) -> list[tuple[Any, Callable[..., None]]]:
+        """What the panel does when something happens in the viewer."""
+        events = self.viewer.layers.events
+        return [
+            *((event, self.reset_choices) for event in (events.inserted, events.removed, events.renamed)),
+            (events.inserted, self._follow_points),
+            (events.removed, self._draw_without),
+            (self.viewer.layers.selection.events.active, self._follow_active),
+        ]
+
+    def _follow_points(self, event: Any = None) -> None:
+        """Layers of ours that were opened, too."""
+        for layer in self.viewer.layers:
+            follow(layer)
+
+    def _draw_without(self, event: Any) -> None:
+        """A layer of ours was removed: draw, or napari may crash when several have gone at once and new ones come."""
+        if layers.TAG in event.value.metadata and self.isVisible():
+            draw_now()
 
     def _follow_active(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active
-        if layers.is_image(active):
+        if layers.is_image(active) and not self._showing:
             self.image.reset_choices()
             self.image.value = active
         self._colors.apply()
-
-    def _build(self) -> None:
-        main = QFormLayout()
-        main.addRow("Image", self.image.native)
-        main.addRow("Region", self.region.native)
-        for name in MAIN:
-            widget = self.form.inputs[name].native
-            if name == "diameter":
-                self._estimate_button = button("Estimate", self.estimate, "Estimate the diameter from the image")
-                widget = row(widget, self._estimate_button)
-            main.addRow(LABELS[name], widget)
-        inner = QFormLayout()
-        for name in ADVANCED:
-            inner.addRow(LABELS[name], self.form.inputs[name].native)
-        self._command = read_only("Press Detect or Run", TIPS["command"])
-        inner.addRow("Command", self._command)
-        for form in (main, inner):
-            form.setContentsMargins(0, 0, 0, 0)
-            form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
-
-        self._detect = button("Detect", self.detect, TIPS["detect"])
-        self._run = button("Run", self.run, TIPS["run"])
-        self._refit_button = button("Refit", self.refit, TIPS["refit"])
-        self._cancel = button("Cancel", self.cancel, TIPS["cancel"])
-        self._bar = QProgressBar()
-        self._status = text_label(3)
-        self._colors = ColorBox(self._our_points)
-        self.color = self._colors.by
-
-        layout = QVBoxLayout(self)
-        layout.addLayout(main)
-        layout.addWidget(folded("Advanced", inner))
-        layout.addWidget(row(self._detect, self._run))
-        layout.addWidget(row(self._refit_button, self._cancel))
-        layout.addWidget(self._bar)
-        layout.addWidget(self._status)
-        layout.addWidget(self._colors)
-        layout.addStretch(1)
-
-    def _show_busy(self) -> None:
-        self._bar.setMaximum(0)
-        self._enable(idle=False)
-        self._say("Starting …")
-
-    def _show_idle(self, *, done: bool = False) -> None:
-        self._bar.setMaximum(1)
-        self._bar.setValue(1 if done else 0)
-        self._enable(idle=True)
-
-    def _enable(self, *, idle: bool) -> None:
-        for start in (self._detect, self._run, self._refit_button, self._estimate_button):
-            start.setEnabled(idle)
-        self._cancel.setEnabled(not idle)
-
-    def _say(self, text: str, level: str = "") -> None:
-        """In the status line; with a level ("info", "warning", "error") as a notification of napari, too."""
-        self._status.setText(text)
-        if level:
-            from napari.utils import notifications
-
-            getattr(notifications, f"show_{level}")(text)

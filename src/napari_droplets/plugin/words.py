@@ -32,14 +32,17 @@ TIPS = {
     "To start from points that you detected and corrected, press Refit instead.",
     "refit": "After Run: fit again around the points you added, moved or deleted; your corrections stay.\n"
     "After Detect, or of an opened table: fit the whole image from the points shown; they may move.",
+    "save": "Save the points as they are now, with your corrections, as a table (CSV, Parquet, Excel).\n"
+    "What the slider hides is left out.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
+    "estimate": "Estimate the diameter from the image",
     "command": "What does the same in a terminal, for the file behind the image; OUT is the folder for the results,\n"
     "MASK an image of the region, which must be saved first where it is no upright rectangle",
     "region": "Where droplets are looked for and counted: what is drawn in a Shapes layer (rectangles, ellipses,\n"
     "polygons), all of it together, or painted in a Labels layer. A droplet is inside if its center is.\n"
     "A refit after Run keeps the region of the run.",
     "color": "What the colors of points tell. Misfit: residuals of a droplet (root mean square) over the noise;\n"
-    "about 1 where the model explains the pixels.",
+    "about 1 where the model explains the pixels.\nComponent 1 is the column composition_0 of the table, and so on.",
 }
 
 
@@ -48,8 +51,6 @@ def progress_text(progress: Progress) -> str:
     parts = [STAGES.get(progress.stage, progress.stage)]
     if progress.step:
         parts[0] += f": step {progress.step:,} of {progress.steps:,}"
-    if np.isfinite(progress.loss):
-        parts.append(f"loss {progress.loss:,.0f}")
     if progress.n_droplets:
         parts.append(f"{progress.n_droplets:,} droplets")
     if np.isfinite(progress.seconds_left) and progress.stage == "fit":
@@ -77,8 +78,8 @@ def fit_text(fit: Fit, poor: int, *, cancelled: bool) -> str:
         parts.append(f"expected {summary['count_mean']:,.1f}" + ("" if sd is None else f" ± {sd:,.1f}"))
     if poor:
         parts.append(f"{poor:,} poorly explained")
-    if len(fit.losses):
-        parts.append(f"loss {fit.losses[-1][1]:,.0f}")
+    if summary.get("rmse") is not None:
+        parts.append(f"RMS residual {summary['rmse']:.3f}")
     if "seconds" in summary:
         parts.append(f"{summary['seconds']['total']:.0f} s")
     text = line(parts)

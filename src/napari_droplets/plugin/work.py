@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import InputError
 from ..images import as_image
 from ..inference import api as fitting
-from ..settings import AUTO, Settings
+from ..settings import AUTO, READING, Settings
 
 if TYPE_CHECKING:
     from ..droplets import Fit
@@ -55,7 +55,27 @@ def estimate(plane: Plane, settings: dict[str, Any]) -> Steps:
 
 
 def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None, settings: dict[str, Any]) -> Steps:
-    """Refit after corrections, on the plane where the fit has no image at hand."""
+    """Refit after corrections, on the plane where the fit has no image at hand.
+
+    Parameters
+    ----------
+    fit : Fit
+    table : DataFrame, optional
+        The edited droplets; None where nothing was edited.
+    plane : Plane, optional
+        The pixels of the layer now, which must be those that were fitted.
+    pixel_size_um : float, optional
+        For a fit that does not say.
+    settings : dict
+        Those that a refit may differ in.
+
+    Raises
+    ------
+    InputError
+        The image is another than the one fitted, or there is nothing to refit.
+    """
+    if plane is not None:
+        yield _waiting("detect")
     if fit.image is None:
         size = fit.droplets.pixel_size_um or pixel_size_um
         image = as_image(plane, channels=fit.summary.get("settings", {}).get("channels"), pixel_size_um=size)
@@ -65,7 +85,23 @@ def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None
                 "choose the image that was fitted"
             )
         fit = replace(fit, image=image)
+    elif plane is not None and not _is_of(fit, plane):
+        raise InputError(
+            f"{plane.name}: its pixels are not those that were fitted; press Run to fit the image as it is"
+        )
+    if table is None:
+        raise InputError("nothing to refit: no point was added, moved, resized or deleted since the fit")
     return (yield from fitting.iterate_refit(fit, table, **settings))
+
+
+def _is_of(fit: Fit, plane: Plane) -> bool:
+    """Whether a fit was made of these pixels."""
+    was = fit.summary.get("settings", {})
+    try:
+        image = as_image(plane, **{name: was[name] for name in READING if name in was})
+    except InputError:
+        return False
+    return bool(image.sha256 == fit.summary["image"]["sha256"])
 
 
 def warm(plane: Plane, candidates: int, settings: dict[str, Any], wanted: Callable[[], bool]) -> None:

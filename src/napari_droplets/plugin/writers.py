@@ -22,20 +22,21 @@ def write_droplets(path: str, data: Any, attributes: dict[str, Any]) -> list[str
 
     from ..droplets import Droplets
     from ..files import save_table
-    from .correction import corrected
-    from .layers import TAG
+    from .correction import KEYS, UM_COLUMNS, differs, edited_table, in_micrometres, places
+    from .points import TAG
 
     data = np.asarray(data, float)
     size = np.broadcast_to(np.asarray(attributes.get("size", 1.0), float), (len(data),))
-    features = pd.DataFrame(attributes.get("features", {})).reset_index(drop=True)
-    tag = attributes.get("metadata", {}).get(TAG)
-    if tag:
-        own = corrected(tag["table"], features, data, size, shape=tag["place"].shape).table
-        # columns that the user or another plugin added
-        table = own.join(features[[c for c in features if c not in tag["table"]]])
-    else:
-        table = features.assign(x=data[:, -1], y=data[:, -2], radius=size / 2)
-        table = table.drop(columns=[c for c in table if str(c).endswith("_um")])
+    now, table = places(data, size), pd.DataFrame(attributes.get("features", {})).reset_index(drop=True)
+    tag, pixel = attributes.get("metadata", {}).get(TAG), None
+    if tag and set(KEYS) <= set(table):
+        moved, resized = differs(now, table[KEYS].to_numpy(float))
+        table = edited_table(table, now, moved, resized, np.zeros(len(data), bool), tag["place"].shape)
+        pixel = Droplets.from_dataframe(tag["table"]).pixel_size_um
+    table = table.assign(**dict(zip(KEYS, now.T, strict=True)))
+    table = table.drop(columns=[c for c in UM_COLUMNS if c in table])
+    if pixel is not None:
+        table[UM_COLUMNS] = in_micrometres(now, pixel)
     leading = np.round(data[:, :-2]).astype(int).T
     names = ["frame"] if len(leading) == 1 else [f"axis_{i}" for i in range(len(leading))]
     for column, values in zip(names, leading, strict=True):

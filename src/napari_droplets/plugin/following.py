@@ -1,0 +1,91 @@
+"""Features that always say what the points are: kept in step while the user adds, moves, resizes and deletes points."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+
+from ..colors import UNKNOWN_COLOR
+from ..droplets import Droplets
+from .coloring import COMPOSITION, coloring
+from .correction import KEYS, UM_COLUMNS, differs, edited_table, in_micrometres, places, told_rows
+from .points import ROWS, TAG, is_written, looks, tag_of, writing
+
+ADDED, TOLD = -1, -2
+"""In place of a row of the table: points added that the features do not tell yet, and those that they do."""
+
+_followed: WeakSet[Any] = WeakSet()
+
+
+def follow(points: Any) -> None:
+    """From now on, keep the features of a Points layer of ours in step with its points."""
+    tag = tag_of(points, "droplets")
+    if tag is None or points in _followed:
+        return
+    _followed.add(points)
+    points.metadata[TAG] = tag = dict(tag)  # a duplicate of a layer shares it
+    if ROWS not in tag or len(tag[ROWS]) != len(points.data):
+        tag[ROWS] = _rows_of(tag, points.features)
+    if tag.get("hidden") is not None and ROWS not in tag["hidden"]:
+        tag["hidden"] = tag["hidden"] | {ROWS: _rows_of(tag, tag["hidden"]["features"])}
+    points.events.data.connect(_on_data)
+    for event in (points.events.size, points.events.set_data):  # pasted points are told by set_data alone
+        event.connect(_on_change)
+    in_step(points)
+
+
+def in_step(points: Any) -> None:
+    """Make the features of a followed layer say what the points are.
+
+    Where a droplet was moved, they no longer say what was found at its old place; what was added claims nothing. Both
+    are colored as unknown.
+    """
+    tag, n = points.metadata[TAG], len(points.data)
+    features = points.features
+    if not set(KEYS) <= set(features) or len(features) != n or len(points.size) != n:
+        return
+    rows = tag[ROWS] = np.append(tag[ROWS], np.full(max(0, n - len(tag[ROWS])), ADDED))[:n]
+    now = places(points.data, points.size)
+    moved, resized = differs(now, features[KEYS].to_numpy(float))
+    new = rows == ADDED
+    edited = moved | resized | new
+    if not edited.any() or not np.isfinite(now).all():
+        return
+    place = tag["place"]
+    table = edited_table(features, now, moved, resized, new, place.shape)
+    pixel = Droplets.from_dataframe(tag["table"]).pixel_size_um
+    if pixel is not None:
+        table.loc[edited, UM_COLUMNS] = in_micrometres(now, pixel)[edited]
+    tag[ROWS] = np.where(new, TOLD, rows)
+    by = tag.get("color_by", COMPOSITION)
+    colors = coloring(table, by, tag["table"]).colors[edited]
+    face, border = looks(colors, exact=by != COMPOSITION, ground=place.ground)
+    unknown = (colors == UNKNOWN_COLOR).all(axis=1)
+    border[unknown] = looks(colors[unknown], exact=True, ground=place.ground)[1]
+    with writing(points):
+        points.features = table
+        faces, borders = points.face_color, points.border_color
+        faces[edited], borders[edited] = face, border
+        points.face_color, points.border_color = faces, borders
+
+
+def _rows_of(tag: dict[str, Any], features: Any) -> np.ndarray:
+    return told_rows(tag["table"], features) if set(KEYS) <= set(features) else np.full(len(features), TOLD)
+
+
+def _on_data(event: Any) -> None:
+    points = event.source
+    if is_written(points):
+        return
+    if event.action == "removing":  # they are still there
+        tag = points.metadata[TAG]
+        tag[ROWS] = np.delete(tag[ROWS], list(event.data_indices))
+    else:
+        in_step(points)
+
+
+def _on_change(event: Any) -> None:
+    if not is_written(event.source):
+        in_step(event.source)

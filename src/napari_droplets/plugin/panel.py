@@ -1,0 +1,117 @@
+"""What is on the panel: what can be chosen, settings, buttons, progress, what it says. It does nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from magicgui.widgets import ComboBox
+from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
+
+from .form import ADVANCED, LABELS, MAIN, SettingsForm
+from .layers import image_layers
+from .parts import ColorBox, button, folded, read_only, row, text_label
+from .regions import region_layers
+from .words import TIPS
+
+ACTIONS = ("Detect", "Run", "Refit", "Save", "Cancel", "Estimate")
+
+
+class Panel(QWidget):
+    """The pieces of the dock widget, in their places.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Whose layers can be chosen.
+    actions : mapping of str to callable
+        What the buttons do, for each of `ACTIONS`.
+    points : callable
+        Gives the Points layer that colors are chosen for, or None.
+
+    Attributes
+    ----------
+    form : SettingsForm
+    image, region : magicgui ComboBox
+        Their values are layers; the region may be None, the whole image.
+    buttons : dict of str to QPushButton
+        By their words.
+    command : QLineEdit
+    bar : QProgressBar
+    status : QLabel
+    colors : ColorBox
+    """
+
+    def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], None]], points: Callable[[], Any]) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.form = SettingsForm()
+        self.image = ComboBox(choices=self._image_choices, nullable=False)
+        self.region = ComboBox(choices=self._region_choices, nullable=False)
+        self.region.tooltip = TIPS["region"]
+        self.buttons = {name: button(name, actions[name], TIPS[name.lower()]) for name in ACTIONS}
+        self.command = read_only("Press Detect or Run", TIPS["command"])
+        self.bar = QProgressBar()
+        self.status = text_label(3)
+        self.colors = ColorBox(points)
+        self._lay_out()
+        self.show_idle()
+
+    def reset_choices(self) -> None:
+        """Read the layer list again."""
+        self.image.reset_choices()
+        self.region.reset_choices()
+
+    def say(self, text: str, level: str = "") -> None:
+        """In the status line; with a level ("info", "warning", "error") as a notification of napari, too."""
+        self.status.setText(text)
+        if level:
+            from napari.utils import notifications
+
+            getattr(notifications, f"show_{level}")(text)
+
+    def show_busy(self) -> None:
+        """Work has begun, nobody knows for how long."""
+        self.bar.setMaximum(0)
+        self._enable(idle=False)
+        self.say("Starting …")
+
+    def show_idle(self, *, done: bool = False) -> None:
+        """Work can begin; the last one was done, or not."""
+        self.bar.setMaximum(1)
+        self.bar.setValue(1 if done else 0)
+        self._enable(idle=True)
+
+    def _enable(self, *, idle: bool) -> None:
+        for name, made in self.buttons.items():
+            made.setEnabled(idle != (name == "Cancel"))
+
+    def _lay_out(self) -> None:
+        main, inner = QFormLayout(), QFormLayout()
+        main.addRow("Image", self.image.native)
+        main.addRow("Region", self.region.native)
+        for name in MAIN:
+            widget = self.form.inputs[name].native
+            main.addRow(LABELS[name], row(widget, self.buttons["Estimate"]) if name == "diameter" else widget)
+        for name in ADVANCED:
+            inner.addRow(LABELS[name], self.form.inputs[name].native)
+        inner.addRow("Command", self.command)
+        for form in (main, inner):
+            form.setContentsMargins(0, 0, 0, 0)
+            form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(main)
+        layout.addWidget(folded("Advanced", inner))
+        layout.addWidget(row(*(self.buttons[name] for name in ("Detect", "Run"))))
+        layout.addWidget(row(*(self.buttons[name] for name in ("Refit", "Save", "Cancel"))))
+        layout.addWidget(self.bar)
+        layout.addWidget(self.status)
+        layout.addWidget(self.colors)
+        layout.addStretch(1)
+
+    def _image_choices(self, _: Any = None) -> list[tuple[str, Any]]:
+        return [(layer.name, layer) for layer in image_layers(self._viewer)]
+
+    def _region_choices(self, _: Any = None) -> list[tuple[str, Any]]:
+        return [("whole image", None), *((layer.name, layer) for layer in region_layers(self._viewer))]

@@ -1,0 +1,59 @@
+"""Save the points of the panel as a droplets table: which file, and what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .following import in_step
+from .writers import write_droplets
+
+SUFFIXES = (".csv", ".parquet", ".xlsx")
+KINDS = ";;".join(("CSV (*.csv)", "Parquet (*.parquet)", "Excel (*.xlsx)"))
+
+
+def asked_path(parent: Any, name: str) -> Path | None:
+    """Ask for the file that a table called `name` is written to; None where the user thinks better of it.
+
+    A file that is there already is asked about by its whole name, with the suffix that `save_points` adds.
+    """
+    from qtpy.QtWidgets import QFileDialog, QMessageBox
+
+    text, kind = QFileDialog.getSaveFileName(parent, "Save droplets", f"{name}.csv", KINDS)
+    if not text:
+        return None
+    path = with_suffix(Path(text), next((s for s in SUFFIXES if f"*{s}" in kind), SUFFIXES[0]))
+    if str(path) != text and path.exists():
+        answer = QMessageBox.question(parent, "Save droplets", f"{path.name} is there already. Replace it?")
+        if answer != QMessageBox.Yes:
+            return None
+    return path
+
+
+def save_points(points: Any, path: str | Path) -> str:
+    """Write the points of a layer of ours as they are now, those shown; returns what to say of it.
+
+    Parameters
+    ----------
+    points : napari Points layer
+    path : path
+        CSV where the name does not end in .csv, .parquet or .xlsx.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    in_step(points)
+    data, attributes, _ = points.as_layer_data_tuple()
+    path = with_suffix(Path(path))
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: no folder {path.parent}")
+    write_droplets(str(path), data, attributes)
+    return f"Saved {len(data):,} droplets to {path}"
+
+
+def with_suffix(path: Path, suffix: str = SUFFIXES[0]) -> Path:
+    """A path whose name says what is in the file."""
+    return path if path.suffix.lower() in SUFFIXES else path.with_name(f"{path.name}{suffix}")

@@ -101,12 +101,15 @@ class Frame:
         return np.concatenate([(anchor[:, :2] + 0.5) / scale - 0.5, anchor[:, 2:] / scale], -1)
 
     def kept(self, setup: Setup, state: State, p: np.ndarray | None = None) -> np.ndarray:
-        """Droplets present that are probable enough, of which a part is in the image, and the center in its region."""
+        """Droplets present that are probable enough, of which a part is in the image, and the center in its region.
+
+        A local refit keeps all.
+        """
+        if setup.moving is not None:
+            return state.present
         x, y, radius = circles(setup, state.mean)
-        h, w = setup.image.shape[:2]
-        beyond = np.hypot(x - np.clip(x, 0, w - 1), y - np.clip(y, 0, h - 1))
         pinned = ~setup.free[:, :PLACE].any(1)
-        ok = beyond < radius
+        ok = beyond_border(x, y, setup.image.shape) < radius
         if p is not None:
             assert setup.probability is not None
             ok &= (p >= self.settings.min_probability) & ((p >= JOINING) | (setup.probability >= LIKELY))
@@ -118,8 +121,8 @@ class Frame:
         return self.inside(setup, state) & (beyond_border(x, y, setup.image.shape) == 0)
 
     def inside(self, setup: Setup, state: State) -> np.ndarray:
-        """(N,) bool, droplets whose center is in the region of the image; a local refit keeps all."""
-        if self.image.region is None or setup.moving is not None:
+        """(N,) bool, droplets whose center is in the region of the image."""
+        if self.image.region is None:
             return np.ones(setup.size, bool)
         x, y = ((a + 0.5) / self.settings.scale - 0.5 for a in circles(setup, state.mean)[:2])
         return centers_in(self.image.region, x, y)

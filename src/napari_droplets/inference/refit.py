@@ -137,7 +137,7 @@ def _classified(
     if old is not None:
         here = np.flatnonzero(same >= 0)
         was = np.asarray(old)[same[here]]
-        kept[here] |= [str(a) != str(b) for a, b in zip(told[here], was, strict=True)]
+        kept[here] |= np.array([str(a) != str(b) for a, b in zip(told[here], was, strict=True)], bool)
     labels = np.where(kept, told, found.label)
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
         labels = labels.astype(int)  # rows that were added have left the others' as floats

@@ -41,7 +41,7 @@ def test_missing_values_are_false():
 
 def test_centers_beyond_the_border_are_found():
     true = found = ghosts = 0
-    for seed, radius in ((1, 5.0), (2, 8.0), (3, 11.0)):
+    for seed, radius in enumerate([5.0, 8.0, 11.0] * 3, 1):
         pixels, truth = window(seed, radius)
         droplets = nd.detect(pixels)
         beyond = beyond_border(truth.x, truth.y, pixels.shape) > 0

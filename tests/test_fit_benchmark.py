@@ -392,9 +392,10 @@ def test_programs_are_timed_in_turns():
 
 
 def test_the_bare_network_has_gradients_to_weights_and_inputs():
-    value, (weights, inputs) = timing.bare_network(64, 3, 2)()
+    value, (weights, inputs, composition) = timing.bare_network(64, 3, 2)()
     assert value.shape == ()
-    assert inputs.shape == (8, 64)
+    assert inputs.shape == (6, 64)
+    assert composition.shape == (2, 64)
     assert np.abs(weights["Dense_0.kernel"]).max() > 0
 
 

@@ -23,8 +23,6 @@ MISFIT_PIXELS = 100.0
 """Pixels' worth of the image's own misfit that a droplet's misfit is drawn to; small ones have few pixels."""
 LEAST_NOISE = 0.002
 """Of the intensities: half a step of 8 bits."""
-
-
 LEAST_DIFFERENCES = 300
 """That noise is read from; its standard error is then 6 %."""
 

@@ -25,9 +25,7 @@ LEVELS = (0.002, 0.06)  # standard deviation of the noise at intensity 0.5 …
 EMPTY_LEVEL = 0.12  # … and its largest value in images that hold nothing else
 SHARED = 0.3  # of the images have noise that neighbors share
 CLUTTERED = 0.12  # of the images hold letters, frames and the like over whatever they show
-WHITE_ALIKE = (
-    2.2  # white noise as strong over a droplet of a few pixels, per pixel of the filter's deviation; 3.5 over many
-)
+WHITE_ALIKE = 2.2  # of white noise as strong over a few pixels, per pixel of the filter's deviation; 3.5 over many
 COMPRESSED = 0.35  # of the images went through JPEG
 
 

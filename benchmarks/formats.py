@@ -102,8 +102,8 @@ class Checker:
             return
         from napari.layers import Layer
 
-        from napari_droplets.plugin.opening import image_layer_data
-        from napari_droplets.plugin.place import Plane, pixel_size_um, place_of
+        from napari_droplets.plugin.files.opening import image_layer_data
+        from napari_droplets.plugin.layers.place import Plane, pixel_size_um, place_of
 
         opened: list[Any] = []
 
@@ -148,7 +148,7 @@ class Checker:
         from napari.layers import Image as Layer
         from PIL import Image as Picture
 
-        from napari_droplets.plugin.place import Plane, pixel_size_um, place_of
+        from napari_droplets.plugin.layers.place import Plane, pixel_size_um, place_of
 
         path = self.folder / row["file"]
         scale = [float(s) for s in row["options"].removeprefix("scale=").split(",")]
@@ -159,7 +159,7 @@ class Checker:
 
     def _table(self, row: dict[str, str]) -> Iterator[tuple[str, Result]]:
         from napari_droplets.errors import InputError
-        from napari_droplets.plugin.readers import get_reader
+        from napari_droplets.plugin.files.readers import get_reader
 
         path = self.folder / row["file"]
         yield "read", _tried(lambda: nd.read(path).to_dataframe(), path)

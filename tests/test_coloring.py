@@ -10,11 +10,19 @@ from napari_droplets.droplets import Droplets
 pytest.importorskip("napari")
 from napari.layers import Layer
 
-from napari_droplets.plugin.coloring import CHOICES, CLASS_COLORS, POOR_COLOR, class_colors, coloring, n_poor, recolor
+from napari_droplets.plugin.files.readers import read_table
+from napari_droplets.plugin.files.writers import write_droplets
 from napari_droplets.plugin.layers import TAG, is_edited, to_layers
-from napari_droplets.plugin.presence import show_probable
-from napari_droplets.plugin.readers import read_table
-from napari_droplets.plugin.writers import write_droplets
+from napari_droplets.plugin.layers.coloring import (
+    CHOICES,
+    CLASS_COLORS,
+    POOR_COLOR,
+    class_colors,
+    coloring,
+    n_poor,
+    recolor,
+)
+from napari_droplets.plugin.layers.presence import show_probable
 
 MISFIT = np.array([0.9, 1.0, 1.1, 1.2, 1.3, 2.1, 2.5, 9.0])  # median 1.25: poor from 2.5 on
 N = len(MISFIT)

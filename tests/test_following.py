@@ -13,12 +13,12 @@ from napari_droplets.tables import read_table
 pytest.importorskip("napari")
 from napari.layers import Layer
 
-from napari_droplets.plugin.correction import corrected
-from napari_droplets.plugin.following import follow
 from napari_droplets.plugin.layers import to_layers
-from napari_droplets.plugin.place import Place
-from napari_droplets.plugin.points import ROWS, TAG
-from napari_droplets.plugin.presence import show_probable
+from napari_droplets.plugin.layers.correction import corrected
+from napari_droplets.plugin.layers.following import follow
+from napari_droplets.plugin.layers.place import Place
+from napari_droplets.plugin.layers.points import ROWS, TAG
+from napari_droplets.plugin.layers.presence import show_probable
 
 N = 6
 

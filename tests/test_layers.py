@@ -9,7 +9,6 @@ from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, luminance,
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
-from napari_droplets.plugin.correction import corrected
 from napari_droplets.plugin.layers import (
     Output,
     default_image,
@@ -18,7 +17,8 @@ from napari_droplets.plugin.layers import (
     is_edited,
     to_layers,
 )
-from napari_droplets.plugin.place import Plane, check_shown, pixel_size_um, place_of, plane_of
+from napari_droplets.plugin.layers.correction import corrected
+from napari_droplets.plugin.layers.place import Plane, check_shown, pixel_size_um, place_of, plane_of
 
 pytest.importorskip("napari")
 from napari.components import ViewerModel

@@ -37,7 +37,7 @@ def test_contributions(manifest):
     assert contributions.writers[0].filename_extensions == [".csv"]
 
 
-@pytest.mark.parametrize("module", ["readers", "writers", "samples", "layers"])
+@pytest.mark.parametrize("module", ["files.readers", "files.writers", "files.samples", "layers"])
 def test_entry_functions_import_nothing_heavy(module):
     code = f"""
 import sys
@@ -53,7 +53,7 @@ def test_looking_at_a_foreign_file_imports_nothing_heavy(tmp_path):
     (tmp_path / "droplets.csv").write_text("a,b\n1,2\n")
     code = f"""
 import sys
-from napari_droplets.plugin.readers import get_reader
+from napari_droplets.plugin.files.readers import get_reader
 assert get_reader({str(tmp_path / "droplets.csv")!r}) is None
 sys.exit(", ".join({{"jax", "pandas", "scipy", "matplotlib"}} & set(sys.modules)) or 0)
 """

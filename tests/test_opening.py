@@ -10,9 +10,9 @@ from napari.layers import Layer
 
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
-from napari_droplets.plugin.command import command_text
-from napari_droplets.plugin.opening import image_layer_data, open_file
-from napari_droplets.plugin.place import Plane, pixel_size_um, place_of, shown_as_stored, size_of_file
+from napari_droplets.plugin.controls.command import command_text
+from napari_droplets.plugin.files.opening import image_layer_data, open_file
+from napari_droplets.plugin.layers.place import Plane, pixel_size_um, place_of, shown_as_stored, size_of_file
 
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 4095, (3, 40, 48), dtype=np.uint16)

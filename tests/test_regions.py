@@ -7,17 +7,17 @@ from fake_fit import FakeFit
 import napari_droplets as nd
 from napari_droplets.inference import api as fitting
 from napari_droplets.plugin import work
-from napari_droplets.plugin.command import command_text
-from napari_droplets.plugin.correction import corrected
+from napari_droplets.plugin.controls.command import command_text
 from napari_droplets.plugin.layers import fit_layer
-from napari_droplets.plugin.place import place_of
+from napari_droplets.plugin.layers.correction import corrected
+from napari_droplets.plugin.layers.place import place_of
 from napari_droplets.region import region_mask
 
 pytest.importorskip("napari")
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Shapes
 
-from napari_droplets.plugin.regions import region_layers, region_of
+from napari_droplets.plugin.layers.regions import region_layers, region_of
 
 SHAPE = (40, 60)
 BOX = np.array([[9.6, 19.6], [9.6, 40.2], [30.3, 40.2], [30.3, 19.6]])  # rows 10 to 30, columns 20 to 40

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 
 from napari_droplets import Droplets, InputError, export, read
-from napari_droplets.plugin.readers import get_reader
+from napari_droplets.plugin.files.readers import get_reader
 from napari_droplets.tables import is_droplets_table, read_frame, read_table
 from napari_droplets.tables.writing import label_image
 

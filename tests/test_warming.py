@@ -13,7 +13,7 @@ from napari_droplets.settings import AUTO, Settings
 
 pytest.importorskip("napari")
 from napari_droplets.plugin import work
-from napari_droplets.plugin.place import Plane
+from napari_droplets.plugin.layers.place import Plane
 from napari_droplets.plugin.warming import Warmer
 
 SECONDS = 10  # most that anything may take

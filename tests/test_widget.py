@@ -634,7 +634,7 @@ QUALITY = {"misfit": np.array([1.0] * (FOUND - 2) + [1.6, 5.0]), "class": np.ara
 
 
 def test_points_are_colored_as_chosen_through_runs_and_layers(viewer, open_widget, qtbot, fake):
-    from napari_droplets.plugin.coloring import CLASS_COLORS, POOR_COLOR
+    from napari_droplets.plugin.layers.coloring import CLASS_COLORS, POOR_COLOR
 
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
@@ -1130,7 +1130,7 @@ def test_busy_is_said(viewer, open_widget, qtbot, fake):
 def test_refit_of_points_of_several_frames(viewer, open_widget, qtbot, fake, notices, tmp_path):
     from napari.layers import Layer
 
-    from napari_droplets.plugin.readers import read_table
+    from napari_droplets.plugin.files.readers import read_table
 
     path = tmp_path / "droplets.csv"
     path.write_text("x,y,radius,frame\n1,2,3,0\n4,5,3,1\n")
@@ -1256,9 +1256,9 @@ def test_a_point_added_where_all_were_deleted_is_refitted_in_earnest(simulated, 
     from napari.layers import Layer
 
     from napari_droplets.inference.api import refit
-    from napari_droplets.plugin.correction import corrected
-    from napari_droplets.plugin.following import follow
     from napari_droplets.plugin.layers import to_layers
+    from napari_droplets.plugin.layers.correction import corrected
+    from napari_droplets.plugin.layers.following import follow
 
     points = Layer.create(*to_layers(fitted)[1])
     follow(points)

@@ -11,13 +11,13 @@ import pandas as pd
 
 from ..errors import InputError
 from . import work
-from .correction import Corrected, corrected
-from .following import in_step
-from .form import DEFAULTS, LABELS
-from .place import Place, Plane, check_shown, place_of, plane_shape
-from .points import ROWS, tag_of
-from .presence import n_hidden
-from .regions import region_of
+from .controls.form import DEFAULTS, LABELS
+from .layers.correction import Corrected, corrected
+from .layers.following import in_step
+from .layers.place import Place, Plane, check_shown, place_of, plane_shape
+from .layers.points import ROWS, tag_of
+from .layers.presence import n_hidden
+from .layers.regions import region_of
 
 
 class Refit(NamedTuple):

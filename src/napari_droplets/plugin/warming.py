@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from . import work
-from .place import Plane
+from .layers.place import Plane
 
 log = logging.getLogger(__name__)
 

@@ -15,19 +15,19 @@ from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..inference.api import Detection
 from . import layers, work
-from .coloring import n_poor
-from .command import command_text
-from .following import follow
+from .controls.command import command_text
+from .controls.panel import ACTIONS, Panel
+from .controls.parts import draw_now
+from .controls.words import count_text, fit_text, line, progress_text, sizes_text, stored_text
+from .files.saving import asked_path, save_points
 from .job import Job, Outcome, Update
-from .panel import ACTIONS, Panel
-from .parts import draw_now
-from .place import Place, Plane, check_shown, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
-from .presence import n_hidden, show_probable
+from .layers.coloring import n_poor
+from .layers.following import follow
+from .layers.place import Place, Plane, check_shown, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
+from .layers.presence import n_hidden, show_probable
+from .layers.regions import region_of
 from .refitting import layer_of, refit_of
-from .regions import region_of
-from .saving import asked_path, save_points
 from .warming import FORM_OF_FIT, Warmer
-from .words import count_text, fit_text, line, progress_text, sizes_text, stored_text
 
 if TYPE_CHECKING:
     import napari.viewer

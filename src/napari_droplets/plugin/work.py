@@ -17,7 +17,7 @@ from ..settings import AUTO, READING, Settings
 
 if TYPE_CHECKING:
     from ..droplets import Fit
-    from .place import Plane
+    from .layers.place import Plane
 
 Steps = Generator[fitting.Progress, bool | None, Any]
 

@@ -27,16 +27,16 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
         file = file.parent
     if file.is_dir():
         return read_folder if (file / "summary.json").exists() and (file / "droplets.csv").exists() else None
-    from ..tables import is_droplets_table
+    from ...tables import is_droplets_table
 
     return read_table if file.is_file() and is_droplets_table(file) else None
 
 
 def read_folder(path: str) -> list[LayerData]:
     """Image (where its file is still the same), reconstruction and droplets of a saved fit."""
-    from ..droplets import Fit
-    from ..files import read
-    from .layers import to_layers
+    from ...droplets import Fit
+    from ...files import read
+    from ..layers.results import to_layers
 
     folder = Path(path)
     folder = folder.parent if folder.name == "summary.json" else folder
@@ -66,10 +66,10 @@ def read_table(path: str) -> list[LayerData]:
 def _table_layers(path: str, name: str) -> list[LayerData]:
     import numpy as np
 
-    from ..droplets import Droplets
-    from ..tables import read_frame
-    from .layers import to_layers
-    from .place import place_over
+    from ...droplets import Droplets
+    from ...tables import read_frame
+    from ..layers.place import place_over
+    from ..layers.results import to_layers
 
     table = read_frame(path)
     droplets = Droplets.from_dataframe(table, name=path)
@@ -94,7 +94,7 @@ def _images_shown() -> list[Any]:
     viewer = None if napari is None else napari.current_viewer()
     if viewer is None:
         return []
-    from .layers import image_layers
+    from ..layers.results import image_layers
 
     return list(image_layers(viewer))
 
@@ -103,7 +103,7 @@ def _leading(labels: Mapping[str, Any], path: str) -> list[Any]:
     """Coordinates along the leading axes of the stack that a table is of; none where it is of one plane."""
     import numpy as np
 
-    from ..errors import InputError
+    from ...errors import InputError
 
     axes = []
     named = sorted(name for name in labels if AXIS.fullmatch(str(name)))

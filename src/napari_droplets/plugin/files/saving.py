@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from .following import in_step
+from ...errors import InputError
+from ..layers.following import in_step
 from .writers import write_droplets
 
 SUFFIXES = (".csv", ".parquet", ".xlsx")

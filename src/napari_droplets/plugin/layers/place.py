@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import numpy as np
 
-from ..colors import luminance
-from ..errors import InputError
-from ..images.arrays import FILE, facts_of
-from ..images.convert import converted_in, size_in_file
-from ..images.pixel_size import PixelSize, of_layer, pixel_steps
+from ...colors import luminance
+from ...errors import InputError
+from ...images.arrays import FILE, facts_of
+from ...images.convert import converted_in, size_in_file
+from ...images.pixel_size import PixelSize, of_layer, pixel_steps
 
 GROUND_PIXELS = 40_000
 """About as many pixels tell how bright an image is."""

@@ -8,10 +8,10 @@ from typing import Any
 from magicgui.widgets import ComboBox
 from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
 
+from ..layers.regions import region_layers
+from ..layers.results import image_layers
 from .form import ADVANCED, LABELS, MAIN, SettingsForm
-from .layers import image_layers
 from .parts import ColorBox, button, folded, read_only, row, text_label
-from .regions import region_layers
 from .words import TIPS
 
 ACTIONS = ("Detect", "Run", "Refit", "Save", "Cancel", "Estimate")

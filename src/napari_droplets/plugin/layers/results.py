@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..colors import droplet_colors
-from ..droplets import Droplets, Fit
-from ..errors import InputError
-from ..images import Image
+from ...colors import droplet_colors
+from ...droplets import Droplets, Fit
+from ...errors import InputError
+from ...images import Image
 from .following import follow
 from .place import Place, Plane, check_shown, pixel_size_um, place_of
 from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, ring_width, set_points, tag_of
@@ -79,7 +79,7 @@ def fit_layer(viewer: ViewerModel, layer: Any = None, **settings: Any) -> Fit:
     InputError
         There is no image, or the image or a setting cannot be used.
     """
-    from ..inference.api import fit
+    from ...inference.api import fit
 
     layer = default_image(viewer) if layer is None else layer
     check_shown(layer, viewer.dims)

@@ -9,9 +9,9 @@ from typing import Any
 from magicgui.widgets import ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
 from qtpy.QtWidgets import QDoubleSpinBox
 
-from ..images import PixelSize, checked_range
-from ..images.pixel_size import width_height
-from ..settings import AUTO, CHOICES, MAX_CLASSES, MAX_TYPES, Settings
+from ...images import PixelSize, checked_range
+from ...images.pixel_size import width_height
+from ...settings import AUTO, CHOICES, MAX_CLASSES, MAX_TYPES, Settings
 
 DEFAULTS = {f.name: f.default for f in fields(Settings)}
 ABOUT = {f.name: f.metadata for f in fields(Settings)}

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 
 if TYPE_CHECKING:
-    from ..droplets import Droplets, Fit
-    from ..inference.api import Detection
-    from ..progress import Progress
+    from ...droplets import Droplets, Fit
+    from ...inference.api import Detection
+    from ...progress import Progress
 
 PANEL_DRAWS = 100  # a tenth of a second for thousands of droplets
 STAGES = {
@@ -91,7 +91,7 @@ def fit_text(fit: Fit, poor: int, *, cancelled: bool) -> str:
 
 def sizes_text(result: Fit | Droplets, shape: tuple[int, int] | None, region: Any = None) -> tuple[str, str]:
     """Sizes and density of droplets in a line, and all statistics as rich text; nothing where there are no droplets."""
-    from ..size_statistics import statistics
+    from ...size_statistics import statistics
 
     try:
         found = statistics(result, shape=shape, region=region, draws=PANEL_DRAWS)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from ..errors import InputError
-from ..images.arrays import facts_of
-from ..images.convert import stored_in
-from ..region import URI
-from ..settings import Settings
+from ...errors import InputError
+from ...images.arrays import facts_of
+from ...images.convert import stored_in
+from ...region import URI
+from ...settings import Settings
 
 MASK = "MASK"
 """Stands for the file that a region which is no box is saved to."""
@@ -28,7 +28,7 @@ def command_text(layer: Any, plane: tuple[int, ...], settings: dict[str, Any], *
     detect_only : bool
         Whether droplets are only detected.
     """
-    from ..cli.options import SETTINGS
+    from ...cli.options import SETTINGS
 
     path = getattr(getattr(layer, "source", None), "path", None)
     if path is None:

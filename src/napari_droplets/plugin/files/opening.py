@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import napari
 
-    from ..images.stored import Stored
+    from ...images.stored import Stored
 
     LayerData = tuple[Any, dict[str, Any], str]
 
@@ -23,8 +23,8 @@ def open_image(napari_viewer: napari.viewer.Viewer) -> None:
     from napari.utils import notifications
     from qtpy.QtWidgets import QFileDialog
 
-    from ..errors import InputError
-    from ..images import IMAGE_SUFFIXES
+    from ...errors import InputError
+    from ...images import IMAGE_SUFFIXES
 
     kinds = " ".join(f"*{suffix}" for suffix in (*IMAGE_SUFFIXES, *TABLE_SUFFIXES))
     filters = f"Images and tables ({kinds});;All files (*)"
@@ -65,7 +65,7 @@ def image_layer_data(path: str) -> list[LayerData]:
     InputError
         It cannot be read.
     """
-    from ..images.convert import scenes_in
+    from ...images.convert import scenes_in
 
     return [data for scene in scenes_in(path) for data in _layers_of(scene)]
 
@@ -73,10 +73,10 @@ def image_layer_data(path: str) -> list[LayerData]:
 def _layers_of(stored: Stored) -> list[LayerData]:
     import numpy as np
 
-    from ..images.arrays import FILE, FileFacts
-    from ..images.convert import loaded, range_of_stored
-    from ..images.intensities import unit_floats
-    from ..images.pixel_size import width_height
+    from ...images.arrays import FILE, FileFacts
+    from ...images.convert import loaded, range_of_stored
+    from ...images.intensities import unit_floats
+    from ...images.pixel_size import width_height
 
     shape = tuple(n for _, n in stored.axes)
     rasters = [loaded(stored, index) for index in np.ndindex(*shape)]

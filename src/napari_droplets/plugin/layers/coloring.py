@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from ..colors import SAFE_COLORS, UNKNOWN_COLOR, composition_colors, presence_colors, readable
+from ...colors import SAFE_COLORS, UNKNOWN_COLOR, composition_colors, presence_colors, readable
 from .points import TAG, looks
 
 COMPOSITION = "composition"

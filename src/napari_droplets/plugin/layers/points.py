@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ..colors import UNKNOWN_COLOR, readable
+from ...colors import UNKNOWN_COLOR, readable
 
 TAG = "napari_droplets"  # key in layer.metadata of the layers we made
 ROWS = "rows"

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from .coloring import CHOICES, COMPOSITION, recolor
+from ..layers.coloring import CHOICES, COMPOSITION, recolor
 from .words import TIPS, legend_text
 
 FOLDED_HEIGHT = 190

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..droplets import Droplets, cut_by_border
-from ..images.pixel_size import mean_side, width_height
+from ...droplets import Droplets, cut_by_border
+from ...images.pixel_size import mean_side, width_height
 
 KEYS = ["x", "y", "radius"]
 UM_COLUMNS = ["x_um", "y_um", "radius_um"]

@@ -20,10 +20,10 @@ def write_droplets(path: str, data: Any, attributes: dict[str, Any]) -> list[str
     import numpy as np
     import pandas as pd
 
-    from ..droplets import Droplets
-    from ..files import save_table
-    from .correction import KEYS, UM_COLUMNS, differs, edited_table, in_micrometres, places
-    from .points import TAG
+    from ...droplets import Droplets
+    from ...files import save_table
+    from ..layers.correction import KEYS, UM_COLUMNS, differs, edited_table, in_micrometres, places
+    from ..layers.points import TAG
 
     data = np.asarray(data, float)
     size = np.broadcast_to(np.asarray(attributes.get("size", 1.0), float), (len(data),))

@@ -7,8 +7,8 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ..colors import UNKNOWN_COLOR
-from ..droplets import Droplets
+from ...colors import UNKNOWN_COLOR
+from ...droplets import Droplets
 from .coloring import COMPOSITION, coloring
 from .correction import KEYS, UM_COLUMNS, differs, edited_table, in_micrometres, places, told_rows
 from .points import ROWS, TAG, is_written, looks, tag_of, writing

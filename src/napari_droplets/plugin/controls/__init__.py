@@ -1,0 +1,1 @@
+"""What the panel is made of: its controls, its settings, its words."""

@@ -1,0 +1,1 @@
+"""What napari opens and saves of ours: the functions that the manifest names."""

@@ -7,13 +7,21 @@ from napari_droplets.training.loss import score, targets
 SIDE = 16
 
 
+def cells_of(truth):
+    t = targets([np.array(truth)], SIDE)
+    return {int(c): tuple(p) for c, p, here in zip(t.cell[0], t.place[0], t.present[0], strict=True) if here}
+
+
 def test_droplets_go_to_the_cell_that_holds_their_center():
-    truth = np.array([[-0.4, 0.0, 2.0], [1.6, 3.2, 3.0], [15.4, 15.4, 1.0], [15.6, 3.0, 2.0], [-0.6, 3.0, 2.0]])
-    t = targets([truth], SIDE)
-    assert t.present.sum() == 3  # the last two have their centers outside
-    cells = {int(c): tuple(p) for c, p, here in zip(t.cell[0], t.place[0], t.present[0], strict=True) if here}
-    assert set(cells) == {0, 8 + 1, 63}
-    np.testing.assert_allclose(cells[9], (1.6 - 2.5, 3.2 - 2.5, np.log(3)), atol=1e-6)
+    cells = cells_of([[2.6, 3.2, 3.0], [13.4, 13.4, 1.0]])
+    assert set(cells) == {8 + 1, 6 * 8 + 6}
+    np.testing.assert_allclose(cells[9], (2.6 - 2.5, 3.2 - 2.5, np.log(3)), atol=1e-6)
+
+
+def test_centers_beyond_the_border_go_to_the_nearest_cell_of_the_ring():
+    cells = cells_of([[-3.0, 6.0, 9.0], [15.0, 18.0, 6.0], [-6.5, 9.0, 8.0], [1.2, 12.0, 0.3]])
+    assert set(cells) == {3 * 8, 63}  # of the last two no more than a sliver is left
+    np.testing.assert_allclose(cells[24], (-3.0 - 0.5, 6.0 - 6.5, np.log(9)), atol=1e-6)
 
 
 def test_of_several_in_one_cell_the_largest_counts():

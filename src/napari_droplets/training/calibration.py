@@ -17,6 +17,7 @@ from ..detection.scales import candidates, within
 from ..droplets import Droplets
 from ..errors import InputError
 from .feed import Scene
+from .scenes import SURELY_TRUE
 
 SEED = 7_301_224_558  # of the images calibrated on: neither trained nor tested on
 SIDE = 256  # pixels
@@ -41,8 +42,11 @@ class Evidence(NamedTuple):
     n_true: np.ndarray
 
 
-def gather(params: dict, scenes: list[tuple[np.ndarray, np.ndarray]]) -> Evidence:
-    """Let the network read scenes as it reads any image, its scale found by itself, and compare."""
+def gather(params: dict, scenes: list[tuple[np.ndarray, np.ndarray]], largest: float = np.inf) -> Evidence:
+    """Let the network read scenes as it reads any image, its scale found by itself, and compare.
+
+    Larger candidates, in pixels, that match nothing are neither right nor wrong.
+    """
     parts, counts = [], []
     for image, truth in scenes:
         found = candidates(image, params)
@@ -59,7 +63,8 @@ def gather(params: dict, scenes: list[tuple[np.ndarray, np.ndarray]]) -> Evidenc
             left = np.ones(len(true), bool)
             left[i] = False
             true = true[left]
-        parts.append((found, error))
+        judged = (found.radius <= largest) | np.isfinite(error[:, 0])
+        parts.append((found[judged], error[judged]))
     errors = np.concatenate([error for _, error in parts])
     return Evidence(
         Cells.together([found for found, _ in parts]),
@@ -145,12 +150,13 @@ def calibrate(weights: str | Path, n: int = 300, scene: Scene | None = None) -> 
     InputError
         The weights cannot be read, or find too little on the scenes to be calibrated.
     """
+    largest = np.inf
     if scene is None:
         from .scenes import scene as scene_of_all_kinds
 
-        scene = scene_of_all_kinds
+        scene, largest = scene_of_all_kinds, SURELY_TRUE
     params, about = read_weights(weights)
-    evidence = gather(params, [scene(np.random.default_rng([SEED, i]), SIDE) for i in range(n)])
+    evidence = gather(params, [scene(np.random.default_rng([SEED, i]), SIDE) for i in range(n)], largest)
     if (evidence.right & (evidence.found.p > SURE)).sum() < 100:
         raise InputError(f"{weights}: finds too few of the droplets of {n} scenes to be calibrated; train longer")
     marginal = fitted(evidence)

@@ -12,6 +12,7 @@ import numpy as np
 from ..compare import compare
 from ..detection.cells import CERTAIN, cells_of, merged
 from ..detection.network import Params, apply, normalized
+from ..detection.scales import RING
 from ..droplets import Droplets
 from .feed import Drawn, Feed
 from .loss import Targets, loss, targets
@@ -52,7 +53,9 @@ class Exam:
             if self._found is None:
                 continue
             for (_, truth), output in zip(chunk, np.asarray(outputs), strict=True):
-                result = compare(_droplets(truth, self._side), self._found(output))
+                found = self._found(output)
+                found = found[_shown(found.x, found.y, self._side)]
+                result = compare(_droplets(truth, self._side), found)
                 n_true, n_found, n_matched = (
                     n_true + result.n_true,
                     n_found + result.n_found,
@@ -75,15 +78,26 @@ def _examined(params: Params, inputs: Any, truth: Targets) -> tuple[Any, Any]:
 
 
 def _droplets(truth: np.ndarray, side: int) -> Droplets:
-    """Those with their center in the image."""
+    """Those with their center in what is shown."""
     truth = np.asarray(truth, float).reshape(-1, 3)
-    inside = ((truth[:, :2] >= -0.5) & (truth[:, :2] < side - 0.5)).all(1)
-    return Droplets(*truth[inside].T)
+    return Droplets(*truth[_shown(truth[:, 0], truth[:, 1], side)].T)
+
+
+def _shown(x: np.ndarray, y: np.ndarray, side: int) -> np.ndarray:
+    """Which places are inside of the ring that `prepared` makes."""
+    low, high = RING - 0.5, side - RING - 0.5
+    return (x >= low) & (x < high) & (y >= low) & (y < high)
 
 
 def prepared(drawn: list[Drawn], side: int, jitter: np.random.Generator | None = None) -> tuple[np.ndarray, Targets]:
-    """What the loss takes; with `jitter` as if each image were cut from a larger one of other color and contrast."""
-    inputs = np.stack([normalized(image) for image, _ in drawn])
+    """What the loss takes; with `jitter` as if each image were cut from a larger one of other color and contrast.
+
+    The outermost pixels are hidden behind a ring in which the border is repeated, as around images that are looked at:
+    the cells of the ring learn of centers beyond the border.
+    """
+    inner = slice(RING, -RING)
+    inputs = np.stack([normalized(image[inner, inner]) for image, _ in drawn])
+    inputs = np.pad(inputs, [(0, 0), (RING, RING), (RING, RING), (0, 0)], mode="edge")
     if jitter is not None:
         n = len(inputs)
         shift = JITTER * jitter.standard_normal((n, 1, 1, 1)) + 0.3 * JITTER * jitter.standard_normal((n, 1, 1, 3))

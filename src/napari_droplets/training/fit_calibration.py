@@ -35,7 +35,7 @@ from ..progress import Clock
 from ..settings import Settings
 from ..simulate import simulate
 from .scenes import KINDS as SCENES
-from .scenes import RADII
+from .scenes import SURELY_TRUE
 from .scenes.discs import disc_image
 from .scenes.physical import physical_image
 
@@ -44,8 +44,6 @@ SEED = 90_210_377
 SCENE_KINDS = ("any", "smears", "foam", "nuclei", "monolayer")
 SIDE = 256
 """Pixels of an image."""
-LARGEST = 0.8 * RADII[1]
-"""Pixels; scenes hold larger droplets that are not in their truth: finding one is neither right nor wrong."""
 WILD = 0.5
 """Radii; what is further off is another droplet."""
 PENALTY = 1.0
@@ -127,7 +125,7 @@ def gathered(kind: str, number: int) -> Part | None:
         )
         k = errors.shape[1]
         off_composition[j, :k], composition_sd[j, :k] = errors, deviations
-    judged = np.ones(n, bool) if kind != "scenes" else (radius <= LARGEST) | np.isfinite(error[:, 0])
+    judged = np.ones(n, bool) if kind != "scenes" else (radius <= SURELY_TRUE) | np.isfinite(error[:, 0])
     relative = np.exp(state.mean[:, 2])
     laplace = deviation[:, :3] / np.stack([relative, relative, np.ones(n)], -1)
     features = calibration.presence_features(np.asarray(setup.probability), *census[:4])

@@ -16,6 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..detection.network import CELL, Params, apply
+from ..detection.scales import RING
+from ..droplets import beyond_border
+
+SEEN_BEYOND = 0.8  # radii beyond the border up to which a center is to be told of; of others only a sliver is left
 
 
 class Targets(NamedTuple):
@@ -35,10 +39,10 @@ def targets(truths: list[np.ndarray], side: int, most: int | None = None) -> Tar
     Parameters
     ----------
     truths : list of (n, 3) arrays
-        x, y, radius in pixels; centres outside the image have no cell and are left out. Of several in one cell
-        the largest counts.
+        x, y, radius in pixels. Of several in one cell the largest counts. Centres beyond the border of what is shown,
+        up to `SEEN_BEYOND` radii, go to the nearest cell of the ring around it.
     side : int
-        Pixels.
+        Pixels, with the ring in which the border is repeated.
     most : int, optional
         N to pad to; a quarter of the cells by default. Only as many droplets, the largest, are kept.
     """
@@ -51,9 +55,10 @@ def targets(truths: list[np.ndarray], side: int, most: int | None = None) -> Tar
     )
     for b, truth in enumerate(truths):
         truth = np.asarray(truth, float).reshape(-1, 3)
-        column, row = np.floor((truth[:, :2].T + 0.5) / CELL).astype(int)
-        inside = (column >= 0) & (column < grid) & (row >= 0) & (row < grid)
-        order = np.flatnonzero(inside)[np.argsort(-truth[inside, 2], kind="stable")]
+        column, row = np.clip(np.floor((truth[:, :2].T + 0.5) / CELL).astype(int), 0, grid - 1)
+        shown = side - 2 * RING, side - 2 * RING
+        seen = beyond_border(truth[:, 0] - RING, truth[:, 1] - RING, shown) < SEEN_BEYOND * truth[:, 2]
+        order = np.flatnonzero(seen)[np.argsort(-truth[seen, 2], kind="stable")]
         cell = row[order] * grid + column[order]
         _, first = np.unique(cell, return_index=True)
         kept = order[np.sort(first)][:most]

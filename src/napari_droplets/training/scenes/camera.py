@@ -18,7 +18,8 @@ from .visible import stands_out
 
 ROUGH = 2.0  # the ground's own texture hides as much as white noise that is so much stronger: neighbors share it
 EVEN = 4.0  # pixels over which the ground is taken for even
-RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale
+RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale …
+SURELY_TRUE = 0.8 * RADII[1]  # … and what is found of nearly their size is neither right nor wrong
 SCALES = (0.5, 0.7, 1.0, 1.4, 2.0)  # pixels of the camera for each that the network sees …
 SCALE_SHARES = (0.12, 0.1, 0.5, 0.18, 0.1)  # … and how often: photographs are resized before the network sees them
 LEVELS = (0.002, 0.06)  # standard deviation of the noise at intensity 0.5 …

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,6 +147,30 @@ class LazyPixels:
             block = Block(int(v.min()), int(v.max()) + 1, int(u.min()), int(u.max()) + 1)
             flat[some] = self.read(block)[v - block.top, u - block.left]
         return out
+
+
+def in_pieces(
+    shape: tuple[int, int, int], make: Callable[[Block], np.ndarray], side: int, kept: int = 4
+) -> LazyPixels:
+    """Pixels that are always made in the same squares, of `side` pixels, the last `kept` of which are at hand."""
+    side = max(1, side)
+
+    @lru_cache(maxsize=kept)
+    def piece(top: int, left: int) -> np.ndarray:
+        return make(Block(top, min(top + side, shape[0]), left, min(left + side, shape[1])))
+
+    def read(block: Block) -> np.ndarray:
+        out = np.empty((*block.shape, shape[2]), np.float32)
+        for y in range(block.top // side * side, block.bottom, side):
+            for x in range(block.left // side * side, block.right, side):
+                top, bottom = max(block.top, y), min(block.bottom, y + side)
+                left, right = max(block.left, x), min(block.right, x + side)
+                out[top - block.top : bottom - block.top, left - block.left : right - block.left] = piece(y, x)[
+                    top - y : bottom - y, left - x : right - x
+                ]
+        return out
+
+    return LazyPixels(shape, read)
 
 
 Pixels = np.ndarray | LazyPixels

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..lazy import Block, LazyPixels, Pixels, blocks
+from ..lazy import Block, LazyPixels, Pixels, blocks, in_pieces
 from .pixel_size import PixelSize, divided
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MIN_SIDE = 16  # pixels; below this no droplet with its surroundings fits in
 ROWS_HASHED = 512  # at a time
-SOURCE_SIDE = 2048  # pixels; of an image read by parts so large squares are resized at a time …
-SMALL = 4_000_000  # pixels; … and what has no more when it is resized is kept whole
+PIECE = 2048  # pixels; squares of this side are resized at a time …
+SMALL = 4_000_000  # pixels; … and of what is read by parts the result is kept whole where it has no more
 
 
 class ImageWarning(UserWarning):
@@ -157,25 +157,13 @@ def resampled(pixels: Pixels, factor: float) -> Pixels:
     """Resize (H, W, C) by exactly `factor`: a point x of the result is (x + 0.5) / factor - 0.5 of the image.
 
     Linear interpolation, over as many pixels as one of the result covers where it shrinks. Resizing to a whole number
-    of pixels would round the factor instead, and shift positions by up to half a pixel. Of pixels that are read by
-    parts the result is so, too, where it is large.
+    of pixels would round the factor instead, and shift positions by up to half a pixel. It is done in pieces, so that
+    the result is the same to the last bit where only a part is asked for: of pixels that are read by parts it is made
+    so, too, where it is large.
     """
     h, w = (max(1, round(side * factor)) for side in pixels.shape[:2])
-    whole = Block(0, h, 0, w)
-    if not isinstance(pixels, LazyPixels):
-        return _resized(pixels, factor, whole)
-    side = max(1, int(SOURCE_SIDE * min(factor, 1)))
-
-    def part(block: Block) -> np.ndarray:
-        if max(block.shape) <= side:
-            return _resized(pixels, factor, block)
-        out = np.empty((*block.shape, pixels.shape[2]), np.float32)
-        for piece in blocks(block.shape, side):
-            there = Block(*(a + b for a, b in zip(piece, (block.top,) * 2 + (block.left,) * 2, strict=True)))
-            out[piece.slices] = _resized(pixels, factor, there)
-        return out
-
-    return LazyPixels((h, w, pixels.shape[2]), part) if h * w > SMALL else part(whole)
+    resized = in_pieces((h, w, pixels.shape[2]), lambda b: _resized(pixels, factor, b), int(PIECE * min(factor, 1)))
+    return resized if isinstance(pixels, LazyPixels) and h * w > SMALL else resized[:]
 
 
 def _resized(pixels: Pixels, factor: float, block: Block) -> np.ndarray:

@@ -40,6 +40,14 @@ class SplineGrid(NamedTuple):
         """So many pieces of a cubic in each direction; three functions more."""
         return cls(_basis(height, rows), _basis(width, columns))
 
+    @classmethod
+    def for_coefficients(cls, height: int, width: int, coefficients: np.ndarray) -> SplineGrid:
+        """The grid on which coefficients (A, B, C) give a field of this size."""
+        rows, columns = coefficients.shape[:2]
+        if rows == columns == 1:
+            return cls.of(height, width, np.inf)
+        return cls.pieces(height, width, rows - 3, columns - 3)
+
     def field(self, coefficients: Float[np.ndarray, "A B C"]) -> Float[np.ndarray, "H W C"]:
         """Color of the empty slide at every pixel, float32."""
         return _field(self.rows, self.columns, coefficients)
@@ -85,8 +93,31 @@ class SplineGrid(NamedTuple):
 
 
 def _field(rows: np.ndarray, columns: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-    mixed = np.einsum("ha,abc->hbc", rows.astype(np.float32), coefficients.astype(np.float32))
-    return np.clip(np.einsum("hbc,wb->hwc", mixed, columns.astype(np.float32), optimize=True), 0, 1)
+    """Color at these rows and columns, which is the same to the last bit whatever else is asked for.
+
+    A product of matrices is not: how it adds up depends on their sizes.
+    """
+    by_row = _weighted(rows, coefficients.astype(np.float32))  # (H, B, C)
+    by_column = _weighted(columns, by_row.transpose(1, 0, 2))  # (W, H, C)
+    return np.clip(by_column.transpose(1, 0, 2), 0, 1)
+
+
+def _weighted(basis: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sums of values (A, ...) weighted by the functions of each place (N, A), of which four are not zero."""
+    weight = basis.astype(np.float32)
+    taps = min(4, weight.shape[1])
+    first = np.minimum(np.argmax(weight > 0, 1), weight.shape[1] - taps)
+    out = np.empty((len(weight), *values.shape[1:]), np.float32)
+    cuts = [0, *(np.flatnonzero(np.diff(first)) + 1).tolist(), len(first)]
+    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+        here, at = out[begin:end], first[begin]
+        for k in range(taps):
+            product = values[at + k][None] * weight[begin:end, at + k].reshape(-1, *[1] * (values.ndim - 1))
+            if k == 0:
+                here[...] = product
+            else:
+                here += product
+    return out
 
 
 def _sums(

@@ -136,21 +136,22 @@ def in_own_process(path: Path, cache: Path, noise: float | None, until: float | 
 def single_pass(shared: Path) -> Figures:
     """One pass over the pixels of the sample against forward and backward pass of the bare network on as many."""
     from napari_droplets.images import as_image
-    from napari_droplets.inference import loop
+    from napari_droplets.inference import evidence
     from napari_droplets.inference.api import start_of
     from napari_droplets.inference.prepare import prepare
+    from napari_droplets.inference.state import circles
     from napari_droplets.simulate import sample
 
     image, settings = as_image(sample()[0]), nd.Settings()
     setup, state = prepare(image, start_of(image, None, settings), None, settings)
     rows, crowded = len(state.pixels.row), state.pixels.crowded
-    raw = loop.padded(setup, state.mean)
+    raw = evidence.padded(len(setup.anchor), state.mean)
 
     def measure() -> Any:
-        return loop.pass_over(raw, setup.anchor, state.shared, state.rows, rows, crowded, setup.form)
+        return evidence.pass_over(raw, setup.anchor, state.shared, state.rows, rows, crowded, setup.form)
 
     # as many pixels as droplets cover: neither those listed twice nor the rim that lists have around droplets
-    radius = loop.circles(setup, state.mean)[2]
+    radius = circles(setup, state.mean)[2]
     pixels = int(np.sum(np.pi * radius[state.present] ** 2))
     both = in_turns({"pass": measure, "network": bare_network(pixels, setup.form.channels, setup.form.types)})
     return {k: 1e3 * v for k, v in both.items()} | {"pixels": pixels, "over": both["pass"] / both["network"]}

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..errors import InputError
+from ..lazy import LazyPixels, Pixels
 
 CELL = 2  # pixels
 STRIDE = 16  # sides of images must be multiples of it
@@ -122,26 +123,30 @@ def apply(
     return Recognition().apply({"params": params}, images, inside)
 
 
-def normalized(pixels: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
+def normalized(pixels: Pixels, counted: np.ndarray | None = None) -> Pixels:
     """Image as the network sees it: (H, W, 1 or 3) in 0..1 to (H, W, 3) float32, median 0, contrast 1.
 
-    One contrast for all channels, so that colors stay; the root mean square distance from the median color. Of the
+    Read by parts where the image is. One contrast for all channels, so that colors stay; the root mean square distance from the median color. Of the
     pixels `counted` (H, W), by default all.
     """
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / 100_000)))
-    some = pixels[::step, ::step].reshape(-1, pixels.shape[-1])
+    rows = pixels[::step]
+    some = rows[:, ::step].reshape(-1, pixels.shape[-1])
     if counted is not None and counted[::step, ::step].any():
         some = some[counted[::step, ::step].ravel()]
     middle = np.median(some, 0)
     # a pixel minus the mean of its left and right neighbor has 1.5 times the noise's variance
-    rows = pixels[::step]
     second = (rows[:, 1:-1] - (rows[:, :-2] + rows[:, 2:]) / 2)[:, ::step]
     if counted is not None:
         known = counted[::step, 1:-1][:, ::step]
         second = second[known] if known.any() else second
     noise = np.median(np.abs(second)) / 0.6745 / np.sqrt(1.5)
     contrast = max(float(np.sqrt(np.mean((some - middle) ** 2))), NOISE * float(noise), EPSILON)
-    return np.broadcast_to((pixels - middle) / contrast, (*pixels.shape[:2], 3)).astype(np.float32)
+
+    def change(part: np.ndarray) -> np.ndarray:
+        return np.broadcast_to((part - middle) / contrast, (*part.shape[:2], 3)).astype(np.float32)
+
+    return pixels.map(change, 3) if isinstance(pixels, LazyPixels) else change(pixels)
 
 
 def write_weights(params: Params, path: str | Path, about: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from ..droplets import Droplets, beyond_border
 from ..errors import InputError
 from ..image_statistics import weighted_median
 from ..images import Image, as_image, resampled
+from ..lazy import Block, Pixels
 from .cells import CERTAIN, Cells, Marginal, calibrated, cells_of, merged, without_repeats
 from .network import CELL, STRIDE, Params, apply, normalized, read_weights
 
@@ -69,7 +70,7 @@ def count_sd(p: np.ndarray, weights: str | Path | None = None) -> float:
 
 
 def candidates(
-    pixels: np.ndarray, params: Params, diameter: float | None = None, region: np.ndarray | None = None
+    pixels: Pixels, params: Params, diameter: float | None = None, region: np.ndarray | None = None
 ) -> Cells:
     """All in the image (H, W, C) that may be droplets, in its pixels; probabilities are not calibrated yet.
 
@@ -81,7 +82,7 @@ def candidates(
     return found[within(found, pixels)]
 
 
-def within(droplets: Cells | Droplets, pixels: np.ndarray) -> np.ndarray:
+def within(droplets: Cells | Droplets, pixels: Pixels) -> np.ndarray:
     """Which of them have a part in the image (H, W, C); their centers may lie up to one radius beyond it."""
     return beyond_border(droplets.x, droplets.y, pixels.shape) < droplets.radius
 
@@ -122,7 +123,7 @@ class _Level:
     droplets: Cells
 
     @classmethod
-    def of(cls, pixels: np.ndarray, scale: float, params: Params, region: np.ndarray | None = None) -> _Level:
+    def of(cls, pixels: Pixels, scale: float, params: Params, region: np.ndarray | None = None) -> _Level:
         view = pixels if scale == 1 else resampled(pixels, scale)
         if region is not None and scale != 1:
             h, w = region.shape
@@ -139,7 +140,7 @@ def _scales(shape: tuple[int, ...], finest: float) -> list[float]:
     return scales
 
 
-def _typical_radius(pixels: np.ndarray, params: Params, region: np.ndarray | None = None) -> float | None:
+def _typical_radius(pixels: Pixels, params: Params, region: np.ndarray | None = None) -> float | None:
     """Median radius in pixels, droplets weighted by radius, found by trying scales on a part; None without droplets.
 
     Too coarse a scale shows few of the droplets, or groups of them as one; too fine a one shows parts of them, and
@@ -163,7 +164,7 @@ def _typical_radius(pixels: np.ndarray, params: Params, region: np.ndarray | Non
     return radii[chosen]
 
 
-def _eventful(pixels: np.ndarray, side: float, region: np.ndarray | None = None) -> tuple[slice, slice]:
+def _eventful(pixels: Pixels, side: float, region: np.ndarray | None = None) -> tuple[slice, slice]:
     """A square part with more contrast than most, but not the most: that may be dirt; the whole of a small image.
 
     Contrast is that of the `region` (H, W), where there is one.
@@ -204,7 +205,7 @@ def _outputs(params: Params, images: Any, inside: Any) -> Any:
     return apply(params, images, inside)
 
 
-def _cells(view: np.ndarray, params: Params) -> Cells:
+def _cells(view: Pixels, params: Params) -> Cells:
     """Cells that may hold a droplet, of a whole normalized view (H, W, 3) and a ring around it, tile by tile."""
     keep_compiled()
     h, w, _ = view.shape
@@ -217,9 +218,7 @@ def _cells(view: np.ndarray, params: Params) -> Cells:
             part = cells_of(outputs).moved(x0 - STRIDE, y0 - STRIDE)
             off_x, off_y = np.abs(part.cell_x - (w - 1) / 2), np.abs(part.cell_y - (h - 1) / 2)
             seen = (off_x <= w / 2 + RING) & (off_y <= h / 2 + RING)
-            # the ring around the view belongs to the tiles at its border
-            column, row = np.clip(np.rint(part.cell_x), 0, w - 1), np.clip(np.rint(part.cell_y), 0, h - 1)
-            parts.append(part[seen & (column >= left) & (column < right) & (row >= top) & (row < bottom)])
+            parts.append(part[seen & Block(top, bottom, left, right).owns(part.cell_x, part.cell_y, view.shape)])
     return Cells.together(parts)
 
 

@@ -92,7 +92,7 @@ def of_layer_data(layer: Any, name: str) -> Stored:
     facts = facts_of(layer)
     if facts.hidden is not None and facts.hidden.shape == tuple(data.shape[: data.ndim - bool(layer.rgb)]):
         hidden, load = facts.hidden.squeeze(tuple(i for i, n in enumerate(data.shape[:-2]) if n == 1)), found.load
-        found = replace(found, load=lambda index: load(index)._replace(hidden=hidden[index]))
+        found = replace(found, load=lambda index: load(index)._replace(hidden=hidden[index]), part=None)
     return replace(found, pixel_size_um=of_layer(layer), bits=facts.bits, nodata=facts.nodata)
 
 

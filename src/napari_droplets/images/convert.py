@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..lazy import LazyPixels, Pixels
 from . import arrays, formats, intensities
 from .choose import ALL, Chosen, Where, channel_numbers, one_picture, pictures
 from .intensities import Levels, Range
+from .large import levels_of, loader, opened_large
 from .picture import MIN_SIDE, Image, ImageWarning
 from .pixel_size import PixelSize, checked_size
 from .stored import Raster, Stored, check_type, of_axes
@@ -46,7 +48,7 @@ class Opened:
         """Of all pictures of the file, or enough of them."""
         seen = None
         for index in self._sample():
-            level = intensities.levels(self._values(index))
+            level = self._levels(index)
             seen = level if seen is None else seen.joined(level)
         if self.around is not None:
             for plane in _some(len(self.around)):
@@ -73,6 +75,8 @@ class Opened:
         """
         stored = self.stored
         name = stored.name
+        if stored.large:
+            return self._large(where, pixel_size_um, scale)
         raster = loaded(self.stored, where.at)
         values = raster.values if self.numbers is None else raster.values[..., self.numbers]
         hidden = raster.hidden if raster.hidden is not None and raster.hidden.any() else None
@@ -83,12 +87,37 @@ class Opened:
             raise InputError(f"{name}: constant, every pixel is {value}; is this the right channel or plane?")
         scale = scale or (self.range() if stored.axes or self.around is not None else self._range_of(values))
         notes = (*stored.notes, *notes)
+        return self._told(intensities.unit_floats(values, scale), hidden, scale, notes, where, pixel_size_um)
+
+    def _large(self, where: Where, pixel_size_um: Any, scale: Range | None) -> Image:
+        stored = self.stored
+        check_type(stored.dtype, stored.name)
+        try:
+            found = opened_large(*loader(stored, where.at, self.numbers), stored, scale)
+        except InputError:
+            raise
+        except Exception as error:  # readers raise anything on a broken file
+            raise formats.broken(stored.path or stored.name, error) from error
+        notes = (*stored.notes, *found.notes)
+        return self._told(found.pixels, found.hidden, found.scale, notes, where, pixel_size_um)
+
+    def _told(
+        self,
+        pixels: Pixels,
+        hidden: np.ndarray | None,
+        scale: Range,
+        notes: tuple[str, ...],
+        where: Where,
+        pixel_size_um: Any,
+    ) -> Image:
+        """The image, with what its file says of it; its notes are told."""
+        stored, name = self.stored, self.stored.name
         for note in notes:
             tell(f"{name}: {note}")
         names = stored.channels if self.numbers is None else tuple(stored.channels[i] for i in self.numbers)
         size = stored.pixel_size_um if pixel_size_um is None else checked_size(pixel_size_um, name)
         return Image(
-            intensities.unit_floats(values, scale),
+            pixels,
             name,
             stored.path,
             size,
@@ -101,6 +130,12 @@ class Opened:
             chosen=self.chosen,
             notes=notes,
         )
+
+    def _levels(self, index: tuple[int, ...]) -> Levels:
+        stored = self.stored
+        if stored.large:
+            return levels_of(*loader(stored, index, self.numbers), stored.nodata)
+        return intensities.levels(self._values(index))
 
     def _values(self, index: tuple[int, ...]) -> np.ndarray:
         raster = loaded(self.stored, index)
@@ -336,7 +371,11 @@ def _again(image: Image, name: str | None, channels: Channels, pixel_size_um: Pi
     if channels is not None and (not np.iterable(channels) or tuple(channels) != image.chosen):
         names = image.channels or tuple(str(i) for i in range(image.shape[-1]))
         numbers = channel_numbers(of_axes(image.pixels, "YXC", name or image.name, channels=names), channels)
-        pixels = image.pixels if numbers is None else image.pixels[..., numbers]
+        pixels = image.pixels
+        if numbers is not None and isinstance(pixels, LazyPixels):
+            pixels = pixels.map(lambda part: part[..., numbers], len(numbers))
+        elif numbers is not None:
+            pixels = pixels[..., numbers]
         kept = names if numbers is None else tuple(names[i] for i in numbers)
         image = replace(image, pixels=pixels, channels=kept, chosen=tuple(channels))
     return replace(image, name=name) if name else image

@@ -141,7 +141,7 @@ def mended(values: np.ndarray, hidden: np.ndarray | None, nodata: float | None, 
         low, high = values.min(), values.max()
     inside = values.dtype.kind == "f" and low >= 0 and high <= 1
     if values.dtype != np.uint8 and not inside:
-        values, count = _without_faulty(values)
+        values, count = without_faulty(values, levels(values))
         if count:
             notes.append(f"{count} isolated pixel{'' if count == 1 else 's'} far too bright or dark: filled in")
     return Mended(values, missing if missing.any() else None, tuple(notes))
@@ -209,9 +209,9 @@ def _neighbors(values: np.ndarray, at: tuple[np.ndarray, ...]) -> np.ndarray:
     return np.stack([values[(y + dy).clip(0, h - 1), (x + dx).clip(0, w - 1), c] for dy, dx in around]).astype(float)
 
 
-def _without_faulty(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Isolated pixels far outside of the range of the rest take the median of their neighbors; how many there were."""
-    low, high = levels(values)
+def without_faulty(values: np.ndarray, seen: Levels) -> tuple[np.ndarray, int]:
+    """Isolated pixels far outside of the levels seen take the median of their neighbors; how many there were."""
+    low, high = seen
     reach = FAR * (high - low)
     if reach <= 0:
         return values, 0

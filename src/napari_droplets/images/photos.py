@@ -13,6 +13,7 @@ from .orientation import upright
 from .stored import RGB, TURNED, Raster, Stored
 
 ORIENTATION = 0x0112  # Exif tag
+SIDEWAYS = (5, 6, 7, 8)  # orientations in which rows are columns
 GRAY = ("L", "I", "F", "I;16", "I;16L", "I;16B", "1")
 COLOR = ("RGB", "CMYK", "YCbCr", "HSV", "P")
 CLEAR = {"LA": "LA", "La": "LA", "RGBA": "RGBA", "RGBa": "RGBA", "PA": "RGBA"}
@@ -29,8 +30,9 @@ def read_photo(path: Path) -> Stored:
     with _opened(path) as picture:
         count = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
         dtype, names = _header(path, picture)
-        turned = int(picture.getexif().get(ORIENTATION, 1)) != 1
-        converted = "inks" if picture.mode == "CMYK" else TURNED if turned else ""
+        code = int(picture.getexif().get(ORIENTATION, 1))
+        converted = "inks" if picture.mode == "CMYK" else TURNED if code != 1 else ""
+        shape = picture.size if code in SIDEWAYS else picture.size[::-1]
 
     def load(index: tuple[int, ...]) -> Raster:
         with _opened(path) as picture:
@@ -44,7 +46,7 @@ def read_photo(path: Path) -> Stored:
         return raster
 
     axes = (("frame", count),) if count > 1 else ()
-    return Stored(path.name, axes, names, load, dtype, path=str(path.resolve()), converted=converted)
+    return Stored(path.name, axes, names, load, dtype, path=str(path.resolve()), shape=shape, converted=converted)
 
 
 def _header(path: Path, picture: Any) -> tuple[np.dtype[Any], tuple[str, ...]]:

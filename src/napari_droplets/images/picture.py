@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
+from ..lazy import Block, LazyPixels, Pixels, blocks, in_pieces
 from .pixel_size import PixelSize, divided
 
 if TYPE_CHECKING:
     from ..droplets import Droplets
 
 MIN_SIDE = 16  # pixels; below this no droplet with its surroundings fits in
+ROWS_HASHED = 512  # at a time
+PIECE = 2048  # pixels; squares of this side are resized at a time …
+SMALL = 4_000_000  # pixels; … and of what is read by parts the result is kept whole where it has no more
 
 
 class ImageWarning(UserWarning):
@@ -27,8 +31,8 @@ class Image:
 
     Attributes
     ----------
-    pixels : ndarray
-        (H, W, C) float32 in 0..1, C = 1 (grey) or 3 (RGB).
+    pixels : ndarray or LazyPixels
+        (H, W, C) float32 in 0..1, C = 1 (grey) or 3 (RGB); of a large image read by parts.
     name : str
         What the user calls it: used in messages, file and layer names.
     path : str or None
@@ -51,7 +55,7 @@ class Image:
         What was done that the user should know of.
     """
 
-    pixels: np.ndarray
+    pixels: Pixels
     name: str = "image"
     path: str | None = None
     pixel_size_um: PixelSize | None = None
@@ -74,7 +78,7 @@ class Image:
     @property
     def sha256(self) -> str:
         """Hash of the converted intensities: tells whether two results are of one image."""
-        return hashlib.sha256(np.ascontiguousarray(self.pixels).tobytes()).hexdigest()
+        return _sha256(self.pixels)
 
     def record(self) -> dict[str, Any]:
         """What summary.json says of the image."""
@@ -98,11 +102,15 @@ class Image:
             return among
         return ~self.hidden if among is None else among & ~self.hidden
 
-    def rmse(self, picture: np.ndarray) -> float:
+    def rmse(self, picture: Pixels) -> float:
         """Root mean square of what `picture` (H, W, C) leaves, where there is a picture, in the region."""
         counted = self.counted(self.region)
-        left = self.pixels - picture
-        return float(np.sqrt(np.mean((left if counted is None else left[counted]) ** 2)))
+        squares = count = 0.0
+        for block in blocks(self.shape):
+            left = self.pixels[block.slices] - picture[block.slices]
+            left = left if counted is None else left[counted[block.slices]]
+            squares, count = squares + float(np.sum(left**2)), count + left.size
+        return float(np.sqrt(squares / max(count, 1)))
 
     def visible(self, droplets: Droplets) -> Droplets:
         """The droplets whose center is where there is a picture."""
@@ -145,18 +153,46 @@ class Image:
         return replace(self, pixels=pixels, pixel_size_um=size, hidden=hidden, region=region)
 
 
-def resampled(pixels: np.ndarray, factor: float) -> np.ndarray:
+def resampled(pixels: Pixels, factor: float) -> Pixels:
     """Resize (H, W, C) by exactly `factor`: a point x of the result is (x + 0.5) / factor - 0.5 of the image.
 
     Linear interpolation, over as many pixels as one of the result covers where it shrinks. Resizing to a whole number
-    of pixels would round the factor instead, and shift positions by up to half a pixel.
+    of pixels would round the factor instead, and shift positions by up to half a pixel. It is done in pieces, so that
+    the result is the same to the last bit where only a part is asked for: of pixels that are read by parts it is made
+    so, too, where it is large.
     """
+    h, w = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    resized = in_pieces((h, w, pixels.shape[2]), lambda b: _resized(pixels, factor, b), int(PIECE * min(factor, 1)))
+    return resized if isinstance(pixels, LazyPixels) and h * w > SMALL else resized[:]
+
+
+def _resized(pixels: Pixels, factor: float, block: Block) -> np.ndarray:
+    """A block (h, w, C) of the resized image, from the pixels that it needs."""
     from PIL import Image as Picture
 
-    h, w = (max(1, round(side * factor)) for side in pixels.shape[:2])
-    beyond = [(0, max(0, int(np.ceil(n / factor)) - side)) for n, side in zip((h, w), pixels.shape[:2], strict=True)]
-    pixels = np.pad(pixels, [*beyond, (0, 0)], mode="edge").astype(np.float32, copy=False)
-    box = (0, 0, w / factor, h / factor)
-    channels = (Picture.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, -1, 0))
+    margin = int(np.ceil(max(1 / factor, 1))) + 1  # the interpolation reaches no further
+    spans, pads = [], []
+    for first, last, n in zip(block[::2], block[1::2], pixels.shape[:2], strict=True):
+        begin = max(0, int(np.floor(first / factor)) - margin)
+        end = int(np.ceil(last / factor))
+        spans.append(slice(begin, min(end + margin, n)))
+        pads.append((0, max(0, end - n)))
+    source = np.pad(pixels[spans[0], spans[1]], [*pads, (0, 0)], mode="edge").astype(np.float32, copy=False)
+    (top, left), (h, w) = (s.start for s in spans), block.shape
+    box = (block.left / factor - left, block.top / factor - top)
+    box = (*box, box[0] + w / factor, box[1] + h / factor)
+    channels = (Picture.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(source, -1, 0))
     resized = [np.asarray(c.resize((w, h), Picture.Resampling.BILINEAR, box=box)) for c in channels]
     return np.clip(np.stack(resized, -1), 0, 1)
+
+
+def _sha256(pixels: Pixels) -> str:
+    """Hash of all pixels, row by row, some rows at a time."""
+    if isinstance(pixels, LazyPixels) and pixels.sha256:
+        return pixels.sha256
+    digest = hashlib.sha256()
+    for top in range(0, pixels.shape[0], ROWS_HASHED):
+        digest.update(np.ascontiguousarray(pixels[top : top + ROWS_HASHED]))
+    if isinstance(pixels, LazyPixels):
+        pixels.sha256 = digest.hexdigest()
+    return digest.hexdigest()

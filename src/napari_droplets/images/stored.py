@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from ..lazy import Block, is_large
 from .pixel_size import PixelSize
 
 RGB = ("red", "green", "blue")
@@ -39,6 +40,8 @@ class Stored:
         Names of the channels of each picture.
     load : callable
         The picture at an index along `axes`.
+    part : callable or None
+        A block of it; None where it can only be read whole.
     dtype : dtype
     pixel_size_um : float, (float, float) or None
     bits : int or None
@@ -71,6 +74,12 @@ class Stored:
     shape: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     converted: str = ""
+    part: Callable[[tuple[int, ...], Block], Raster] | None = None
+
+    @property
+    def large(self) -> bool:
+        """Whether its pictures are read and worked on in blocks."""
+        return self.shape is not None and is_large(self.shape)
 
     @property
     def described(self) -> str:
@@ -131,8 +140,10 @@ def of_axes(
     count = int(np.prod([array.shape[letters.index(a)] for a in "CS" if a in letters], dtype=int))
     kept = [i for i, (_, n) in enumerate(pictures) if n != 1]
 
-    def load(index: tuple[int, ...]) -> Raster:
-        where = dict.fromkeys(leading, 0) | {leading[k]: i for k, i in zip(kept, index, strict=True)}
+    def load(index: tuple[int, ...], block: Block | None = None) -> Raster:
+        where: dict[int, Any] = dict.fromkeys(leading, 0) | {leading[k]: i for k, i in zip(kept, index, strict=True)}
+        if block is not None:
+            where |= dict(zip((letters.index("Y"), letters.index("X")), block.slices, strict=True))
         picked = np.asarray(array[tuple(where.get(i, slice(None)) for i in range(len(letters)))])
         picked = picked.astype(picked.dtype.newbyteorder("="), copy=False)
         order = np.argsort(np.argsort(inner))  # where the inner axes are after the leading ones are gone
@@ -146,4 +157,4 @@ def of_axes(
     names = names or tuple(str(i) for i in range(n))
     sides = (array.shape[letters.index("Y")], array.shape[letters.index("X")])
     dtype = np.dtype(array.dtype).newbyteorder("=")
-    return Stored(name, tuple(pictures[i] for i in kept), names, load, dtype, shape=sides, **more)
+    return Stored(name, tuple(pictures[i] for i in kept), names, load, dtype, shape=sides, **({"part": load} | more))

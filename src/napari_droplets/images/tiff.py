@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from ..lazy import is_large
 from .orientation import upright
 from .pixel_size import PixelSize, micrometres, pixel_size
 from .stored import TURNED, Raster, Stored, of_axes
@@ -207,6 +208,7 @@ def _scene(path: Path, tif: Any, series: Any, number: int, about: _About) -> Sto
     finished = finish if code == 1 else partial(_turned, finish, code)
     scene = of_axes(array, axes, path.name, channels=names, finish=finished, n_channels=n_channels)
     converted = "" if colors == "PALETTE" and tif.is_imagej else CONVERTED.get(colors, "")
+    more |= {} if code == 1 else {"part": None}
     return replace(scene, dtype=dtype, title=title, converted=converted or (TURNED if code != 1 else ""), **more)
 
 
@@ -226,13 +228,17 @@ class _Lazy:
         leading = self.ndim - len(getattr(series, "keyframe", series).shape)
         by_page = leading > 0 and len(pages) == np.prod(series.shape[:leading])
         self.leading = leading if by_page and series.size * self.dtype.itemsize > LAZY else 0
-        self.whole: np.ndarray | None = None
+        self.whole: Any = None
+        # of one large picture only the strips or tiles that are wanted, where they can be read alone
+        self.by_part = not self.leading and number is not None and is_large(sorted(self.shape, reverse=True))
 
     def __getitem__(self, where: tuple[Any, ...]) -> np.ndarray:
         import tifffile
 
+        if self.whole is None and self.by_part:
+            self.whole = self._mapped()
         if self.whole is not None:
-            return self.whole[where]
+            return np.asarray(self.whole[where])
         with quiet(), tifffile.TiffFile(self.path) as tif:
             if self.number is None:
                 self.whole = tif.pages[0].asarray()
@@ -246,6 +252,19 @@ class _Lazy:
             pages = [series.pages[int(i)].asarray() for i in np.ravel(chosen)]
         picked = np.stack(pages).reshape(*np.shape(chosen), *pages[0].shape)
         return picked[(slice(None),) * np.ndim(chosen) + where[self.leading :]]
+
+    def _mapped(self) -> Any:
+        """The pixels on disk: mapped into memory where they lie there as they are, else by zarr; None without it."""
+        import tifffile
+
+        with quiet():
+            with suppress(ValueError):  # compressed, or in pieces
+                return tifffile.memmap(self.path, mode="r", series=self.number)
+            with suppress(ImportError):
+                import zarr
+
+                return zarr.open(tifffile.TiffFile(self.path).series[self.number].aszarr(level=0), mode="r")
+        return None
 
 
 def _meaning(page: Any, colors: str, axes: str, array: _Lazy, imagej: bool) -> tuple[Any, int | None, np.dtype[Any]]:

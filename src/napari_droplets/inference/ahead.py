@@ -17,7 +17,8 @@ from ..model.outline import GLOW_TERMS
 from ..model.problem import LEAST_DROPLETS, LEAST_ROWS, Form, Rows
 from ..model.rendering import Shared
 from . import optics_step
-from .loop import pass_over, steps_of
+from .evidence import pass_over
+from .loop import steps_of
 from .optics_step import Learned
 
 

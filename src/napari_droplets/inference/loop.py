@@ -12,16 +12,17 @@ import jax
 import numpy as np
 
 from ..compiling import tracing
-from ..model.assignment import REACH, Pixels, covered, covered_pixels
-from ..model.background import SplineGrid
-from ..model.outline import GLOW_REACH, GLOW_TERMS
-from ..model.problem import PLACE, Form, Rows, rows_of
+from ..model.assignment import Pixels, covered, covered_pixels
+from ..model.outline import GLOW_TERMS
+from ..model.problem import Form, Rows, rows_of
 from ..model.rendering import Shared
 from . import optics_step
 from .droplet_step import Guide, Prior, common_offset, divergence, moved, step
-from .gauss_newton import LEAST_NOISE, Evidence, Sums, blocks_of, measure, white_noise
+from .evidence import alone, counted, look, padded
+from .gauss_newton import LEAST_NOISE, Evidence
 from .optics_step import Learned
 from .start import Ground, empty_slide
+from .state import Setup, State, circles
 
 LEARNING_RATE = 0.02
 """Of Adam, at the start of a cycle of rounds …"""
@@ -47,8 +48,6 @@ MOST_LISTED = 50_000
 """Pixels inside of droplets from which a fit learns; where there are more, a part of each droplet's …"""
 LEAST_LISTED = 24
 """… but so many of each at least."""
-NOISE_LISTED = 100_000
-"""Pixels from which the noise is read, at most."""
 
 
 HALF_LIGHT, HALF_UNEXPLAINED, STEEPNESS = 0.03, 0.05, 6.0
@@ -58,75 +57,8 @@ HIDDEN_UNEXPLAINED = 0.003
 """… and the part left unexplained where no light outside could be seen."""
 
 
-class Setup(NamedTuple):
-    """What a fit is of, in pixels of the resized image; N candidates."""
-
-    image: np.ndarray
-    """(H, W, C) float32."""
-    counted: np.ndarray | None
-    """(H, W) bool, pixels that count; None for all."""
-    form: Form
-    anchor: np.ndarray
-    """(padded N, 3) x, y, radius where droplets were proposed."""
-    prior: Prior
-    probability: np.ndarray | None
-    """(N,) that a candidate is a droplet, before the fit; None where all are taken for granted."""
-    free: np.ndarray
-    """(N, D) bool, what may change."""
-    grid: SplineGrid
-    learning: bool
-    """Whether what droplets share is learned."""
-    noise: float | None
-    """Where it is given."""
-    light: float
-    """Light outside of droplets over what they change inside, NaN where it cannot be seen; see `outline_trust`."""
-    glow: bool
-    """Whether light outside of droplets is drawn."""
-    seed: int
-    moving: np.ndarray | None = None
-    """(N,) bool, droplets whose pixels are looked at; None for all."""
-
-    @property
-    def size(self) -> int:
-        """Candidates N."""
-        return len(self.free)
-
-    @property
-    def reach(self) -> float:
-        """Radii up to which pixels are looked at."""
-        return GLOW_REACH if self.glow else REACH
-
-
-class State(NamedTuple):
-    """Where a fit is."""
-
-    mean: np.ndarray
-    """(N, D) of the guide."""
-    present: np.ndarray
-    """(N,) bool."""
-    optics: optics_step.State
-    ground: Ground
-    pixels: Pixels
-    rows: Rows
-    noise: float
-    guide: Guide | None = None
-    evidence: Evidence | None = None
-    """What the pixels said when the droplets were last moved."""
-    common: np.ndarray = np.zeros(PLACE)
-    trust: float = 0.0
-    """How far the pixels decide on the common error of all proposals, 0 to 1; see `outline_trust`."""
-    step: int = 0
-    """Stochastic steps done."""
-
-    @property
-    def shared(self) -> Shared:
-        """What droplets share."""
-        return self.optics.learned.shared
-
-    @property
-    def blur(self) -> float:
-        """Standard deviation, pixels."""
-        return float(np.exp(self.shared.log_blur))
+NO_PIXELS = Pixels(*np.zeros((6, 0)), 0)
+"""An empty list."""
 
 
 class Info(NamedTuple):
@@ -142,61 +74,41 @@ class Info(NamedTuple):
     """Drawn before they moved, (R, S, C) for the pixels listed."""
 
 
-def circles(setup: Setup, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, y and radius (N,) in pixels."""
-    x, y, r = setup.anchor[: setup.size].astype(float).T
-    return x + r * mean[:, 0], y + r * mean[:, 1], r * np.exp(mean[:, 2])
-
-
 def init(setup: Setup, mean: np.ndarray, present: np.ndarray, shared: Shared, ground: Ground, noise: float) -> State:
     """The first state; its lists are made."""
-    none = Pixels(*np.zeros((6, 0)), 0)
     trust = outline_trust(setup.light) if setup.learning else 1.0
-    state = State(mean, present, optics_step.init(shared), ground, none, none, noise, trust=trust)
+    state = State(mean, present, optics_step.init(shared), ground, NO_PIXELS, None, noise, trust=trust)
     return listed(setup, state, complete=False)
 
 
 def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) -> State:
     """List the pixels around droplets where they are now, and fit the background there if that is wanted.
 
-    Not all pixels of large images are listed unless the list shall be `complete`.
+    Not all pixels of large droplets are listed unless the list shall be `complete`. Of an image that is read by parts
+    there is no complete list: it is made block by block, see `evidence.look`.
     """
     x, y, radius = circles(setup, state.mean)
     here = np.flatnonzero(state.present)
-    shape = setup.image.shape[:2]
+    shape = setup.image.shape[0], setup.image.shape[1]
     there = x[here], y[here], radius[here]
     if ground:
         hidden = covered(*there, shape, state.blur, setup.reach)
         slide = empty_slide(setup.image, setup.grid, hidden, state.noise, setup.counted, state.ground.field)
         state = state._replace(ground=slide)
+    if complete and setup.in_blocks:
+        mask = covered(*there, shape, state.blur, setup.reach)
+        mask = mask if setup.counted is None else mask & setup.counted
+        return state._replace(pixels=NO_PIXELS, rows=None, listed=float(mask.sum()), listed_at=state.mean)
     area = np.pi * radius[here] ** 2
     most = np.inf if complete or area.sum() <= MOST_LISTED else max(LEAST_LISTED, MOST_LISTED / max(len(here), 1))
     wanted = None if setup.moving is None else setup.moving[here]
     found = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=wanted, most=most)
     pixels = found._replace(row=here[found.row].astype(np.int32), other=np.append(here, setup.size)[found.other])
     if setup.form.renderer == "nearest":  # a pixel sees one droplet alone
-        pixels = pixels._replace(
-            other=np.full_like(pixels.other, setup.size), weight=pixels.weight * pixels.own, crowded=0
-        )
-    if setup.counted is not None:
-        pixels = pixels._replace(weight=pixels.weight * setup.counted[pixels.y, pixels.x])
+        pixels = alone(pixels, setup.size)
+    pixels = counted(setup, pixels)
     rows = jax.device_put(rows_of(pixels, setup.image, state.ground.field, len(setup.anchor)))
-    return state._replace(pixels=pixels, rows=rows)
-
-
-def padded(setup: Setup, mean: np.ndarray) -> np.ndarray:
-    """The guide's means for arrays of the padded size, float32."""
-    raw = np.zeros((len(setup.anchor), mean.shape[1]), np.float32)
-    raw[: len(mean)] = mean
-    return raw
-
-
-def pass_over(
-    raw: np.ndarray, anchor: np.ndarray, shared: Shared, rows: Rows, used: int, crowded: int, form: Form
-) -> tuple[Sums, Any]:
-    """`gauss_newton.measure` over so many rows, the first `crowded` with pixels of two droplets."""
-    with tracing(("measure", form, len(raw), len(rows.row))):
-        return measure(raw, anchor, shared, rows, blocks_of(used), blocks_of(crowded), form)
+    return state._replace(pixels=pixels, rows=rows, listed=float((pixels.own * pixels.weight).sum()))
 
 
 def steps_of(
@@ -227,39 +139,6 @@ def steps_of(
             np.float32(droplets),
             form,
         )
-
-
-def look(setup: Setup, state: State) -> tuple[Evidence, np.ndarray]:
-    """One pass over the pixels listed: what they say, and the colors drawn (R, S, C)."""
-    rows, crowded = len(state.pixels.row), state.pixels.crowded
-    sums, drawn = pass_over(
-        padded(setup, state.mean), setup.anchor, state.shared, state.rows, rows, crowded, setup.form
-    )
-    colors = np.asarray(drawn)[:rows]
-    pixels = state.pixels
-    own = pixels.own * pixels.weight
-    at = pixels.y, pixels.x
-    residual = setup.image[at] - colors
-    squares = float(np.sum(own[..., None] * residual**2))
-    noise = setup.noise or _noise(setup, state, residual, own > 0)
-    evidence = Evidence.of(
-        type(sums)(*(np.asarray(s)[: setup.size] for s in sums)), noise, squares, setup.form.channels
-    )
-    return evidence, colors
-
-
-def _noise(setup: Setup, state: State, residual: np.ndarray, own: np.ndarray) -> float:
-    """White noise of the residual, on some of the image's lines."""
-    h, w = setup.image.shape[:2]
-    every = max(1, h * w // NOISE_LISTED)
-    left = setup.image[::every] - state.ground.field[::every]
-    known = state.ground.empty[::every].copy()
-    x, y = state.pixels.x[own], state.pixels.y[own]
-    some = y % every == 0
-    left[y[some] // every, x[some]] = residual[own][some]
-    known[y[some] // every, x[some]] = True
-    left[~known] = np.nan
-    return white_noise(left, default=state.noise)
 
 
 def move_droplets(setup: Setup, state: State, damping: float, *, learned: bool = False) -> tuple[State, Info]:
@@ -304,9 +183,8 @@ def outline_trust(light: float, unexplained: float | None = None) -> float:
 
 def intensities(setup: Setup, state: State) -> float:
     """Intensities that the loss counts."""
-    own = float((state.pixels.own * state.pixels.weight).sum())
     empty = float(state.ground.empty.sum()) if setup.moving is None else 0.0
-    return setup.form.channels * (own + empty)
+    return setup.form.channels * (state.listed + empty)
 
 
 def _loss(setup: Setup, state: State, evidence: Evidence, guide: Guide, here: np.ndarray) -> tuple[float, ...]:
@@ -315,8 +193,7 @@ def _loss(setup: Setup, state: State, evidence: Evidence, guide: Guide, here: np
     The first has the noise that is told. That is read off what changes from pixel to pixel, and falls while the model
     gets better, so that rounds are compared by the second.
     """
-    empty = state.ground.empty
-    left = float(np.sum((setup.image[empty] - state.ground.field[empty]) ** 2)) if setup.moving is None else 0.0
+    left = state.ground.squares if setup.moving is None else 0.0
     count = intensities(setup, state)
     squares = evidence.squares + left
     some = Guide(guide.mean[here], guide.precision[here])
@@ -333,6 +210,7 @@ def _loss(setup: Setup, state: State, evidence: Evidence, guide: Guide, here: np
 def learn_shared(setup: Setup, state: State, rate: float) -> State:
     """A call of stochastic steps of what droplets share."""
     assert state.evidence is not None
+    assert state.rows is not None
     rows, crowded = len(state.pixels.row), state.pixels.crowded
     # pixels that one droplet alone covers; in a crowd without any, those of all
     order = np.arange(crowded, rows) if rows - crowded >= optics_step.ROWS_PER_STEP // 4 else np.arange(rows)
@@ -349,7 +227,7 @@ def learn_shared(setup: Setup, state: State, rate: float) -> State:
         rates,
         rate * np.minimum(1, (state.step + 1 + np.arange(optics_step.STEPS)) / WARMING),
         chosen.reshape(optics_step.STEPS, -1),
-        padded(setup, state.mean),
+        padded(len(setup.anchor), state.mean),
         setup.anchor,
         state.rows,
         precision,

@@ -15,14 +15,15 @@ import pandas as pd
 from ..composition.anchors import anchored
 from ..droplets import Droplets, Optics
 from ..images import Image
+from ..lazy import LazyPixels, blocks
 from ..model.picture import draw
 from ..model.problem import PLACE
 from ..progress import Clock, Progress
 from ..settings import AUTO, Settings
 from ..transforms import constrained
-from .loop import circles
 from .prepare import prepare
 from .run import Outcome, iterate_rounds
+from .state import circles
 
 STEPS = 200
 """Of a trial; half of what lowers the loss is reached by then, from the same start for all."""
@@ -30,6 +31,8 @@ HELD_OUT = 0.25
 """Part of the pixels that is held out …"""
 BLOCK = 16
 """… in every other block of so many pixels a side; blocks are also what the error of a comparison is counted over."""
+SIDE = 3072
+"""Pixels; of a large image the trials are of a block of this side."""
 WORTH = 0.03
 """A component more has to explain at least this part of what the best trial leaves unexplained above the noise: it
 explains some of any image that is not quite as the model thinks."""
@@ -52,8 +55,19 @@ def resolved(
         return settings, None
     if (told := optics.types if optics else anchored(start)) is not None:
         return replace(settings, types=told), None
+    if isinstance(image.pixels, LazyPixels):
+        image, start = crowded_part(image, start)
     types, tried = yield from choose_types(image, start, settings, clock)
     return replace(settings, types=types), tried
+
+
+def crowded_part(image: Image, start: Droplets) -> tuple[Image, Droplets]:
+    """The block of a large image that holds most candidates, as an image of its own, and these."""
+    parts = list(blocks(image.shape, SIDE))
+    own = [part.owns(start.x, start.y, image.shape) for part in parts]
+    most = int(np.argmax([some.sum() for some in own]))
+    part, some = parts[most], start[own[most]]
+    return image.cropped(part.slices), replace(some, x=some.x - part.left, y=some.y - part.top)
 
 
 def choose_types(

@@ -12,7 +12,8 @@ from ..model.problem import PLACE
 from .candidates import POSSIBLE
 from .droplet_step import Guide, Prior, divergence
 from .gauss_newton import Evidence
-from .loop import DAMPING, Setup, State, circles, listed, move_droplets
+from .loop import DAMPING, listed, move_droplets
+from .state import Setup, State, circles
 
 FURTHEST = 1e-4
 """Probabilities are kept from 0 and 1 by as much."""

@@ -12,7 +12,9 @@ from ..composition.anchors import known_compositions
 from ..composition.classes import Classes, classify, same_classes
 from ..droplets import Droplets, Fit, Optics, beyond_border
 from ..images import Image, PixelSize
-from ..model.picture import draw
+from ..lazy import LazyPixels, Pixels
+from ..model.background import SplineGrid
+from ..model.picture import Drawing, draw
 from ..model.problem import PLACE
 from ..model.rendering import Shared
 from ..progress import Clock
@@ -21,8 +23,8 @@ from ..settings import Settings
 from ..transforms import constrained, sigmoid_moments
 from . import calibration
 from .candidates import LIKELY
-from .loop import Setup, State, circles
 from .run import Outcome
+from .state import Setup, State, circles
 
 CLASS_DRAWS = 200
 """Samples of the posterior that classes are found from."""
@@ -146,18 +148,22 @@ class Frame:
             "background_sd": state.ground.deviations.astype(np.float32),
         }
 
-    def snapshot(self, setup: Setup, state: State, colors: np.ndarray) -> tuple[Droplets, np.ndarray]:
+    def snapshot(self, setup: Setup, state: State, colors: np.ndarray) -> tuple[Droplets, Pixels]:
         """Droplets as they are now, and what is drawn of them."""
         kept = self.kept(setup, state)
         guide = self.guide(setup, state, kept, np.zeros(PLACE))
         droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
         return droplets, self.picture(setup, state, colors)
 
-    def picture(self, setup: Setup, state: State, colors: np.ndarray) -> np.ndarray:
-        """The image drawn (H, W, C) float32, at the size of the image given."""
+    def picture(self, setup: Setup, state: State, colors: np.ndarray) -> Pixels:
+        """The image drawn (H, W, C) float32, at the size of the image given; of a large one when it is asked for."""
+        if isinstance(self.image.pixels, LazyPixels):
+            h, w, _ = self.image.shape
+            grid = SplineGrid.for_coefficients(h, w, state.ground.coefficients)
+            return Drawing(*self._all(setup, state), grid, state.ground.coefficients, self._shared(state)).pixels()
         if self.settings.scale != 1:
             return self._redrawn(setup, state)
-        picture = state.ground.field.copy()
+        picture = np.array(state.ground.field)
         pixels = state.pixels
         own = (pixels.own > 0) & (pixels.weight > 0)
         x, y, drawn = pixels.x[own], pixels.y[own], colors[own]
@@ -172,16 +178,22 @@ class Frame:
     def _redrawn(self, setup: Setup, state: State) -> np.ndarray:
         from ..images import resampled
 
-        scale, (h, w) = self.settings.scale, self.image.shape[:2]
-        x, y, radius = circles(setup, state.mean)
-        here = state.present
-        composition = constrained(state.mean[here, PLACE:].T, setup.form.composition).T
-        shared = state.shared
-        shared = shared._replace(log_blur=shared.log_blur - np.log(scale), length=shared.length / scale)
-        ground = resampled(state.ground.field, 1 / scale)
+        h, w, _ = self.image.shape
+        ground = np.asarray(resampled(state.ground.field, 1 / self.settings.scale))
         ground = np.pad(ground, [(0, max(0, h - len(ground))), (0, max(0, w - ground.shape[1])), (0, 0)], mode="edge")
-        place = ((x[here] + 0.5) / scale - 0.5, (y[here] + 0.5) / scale - 0.5, radius[here] / scale)
-        return draw(*place, composition, ground[:h, :w], shared)
+        return draw(*self._all(setup, state), ground[:h, :w], self._shared(state))
+
+    def _all(self, setup: Setup, state: State) -> tuple[np.ndarray, ...]:
+        """x, y, radius and composition of the droplets present, in pixels of the image given."""
+        scale, here = self.settings.scale, state.present
+        x, y, radius = (a[here] for a in circles(setup, state.mean))
+        composition = constrained(state.mean[here, PLACE:].T, setup.form.composition).T
+        return (x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, radius / scale, composition
+
+    def _shared(self, state: State) -> Shared:
+        """What droplets share, in pixels of the image given."""
+        scale, shared = self.settings.scale, state.shared
+        return shared._replace(log_blur=shared.log_blur - np.log(scale), length=shared.length / scale)
 
     def optics(self, setup: Setup, state: State) -> Optics:
         """Learned optics."""

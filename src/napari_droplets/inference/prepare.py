@@ -19,7 +19,7 @@ from ..transforms import unconstrained
 from .candidates import likely, pinned_rows
 from .droplet_step import prior_of
 from .gauss_newton import LEAST_NOISE, anchors_of
-from .loop import Setup, State, empty_glow, init
+from .loop import empty_glow, init
 from .start import (
     INITIAL_BLUR,
     compositions_under,
@@ -29,6 +29,7 @@ from .start import (
     grid_of,
     light_outside,
 )
+from .state import Setup, State
 
 GLOW_FROM = 0.02
 """Light outside of droplets, over what they change inside, from which it is drawn."""

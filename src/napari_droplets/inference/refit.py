@@ -21,11 +21,12 @@ from ..transforms import unconstrained
 from .candidates import pinned_rows
 from .droplet_step import Prior
 from .gauss_newton import anchors_of
-from .loop import Setup, State, init
+from .loop import init
 from .posterior import CLASS_DRAWS, Frame, droplets_of, sample_droplets
 from .prepare import form_of, shared_of
 from .run import iterate_rounds
-from .start import Ground, compositions_under
+from .start import Ground, compositions_under, field_of
+from .state import Setup, State
 
 Region = tuple[float, float, float, float]
 
@@ -180,8 +181,8 @@ def _localized(
     prior_mean[old], prior_sd[old] = (fit.guide[name][same[old]] for name in ("prior_mean", "prior_sd"))
     x, y, radius = (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5, radius * scale
     shared = shared_of(fit.optics, scale)
-    grid = _grid_of(work.shape[:2], fit.guide["background"])
-    field = grid.field(fit.guide["background"])
+    grid = SplineGrid.for_coefficients(*work.shape[:2], fit.guide["background"])
+    field = field_of(work.pixels, grid, fit.guide["background"])
     h, w = field.shape[:2]
     ground = Ground(field, fit.guide["background"], fit.guide["background_sd"], np.zeros((h, w), bool))
     new = np.flatnonzero(same < 0)
@@ -212,15 +213,6 @@ def _localized(
         moving=active,
     )
     return setup, init(setup, mean, np.ones(n, bool), shared, ground, setup.noise or fit.optics.noise_sd)
-
-
-def _grid_of(shape: tuple[int, int], coefficients: np.ndarray) -> SplineGrid:
-    """The grid that a fit's background has so many coefficients on."""
-    h, w = shape
-    rows, columns = coefficients.shape[:2]
-    if rows == columns == 1:
-        return SplineGrid.of(h, w, np.inf)
-    return SplineGrid.pieces(h, w, rows - 3, columns - 3)
 
 
 def _merged(

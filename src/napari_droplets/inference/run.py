@@ -20,17 +20,16 @@ from .loop import (
     RELIST,
     STILL,
     Schedule,
-    Setup,
-    State,
     intensities,
     learn_shared,
     listed,
-    look,
     move_droplets,
     outline_trust,
 )
+from .evidence import look
 from .optics_step import STEPS
 from .population import Census, judged, reconsidered
+from .state import Setup, State
 
 BACK, AFTERWARDS = 0.9, 2
 """Where less than this part of the trust in outlines is left once optics are learned, droplets go back to their
@@ -81,7 +80,7 @@ def iterate_rounds(
 
     def progress(stage: str, loss: float, left: float, end: int) -> Progress:
         def picture() -> tuple[Droplets, np.ndarray]:
-            return snapshot(setup, state, look(setup, state)[1])
+            return snapshot(setup, state, np.zeros(0) if setup.in_blocks else look(setup, state)[1])
 
         return Progress(stage, state.step, max(end, state.step), loss, left, int(state.present.sum()), picture)
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.special import logit
 from scipy.stats import theilslopes
 
 from ..compiling import tracing
 from ..composition.components import components
+from ..lazy import Block, LazyPixels, Pixels, blocks
 from ..model.background import SplineGrid
 from ..model.optics import HIDDEN, Weights, color_change, initial_weights
 from ..model.outline import glow_basis
@@ -61,20 +61,22 @@ def grid_of(shape: tuple[int, int], radius: np.ndarray, background: str) -> Spli
 class Ground(NamedTuple):
     """The empty slide: its color at every pixel (H, W, C), coefficients and their deviations."""
 
-    field: np.ndarray
+    field: Pixels
     coefficients: np.ndarray
     deviations: np.ndarray
     empty: np.ndarray
     """(H, W) bool, where nothing covers it."""
+    squares: float = 0.0
+    """Sum of the squares of what it leaves of the image there."""
 
 
 def empty_slide(
-    image: np.ndarray,
+    image: Pixels,
     grid: SplineGrid,
     covered: np.ndarray,
     noise: float,
     counted: np.ndarray | None = None,
-    before: np.ndarray | None = None,
+    before: Pixels | None = None,
 ) -> Ground:
     """Fit the background to the pixels that are not `covered` (H, W), without those that stand out.
 
@@ -82,22 +84,48 @@ def empty_slide(
     """
     empty = ~covered if counted is None else ~covered & counted
     seen = bool(empty.any())
-    weight = empty.astype(np.float32) if seen else np.full(empty.shape, 1e-3, np.float32)  # between droplets, if at all
     field = before
     for _ in range(FITTED_ANEW if before is None and seen else 1):
-        if field is not None and seen:
-            off = np.abs(image[empty] - field[empty]).max(-1)
-            usual = 1.4826 * float(np.median(off[:: max(1, len(off) // MEDIAN_OF)]))
-            weight[empty] = off <= OUTLIERS * max(usual, noise)
-        coefficients, deviations = grid.fit(image, weight, noise)
-        field = grid.field(coefficients)
-    return Ground(field, coefficients, deviations, empty)
+        coefficients, deviations = grid.fit(image, _weights(image, field, empty, noise), noise)
+        field = field_of(image, grid, coefficients)
+    assert field is not None
+    left = (np.sum((image[b.slices] - field[b.slices])[empty[b.slices]] ** 2) for b in blocks(image.shape))
+    return Ground(field, coefficients, deviations, empty, float(sum(left)))
 
 
-def sampled(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Colors (..., C) at places, linear between pixels."""
-    channels = range(image.shape[2])
-    return np.stack([ndimage.map_coordinates(image[..., c], [y, x], order=1, mode="nearest") for c in channels], -1)
+def field_of(image: Pixels, grid: SplineGrid, coefficients: np.ndarray) -> Pixels:
+    """Color of the empty slide at every pixel; made where it is asked for if the image is read so."""
+    return grid.lazy_field(coefficients) if isinstance(image, LazyPixels) else grid.field(coefficients)
+
+
+def _weights(image: Pixels, field: Pixels | None, empty: np.ndarray, noise: float) -> LazyPixels:
+    """How much each pixel (H, W, 1) says of the slide: 1 where it is empty and does not stand out from the field."""
+    shape = (*empty.shape, 1)
+    if not empty.any():
+        return LazyPixels(shape, lambda b: np.full((*b.shape, 1), 1e-3, np.float32))  # between droplets, if at all
+    if field is None:
+        return LazyPixels(shape, lambda b: empty[b.slices][..., None].astype(np.float32))
+    step = max(1, int(np.sqrt(empty.size / MEDIAN_OF)))
+    off = np.abs(image[::step, ::step] - field[::step, ::step]).max(-1)[empty[::step, ::step]]
+    limit = OUTLIERS * max(1.4826 * float(np.median(off)) if len(off) else 0.0, noise)
+
+    def agreeing(block: Block) -> np.ndarray:
+        off = np.abs(image[block.slices] - field[block.slices]).max(-1)
+        return (empty[block.slices] & (off <= limit))[..., None].astype(np.float32)
+
+    return LazyPixels(shape, agreeing)
+
+
+def sampled(image: Pixels, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Colors (..., C) at places, linear between pixels; beyond the border that of the border."""
+    h, w = image.shape[:2]
+    x, y = np.clip(x, 0, w - 1), np.clip(y, 0, h - 1)
+    left, top = (np.clip(np.floor(a), 0, max(n - 2, 0)).astype(int) for a, n in ((x, w), (y, h)))
+    right, bottom = np.minimum(left + 1, w - 1), np.minimum(top + 1, h - 1)
+    across, down = (x - left)[..., None], (y - top)[..., None]
+    above = (1 - across) * image[top, left] + across * image[top, right]
+    below = (1 - across) * image[bottom, left] + across * image[bottom, right]
+    return (1 - down) * above + down * below
 
 
 def disc_points(reach: float, n: int) -> np.ndarray:
@@ -106,7 +134,7 @@ def disc_points(reach: float, n: int) -> np.ndarray:
     return grid[np.hypot(*grid.T) <= reach + 1e-9]
 
 
-def disc_colors(image: np.ndarray, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+def disc_colors(image: Pixels, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
     """Mean color (N, C) of the middle of each droplet."""
     offset = disc_points(DISC, 5)
     at_x, at_y = (c[:, None] + radius[:, None] * o for c, o in zip((x, y), offset.T, strict=True))
@@ -114,7 +142,7 @@ def disc_colors(image: np.ndarray, x: np.ndarray, y: np.ndarray, radius: np.ndar
 
 
 def light_outside(
-    image: np.ndarray, ground: Ground, x: np.ndarray, y: np.ndarray, radius: np.ndarray, blur: float
+    image: Pixels, ground: Ground, x: np.ndarray, y: np.ndarray, radius: np.ndarray, blur: float
 ) -> float:
     """Light that droplets leave on the empty slide around them, over what they change inside of their outline.
 
@@ -147,7 +175,7 @@ def light_outside(
 
 
 def first_compositions(
-    image: np.ndarray,
+    image: Pixels,
     ground: Ground,
     circles: tuple[np.ndarray, np.ndarray, np.ndarray],
     form: Form,
@@ -190,7 +218,7 @@ def _ground_at(ground: Ground, circles: tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def first_optics(
-    image: np.ndarray,
+    image: Pixels,
     ground: Ground,
     circles: tuple[np.ndarray, np.ndarray, np.ndarray],
     composition: np.ndarray,
@@ -238,7 +266,7 @@ def _change(weights: Weights, inputs: np.ndarray, composition: np.ndarray) -> np
 
 def compositions_under(
     shared: Shared,
-    image: np.ndarray,
+    image: Pixels,
     ground: Ground,
     circles: tuple[np.ndarray, np.ndarray, np.ndarray],
     form: Form,
@@ -252,7 +280,8 @@ def compositions_under(
         fractions = rng.uniform(START_EDGE, 1 - START_EDGE, (PALETTE, form.types))
     raw = unconstrained(fractions, form.composition, START_EDGE)
     wanted = logit_change(disc_colors(image, *circles), _ground_at(ground, circles))
-    middle = np.median(ground.field, (0, 1))
+    step = max(1, int(np.sqrt(np.prod(ground.field.shape[:2]) / MEDIAN_OF)))
+    middle = np.median(ground.field[::step, ::step], (0, 1))
     radius = circles[2] / float(shared.length)
     edges = np.quantile(radius, np.linspace(0, 1, SIZES + 1))
     size = np.clip(np.searchsorted(edges, radius, side="right") - 1, 0, SIZES - 1)

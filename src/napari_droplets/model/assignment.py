@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from ..lazy import blocks
 from .outline import PIXEL_VARIANCE
 
 ROW = 16
@@ -17,6 +19,15 @@ LOOKED_AT = 2.0
 """… and standard deviations of the blur beyond the outline, where 2 % of a droplet is left."""
 SEEN = 2.0
 """Standard deviations of the blur beyond an outline up to which another droplet is seen: 2 % is left there."""
+
+
+HALO = 3.0
+"""Largest reaches around a block within which droplets matter to its own: one to a pixel of theirs, one from there to
+the other droplet, and one as droplets of a border block may have their centers beyond the border."""
+AT_ONCE = 4_000_000
+"""Pixels that are listed at a time: each takes some 200 bytes while they are sorted."""
+LISTED_SIDE = 1024
+"""Pixels; side of the blocks by which more of them are listed."""
 
 
 class Pixels(NamedTuple):
@@ -40,6 +51,12 @@ class Pixels(NamedTuple):
     """Rows with others."""
 
 
+def edge_reach(radius: np.ndarray, blur: float, reach: float = REACH) -> np.ndarray:
+    """(N,) pixels from a center that are looked at."""
+    edge = float(np.hypot(blur, PIXEL_VARIANCE**0.5))
+    return np.maximum(reach * radius, radius + LOOKED_AT * edge)
+
+
 def covered_pixels(
     x: np.ndarray,
     y: np.ndarray,
@@ -53,7 +70,7 @@ def covered_pixels(
 ) -> Pixels:
     """List the pixels within `reach` radii of each droplet.
 
-    Cost O(P log P) for P pixels listed.
+    Cost O(P log P) for P pixels listed; many are listed block by block, which gives the same list.
 
     Parameters
     ----------
@@ -70,8 +87,42 @@ def covered_pixels(
     most : float
         Of larger droplets, one pixel of so many rows and columns, that each stand for more than one.
     """
+    far = edge_reach(radius, blur, reach)
+    if np.pi * np.sum(far**2) <= AT_ONCE or max(shape) <= LISTED_SIDE:
+        return _listed(x, y, radius, shape, blur, reach, wanted, most)
+    n, parts = len(x), []
+    for block in blocks(shape, LISTED_SIDE):
+        own = block.owns(x, y, shape) if wanted is None else wanted & block.owns(x, y, shape)
+        if own.any():
+            near = np.flatnonzero(block.reached(x, y, HALO * far.max()))
+            found = _listed(x[near], y[near], radius[near], shape, blur, reach, own[near], most)
+            numbers = np.append(near, n).astype(np.int32)
+            parts.append(found._replace(row=numbers[found.row], other=numbers[found.other]))
+    return _together(parts)
+
+
+def _together(parts: list[Pixels]) -> Pixels:
+    """One list in the order of one that is made at once: rows with others first, and by droplet."""
+    if not parts:
+        return Pixels(np.zeros(0, np.int32), *np.zeros((5, 0, ROW)), 0)
+    lonely = np.concatenate([np.arange(len(p.row)) >= p.crowded for p in parts])
+    columns = [np.concatenate(column) for column in zip(*(p[:-1] for p in parts), strict=True)]
+    order = np.lexsort((columns[0], lonely))  # stable
+    return Pixels(*(column[order] for column in columns), int((~lonely).sum()))
+
+
+def _listed(
+    x: np.ndarray,
+    y: np.ndarray,
+    radius: np.ndarray,
+    shape: tuple[int, int],
+    blur: float,
+    reach: float,
+    wanted: np.ndarray | None,
+    most: float,
+) -> Pixels:
     n, edge = len(x), float(np.hypot(blur, PIXEL_VARIANCE**0.5))
-    subject, px, py = _discs(x, y, np.maximum(reach * radius, radius + LOOKED_AT * edge), shape)
+    subject, px, py = _discs(x, y, edge_reach(radius, blur, reach), shape)
     distance = np.hypot(px - x[subject], py - y[subject])
     place = distance / radius[subject]
     # for each pixel the two nearest droplets
@@ -115,17 +166,28 @@ def covered(
     x: np.ndarray, y: np.ndarray, radius: np.ndarray, shape: tuple[int, int], blur: float, reach: float = REACH
 ) -> np.ndarray:
     """(H, W) bool, the pixels within reach of any droplet; arguments as of `covered_pixels`."""
-    edge = float(np.hypot(blur, PIXEL_VARIANCE**0.5))
-    _, px, py = _discs(x, y, np.maximum(reach * radius, radius + LOOKED_AT * edge), shape)
+    far = edge_reach(radius, blur, reach)
     mask = np.zeros(shape, bool)
-    mask[py, px] = True
+    for some in _batches(far):
+        _, px, py = _discs(x[some], y[some], far[some], shape)
+        mask[py, px] = True
     return mask
 
 
 def touching(x: np.ndarray, y: np.ndarray, radius: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(N,) bool, the droplets that cover a pixel of the mask (H, W)."""
-    subject, px, py = _discs(x, y, radius, mask.shape)
-    return np.bincount(subject, mask[py, px], len(x)) > 0
+    found = np.zeros(len(x), bool)
+    for some in _batches(radius):
+        subject, px, py = _discs(x[some], y[some], radius[some], mask.shape)
+        found[some] = np.bincount(subject, mask[py, px], len(x[some])) > 0
+    return found
+
+
+def _batches(reach: np.ndarray) -> Iterator[slice]:
+    """Droplets next to each other in the table with about as many pixels together as are listed at a time."""
+    number = (np.cumsum(np.pi * reach**2) // AT_ONCE).astype(int)
+    edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(reach)]
+    yield from (slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a)
 
 
 class _Rows(NamedTuple):

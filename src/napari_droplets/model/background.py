@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import BSpline
 
+from ..lazy import SIDE, Block, LazyPixels
+from ..lazy import Pixels as Image
+
 BEND_SD = 0.02
 """Prior standard deviation of the bend (second difference) of the field from knot to knot, intensities 0..1."""
 LEVEL_SD = 1.0
@@ -37,21 +40,36 @@ class SplineGrid(NamedTuple):
         """So many pieces of a cubic in each direction; three functions more."""
         return cls(_basis(height, rows), _basis(width, columns))
 
+    @classmethod
+    def for_coefficients(cls, height: int, width: int, coefficients: np.ndarray) -> SplineGrid:
+        """The grid on which coefficients (A, B, C) give a field of this size."""
+        rows, columns = coefficients.shape[:2]
+        if rows == columns == 1:
+            return cls.of(height, width, np.inf)
+        return cls.pieces(height, width, rows - 3, columns - 3)
+
     def field(self, coefficients: Float[np.ndarray, "A B C"]) -> Float[np.ndarray, "H W C"]:
         """Color of the empty slide at every pixel, float32."""
-        rows, columns = self.rows.astype(np.float32), self.columns.astype(np.float32)
-        mixed = np.einsum("ha,abc->hbc", rows, coefficients.astype(np.float32))
-        return np.clip(np.einsum("hbc,wb->hwc", mixed, columns, optimize=True), 0, 1)
+        return _field(self.rows, self.columns, coefficients)
+
+    def lazy_field(self, coefficients: Float[np.ndarray, "A B C"]) -> LazyPixels:
+        """The same, made where it is asked for."""
+
+        def part(block: Block) -> np.ndarray:
+            return _field(self.rows[block.top : block.bottom], self.columns[block.left : block.right], coefficients)
+
+        return LazyPixels((len(self.rows), len(self.columns), coefficients.shape[-1]), part)
 
     def fit(
-        self, values: Float[np.ndarray, "H W C"], weight: Float[np.ndarray, "H W"], noise: float
+        self, values: Image, weight: Float[np.ndarray, "H W"] | LazyPixels, noise: float
     ) -> tuple[Float[np.ndarray, "A B C"], Float[np.ndarray, "A B"]]:
         """Posterior mean of the coefficients, and their standard deviations, from pixels with white noise.
 
         Parameters
         ----------
         values, weight : ndarray
-            Intensities, and how much each pixel counts: 1 where the slide is seen, 0 where a droplet covers it.
+            Intensities (H, W, C), and how much each pixel counts, (H, W) or (H, W, 1) read by parts: 1 where the slide
+            is seen, 0 where a droplet covers it.
         noise : float
             Standard deviation of a pixel of weight 1.
 
@@ -62,12 +80,7 @@ class SplineGrid(NamedTuple):
         """
         (h, a), (w, b) = self.rows.shape, self.columns.shape
         cuts_y, cuts_x = (np.linspace(0, n, CELLS * max(k - 3, 1) + 1).astype(int)[:-1] for n, k in ((h, a), (w, b)))
-
-        def cells(array: np.ndarray) -> np.ndarray:
-            return np.add.reduceat(np.add.reduceat(array, cuts_y, 0), cuts_x, 1)
-
-        share = cells(weight.astype(np.float64))
-        total = np.stack([cells((values[..., c] * weight).astype(np.float64)) for c in range(values.shape[2])], -1)
+        share, total = _sums(values, weight, [*cuts_y, h], [*cuts_x, w])
         at_y, at_x = (np.add.reduceat(m, cuts, 0) / np.diff([*cuts, len(m)])[:, None]
                       for m, cuts in ((self.rows, cuts_y), (self.columns, cuts_x)))  # fmt: skip
         design = np.einsum("ya,xb->yxab", at_y, at_x).reshape(share.size, a * b)
@@ -77,6 +90,68 @@ class SplineGrid(NamedTuple):
         covariance = np.linalg.inv(precision)
         found = (covariance @ pull + middle).reshape(a, b, -1)
         return found, np.sqrt(np.diag(covariance)).reshape(a, b)
+
+
+def _field(rows: np.ndarray, columns: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Color at these rows and columns, which is the same to the last bit whatever else is asked for.
+
+    A product of matrices is not: how it adds up depends on their sizes.
+    """
+    by_row = _weighted(rows, coefficients.astype(np.float32))  # (H, B, C)
+    by_column = _weighted(columns, by_row.transpose(1, 0, 2))  # (W, H, C)
+    return np.clip(by_column.transpose(1, 0, 2), 0, 1)
+
+
+def _weighted(basis: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sums of values (A, ...) weighted by the functions of each place (N, A), of which four are not zero."""
+    weight = basis.astype(np.float32)
+    taps = min(4, weight.shape[1])
+    first = np.minimum(np.argmax(weight > 0, 1), weight.shape[1] - taps)
+    out = np.empty((len(weight), *values.shape[1:]), np.float32)
+    cuts = [0, *(np.flatnonzero(np.diff(first)) + 1).tolist(), len(first)]
+    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+        here, at = out[begin:end], first[begin]
+        for k in range(taps):
+            product = values[at + k][None] * weight[begin:end, at + k].reshape(-1, *[1] * (values.ndim - 1))
+            if k == 0:
+                here[...] = product
+            else:
+                here += product
+    return out
+
+
+def _sums(
+    values: Image, weight: np.ndarray | LazyPixels, edges_y: list[int], edges_x: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over cells of the weight (Y, X) and of the weighted values (Y, X, C), float64, some cells at a time."""
+    share = np.zeros((len(edges_y) - 1, len(edges_x) - 1))
+    total = np.zeros((*share.shape, values.shape[2]))
+    for down in _groups(edges_y):
+        for across in _groups(edges_x):
+            block = Block(edges_y[down.start], edges_y[down.stop], edges_x[across.start], edges_x[across.stop])
+            cuts_y, cuts_x = (
+                np.array(edges[some]) - edges[some.start] for edges, some in ((edges_y, down), (edges_x, across))
+            )
+            counts, part = np.asarray(weight[block.slices]), values[block.slices]
+            counts = counts.reshape(block.shape)
+            for c in range(-1, values.shape[2]):
+                array = (counts if c < 0 else part[..., c] * counts).astype(np.float64)
+                sums = np.add.reduceat(np.add.reduceat(array, cuts_y, 0), cuts_x, 1)
+                if c < 0:
+                    share[down, across] = sums
+                else:
+                    total[down, across, c] = sums
+    return share, total
+
+
+def _groups(edges: list[int]) -> list[slice]:
+    """Cells next to each other that reach over the side of a block, or single ones that are longer."""
+    groups, begin = [], 0
+    for i in range(1, len(edges)):
+        if i == len(edges) - 1 or edges[i + 1] - edges[begin] > SIDE:
+            groups.append(slice(begin, i))
+            begin = i
+    return groups
 
 
 def _basis(n: int, pieces: int) -> np.ndarray:

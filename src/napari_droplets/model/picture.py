@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from .assignment import REACH, covered_pixels
+from ..lazy import Block, LazyPixels
+from .assignment import REACH, covered_pixels, edge_reach
+from .background import SplineGrid
 from .outline import GLOW_REACH
 from .problem import FAR
 from .rendering import Droplet, Shared, color
@@ -50,6 +54,35 @@ def draw(
         last = min(BATCH, len(px) - begin)
         picture[at[0][:last], at[1][:last]] = drawn[:last]
     return np.clip(picture, 0, 1)
+
+
+class Drawing(NamedTuple):
+    """What a large image shows, of which a block is drawn when it is asked for."""
+
+    x: np.ndarray
+    y: np.ndarray
+    radius: np.ndarray
+    """(N,) pixels."""
+    composition: np.ndarray
+    """(N, K)."""
+    grid: SplineGrid
+    coefficients: np.ndarray
+    """(A, B, C) of the empty slide."""
+    shared: Shared
+
+    def part(self, block: Block) -> np.ndarray:
+        """The pixels (h, w, C) of a block."""
+        reach = GLOW_REACH if np.any(np.asarray(self.shared.glow)) else REACH
+        far = edge_reach(self.radius, float(np.exp(self.shared.log_blur)), reach)
+        near = block.reached(self.x, self.y, far)
+        place = self.x[near] - block.left, self.y[near] - block.top, self.radius[near]
+        ground = self.grid.lazy_field(self.coefficients)[block.slices]
+        return draw(*place, self.composition[near], ground, self.shared)
+
+    def pixels(self) -> LazyPixels:
+        """All of it, as pixels read by parts."""
+        shape = len(self.grid.rows), len(self.grid.columns), self.coefficients.shape[-1]
+        return LazyPixels(shape, self.part)
 
 
 def with_noise(picture: np.ndarray, noise: float, seed: int) -> np.ndarray:

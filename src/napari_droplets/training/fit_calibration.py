@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..images import as_image
 from ..inference import calibration
 from ..inference.api import start_of
-from ..inference.loop import circles
+from ..inference.state import circles
 from ..inference.prepare import prepare
 from ..inference.run import iterate_rounds
 from ..progress import Clock

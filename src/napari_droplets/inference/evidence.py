@@ -1,0 +1,134 @@
+"""What the pixels say of all droplets: of those listed in one pass, of a large image block by block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..compiling import tracing
+from ..lazy import blocks
+from ..model.assignment import HALO, Pixels, covered_pixels, edge_reach
+from ..model.problem import LEAST_DROPLETS, PLACE, Form, Rows, bucket, pad, rows_of
+from ..model.rendering import Shared
+from .gauss_newton import Evidence, Sums, anchors_of, blocks_of, measure, white_noise
+from .state import Setup, State, circles
+
+NOISE_LISTED = 100_000
+"""Pixels from which the noise is read, at most."""
+SIDE = 2048
+"""Of the blocks in which all pixels are looked at: their rows of pixels fill the arrays of an everyday image."""
+
+
+def look(setup: Setup, state: State) -> tuple[Evidence, np.ndarray]:
+    """One pass over the pixels: what they say, and the colors drawn (R, S, C) for those listed."""
+    if state.rows is None:
+        return _look_by_blocks(setup, state), np.zeros((0, 0, setup.form.channels), np.float32)
+    raw = padded(len(setup.anchor), state.mean)
+    pixels = state.pixels
+    rows = len(pixels.row)
+    sums, drawn = pass_over(raw, setup.anchor, state.shared, state.rows, rows, pixels.crowded, setup.form)
+    colors = np.asarray(drawn)[:rows]
+    residual = setup.image[pixels.y, pixels.x] - colors
+    lines = _Lines(setup, state)
+    squares = _own(pixels, residual, lines)
+    found = Sums(*(np.asarray(s)[: setup.size] for s in sums))
+    return Evidence.of(found, setup.noise or lines.noise(state.noise), squares, setup.form.channels), colors
+
+
+def _look_by_blocks(setup: Setup, state: State) -> Evidence:
+    """The same over all pixels of a large image.
+
+    Each droplet is looked at in the block that owns it, with all droplets around the block that reach over its pixels.
+    """
+    assert state.listed_at is not None
+    circle = circles(setup, state.listed_at)
+    x, y, _ = circle
+    d = setup.form.dimensions
+    found = Sums(*(np.zeros((setup.size, *s)) for s in ((d, d), (d,), (), (), (), (), ())))
+    halo = HALO * float(edge_reach(circle[2][state.present], state.blur, setup.reach).max(initial=0))
+    lines = _Lines(setup, state)
+    squares = 0.0
+    for block in blocks(setup.image.shape, SIDE):
+        own = state.present & block.owns(x, y, setup.image.shape)
+        if not own.any():
+            continue
+        near = np.flatnonzero(state.present & block.reached(x, y, halo))
+        part, left = _block(setup, state, near, own[near], tuple(a[near] for a in circle))
+        for whole, here in zip(found, part, strict=True):
+            whole[near[own[near]]] = here[own[near]]
+        squares += _own(*left, lines)
+    return Evidence.of(found, setup.noise or lines.noise(state.noise), squares, setup.form.channels)
+
+
+def _block(
+    setup: Setup, state: State, near: np.ndarray, wanted: np.ndarray, circle: tuple[np.ndarray, ...]
+) -> tuple[list[np.ndarray], tuple[Pixels, np.ndarray]]:
+    """Sums of the droplets `near` of which those `wanted` are looked at, their pixels, and what these leave."""
+    x, y, radius = circle
+    n = len(near)
+    total = bucket(n + 1, LEAST_DROPLETS)
+    shape = (setup.image.shape[0], setup.image.shape[1])
+    pixels = covered_pixels(x, y, radius, shape, blur=state.blur, reach=setup.reach, wanted=wanted)
+    pixels = counted(setup, alone(pixels, n) if setup.form.renderer == "nearest" else pixels)
+    rows = rows_of(pixels, setup.image, state.ground.field, total)
+    anchor = anchors_of(*setup.anchor[near].T, total)
+    used = len(pixels.row)
+    sums, drawn = pass_over(
+        padded(total, state.mean[near]), anchor, state.shared, rows, used, pixels.crowded, setup.form
+    )
+    residual = np.asarray(rows.values)[:used] - np.asarray(drawn)[:used]
+    return [np.asarray(s)[:n] for s in sums], (pixels, residual)
+
+
+def alone(pixels: Pixels, none: int) -> Pixels:
+    """A pixel sees one droplet alone; `none` is the number that stands for no other."""
+    return pixels._replace(other=np.full_like(pixels.other, none), weight=pixels.weight * pixels.own, crowded=0)
+
+
+def counted(setup: Setup, pixels: Pixels) -> Pixels:
+    """Pixels where there is no picture weigh nothing."""
+    if setup.counted is None:
+        return pixels
+    return pixels._replace(weight=pixels.weight * setup.counted[pixels.y, pixels.x])
+
+
+def padded(total: int, mean: np.ndarray) -> np.ndarray:
+    """The guide's means for arrays of the padded size, float32."""
+    return pad(mean.astype(np.float32), total)
+
+
+def pass_over(
+    raw: np.ndarray, anchor: np.ndarray, shared: Shared, rows: Rows, used: int, crowded: int, form: Form
+) -> tuple[Sums, Any]:
+    """`gauss_newton.measure` over so many rows, the first `crowded` with pixels of two droplets."""
+    with tracing(("measure", form, len(raw), len(rows.row))):
+        return measure(raw, anchor, shared, rows, blocks_of(used), blocks_of(crowded), form)
+
+
+def _own(pixels: Pixels, residual: np.ndarray, lines: _Lines) -> float:
+    """Sum of the squares that are left in the pixels of droplets, each counted once; the lines take theirs."""
+    own = pixels.own * pixels.weight
+    at = own > 0
+    lines.take(pixels.x[at], pixels.y[at], residual[at])
+    return float(np.sum(own[..., None] * residual**2))
+
+
+class _Lines:
+    """What is left on some lines of the image, from which the noise is read."""
+
+    def __init__(self, setup: Setup, state: State) -> None:
+        h, w = setup.image.shape[:2]
+        self.every = max(1, h * w // NOISE_LISTED)
+        self.left = setup.image[:: self.every] - state.ground.field[:: self.every]
+        self.known = state.ground.empty[:: self.every].copy()
+
+    def take(self, x: np.ndarray, y: np.ndarray, residual: np.ndarray) -> None:
+        """What is left in pixels of droplets."""
+        some = y % self.every == 0
+        self.left[y[some] // self.every, x[some]] = residual[some]
+        self.known[y[some] // self.every, x[some]] = True
+
+    def noise(self, default: float) -> float:
+        """White noise."""
+        return white_noise(np.where(self.known[..., None], self.left, np.nan), default=default)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakSet
 
@@ -95,11 +95,16 @@ def set_points(points: Any, state: dict[str, Any]) -> None:
     points.selected_data = set()
     if ROWS in state:
         points.metadata[TAG][ROWS] = state[ROWS]
-    with writing(points), points.events.data.blocker():
-        points.data = state["data"]
-        for name in POINT_STATE:
-            if name in state and (len(points.data) or name == "features"):
-                setattr(points, name, state[name])
+    events = points.events
+    with writing(points), events.data.blocker():
+        with ExitStack() as quiet:
+            for drawn in (events.set_data, events.border_width, events.border_color, events.face_color):
+                quiet.enter_context(drawn.blocker())  # else all points are drawn for each of these
+            points.data = state["data"]
+            for name in POINT_STATE:
+                if name in state and (len(points.data) or name == "features"):
+                    setattr(points, name, state[name])
+        points.refresh()
 
 
 def remember(points: Any, table: Any = None) -> None:

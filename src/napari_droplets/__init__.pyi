@@ -1,3 +1,4 @@
+from . import plot as plot
 from .composition.anchors import pure as pure
 from .detection.scales import estimate_diameter as estimate_diameter
 from .droplets import Droplets as Droplets

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .droplets import Droplets, Fit, cut_by_border, marked
+from .droplets import Droplets, Fit
 from .errors import InputError
-from .images.pixel_size import mean_side, width_height
-from .region import centers_in, checked_region, region_mask
+from .size_draws import DRAWS, Frame, drawn_sizes
 
-DRAWS = 400  # from the posterior, fewer where there are many droplets: their intervals are narrow anyway …
-MOST_VALUES = 4_000_000  # … so that all draws together are no more than this
 LEVEL = 0.95
-BORDERS = ("corrected", "left out", "kept")
 
 
 @dataclass(frozen=True)
@@ -63,20 +59,6 @@ class Statistics:
             for name, row in self.table.iterrows()
         ]
         return "\n".join([*lines, f"border: {self.border}"])
-
-
-class _Frame(NamedTuple):
-    """Where droplets were counted, lengths in the unit of the result."""
-
-    width: float
-    height: float
-    visible: float
-    depth: float | None
-    unit: str
-
-    @property
-    def area(self) -> float:
-        return self.width * self.height * self.visible
 
 
 def statistics(
@@ -154,8 +136,6 @@ def statistics(
     >>> found["mean"], round(found["D32"], 2)
     (15.0, 18.0)
     """
-    if border not in BORDERS:
-        raise InputError(f"border={border!r}: must be {' or '.join(map(repr, BORDERS))}")
     if isinstance(droplets, Fit):
         told = known_of(droplets.summary)
         shape, count = shape or told["shape"], count or told["count"]
@@ -165,28 +145,26 @@ def statistics(
         droplets = droplets.droplets
     if isinstance(droplets, pd.DataFrame):
         droplets = Droplets.from_dataframe(droplets)
-    inside = None if region is None else _inside(region, shape)
-    if inside is not None:
-        droplets = droplets[centers_in(inside, droplets.x, droplets.y)]
-        visible *= float(inside.mean())
-    frame, side = _frame(droplets, shape, depth_um, visible)
-    whole, said = _whole(droplets, shape, border)
-    if not whole.any():
-        where = " in the region" if inside is not None and not len(droplets) else ""
-        raise InputError(f"statistics: no droplets{' that the border does not cut' if len(droplets) else where}")
-    kept = droplets[whole]
-    p = np.ones(len(kept)) if kept.p_present is None else np.clip(kept.p_present, 0, 1)
-    diameter = 2 * kept.radius * side
-    weigh = _weigher(frame, border if shape is not None else "kept", inside, side)
-    sample = _drawn(kept, side, p, radius_percent, population, draws, np.random.default_rng(seed))
-    every = np.ones(len(droplets)) if droplets.p_present is None else np.clip(droplets.p_present, 0, 1)
-    number = count or (float(every.sum()), float(np.sqrt((every * (1 - every)).sum())))
+    sizes = drawn_sizes(
+        droplets,
+        shape=shape,
+        region=region,
+        border=border,
+        radius_percent=radius_percent,
+        depth_um=depth_um,
+        visible=visible,
+        population=population,
+        draws=draws,
+        seed=seed,
+    )
+    frame, diameter, p, weigh = sizes.frame, sizes.diameter, sizes.p, sizes.weigh
+    number = count or sizes.number
     z = float(np.sqrt(2) * _erfinv(level))
     ends = (1 - level) / 2, (1 + level) / 2
 
     def table(members: np.ndarray) -> pd.DataFrame:
         value = _quantities(diameter[members], (p * weigh(diameter))[members], frame)
-        drawn = [_quantities(d[members], (w * weigh(d))[members], frame) for d, w in sample]
+        drawn = [_quantities(d[members], (w * weigh(d))[members], frame) for d, w in sizes.draws]
         rows = {}
         for name, v in value.items():
             spread = np.array([one[name] for one in drawn])
@@ -195,7 +173,7 @@ def statistics(
             rows[name] = (v, v * low / middle if middle else low, v * high / middle if middle else high)
         return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
 
-    found = table(np.ones(len(kept), bool))
+    found = table(np.ones(len(diameter), bool))
     first = pd.DataFrame([[number[0], max(0.0, number[0] - z * number[1]), number[0] + z * number[1]]], ["number"])
     first.columns = found.columns
     if count is not None and number[0] > 0 and "density" in found.index:  # the error of the count, not of each droplet
@@ -204,7 +182,7 @@ def statistics(
         )
     found = pd.concat([first, found])
     found["unit"] = [_unit(str(name), frame.unit) for name in found.index]
-    return Statistics(found, _by_class(kept, table, frame.unit), said)
+    return Statistics(found, _by_class(sizes.droplets, table, frame.unit), sizes.border)
 
 
 def known_of(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,97 +207,7 @@ def record_of(droplets: Droplets, summary: Mapping[str, Any]) -> dict[str, Any] 
         return None
 
 
-def _frame(
-    droplets: Droplets, shape: tuple[int, int] | None, depth: float | None, visible: float
-) -> tuple[_Frame, float]:
-    size = droplets.pixel_size_um
-    width, height = (1.0, 1.0) if size is None else width_height(size)
-    h, w = shape or (np.nan, np.nan)
-    unit = "px" if size is None else "µm"
-    return _Frame(
-        w * width, h * height, visible, None if size is None else depth, unit
-    ), 1.0 if size is None else mean_side(size)
-
-
-def _whole(droplets: Droplets, shape: tuple[int, int] | None, border: str) -> tuple[np.ndarray, str]:
-    """Which droplets the border does not cut, and what is done with the others."""
-    every = np.ones(len(droplets), bool)
-    if border == "kept":
-        return every, "droplets that the border cuts are kept as they are"
-    if shape is None:
-        if "cut_by_border" not in droplets.labels:
-            return every, "the size of the image is not known: droplets that the border may cut are kept as they are"
-        cut = marked(droplets, "cut_by_border")
-        return ~cut, f"{int(cut.sum())} droplets that the border cuts are left out"
-    cut = cut_by_border(droplets, shape)
-    said = f"{int(cut.sum())} droplets that the border cuts are left out"
-    if border == "corrected":
-        said += "; the others count more the larger they are, as large ones are cut more often"
-    return ~cut, said
-
-
-def _inside(region: Any, shape: tuple[int, int] | None) -> np.ndarray:
-    """The pixels (H, W) of a region."""
-    if shape is None:
-        raise InputError("statistics: a region without the shape of its image; give shape=(height, width)")
-    chosen = checked_region(region)
-    assert chosen is not None
-    return region_mask(chosen, shape)
-
-
-def _weigher(frame: _Frame, border: str, region: np.ndarray | None = None, side: float = 1.0) -> Any:
-    """How often a droplet of a diameter counts; `side` is that of a pixel."""
-    if border != "corrected":
-        return lambda d: np.ones(np.shape(d))
-    if region is not None:
-        return _weigher_in(region, side)
-
-    def weigh(d: np.ndarray) -> np.ndarray:
-        inside = np.maximum(frame.width - d, d * 0.05) * np.maximum(frame.height - d, d * 0.05)
-        return frame.width * frame.height / inside
-
-    return weigh
-
-
-def _weigher_in(region: np.ndarray, side: float) -> Any:
-    """The same in a region: its pixels over those of them from which the border is at least a radius away."""
-    h, w = region.shape
-    rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in (h, w))
-    away = np.minimum(rows[:, None], columns)[region]  # whole pixels between a pixel and the border
-    further = np.append(np.cumsum(np.bincount(away)[::-1])[::-1], 0).astype(float)  # pixels with so many or more
-
-    def weigh(d: np.ndarray) -> np.ndarray:
-        possible = np.interp(np.asarray(d) / (2 * side), np.arange(len(further)), further)
-        return further[0] / np.maximum(possible, 0.05 * further[0])
-
-    return weigh
-
-
-def _drawn(
-    droplets: Droplets,
-    side: float,
-    p: np.ndarray,
-    percent: float,
-    population: bool,
-    draws: int,
-    rng: np.random.Generator,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Diameters and weights of all droplets, drawn from what is known of them."""
-    n = len(droplets)
-    sd = np.zeros(n) if droplets.radius_sd is None else np.nan_to_num(droplets.radius_sd)
-    shared = np.minimum(percent / 100 * droplets.radius, sd)
-    own = np.sqrt(np.maximum(sd**2 - shared**2, 0))
-    drawn = []
-    for _ in range(min(draws, max(50, MOST_VALUES // max(n, 1)))):
-        radius = droplets.radius + own * rng.normal(size=n) + shared * rng.normal()
-        weight = (rng.random(n) < p).astype(float)
-        if population:
-            weight *= rng.exponential(size=n)
-        drawn.append((2 * side * np.maximum(radius, 0.05 * droplets.radius), weight))
-    return drawn
-
-
-def _quantities(d: np.ndarray, weight: np.ndarray, frame: _Frame) -> dict[str, float]:
+def _quantities(d: np.ndarray, weight: np.ndarray, frame: Frame) -> dict[str, float]:
     """All that is told, of diameters and how often each counts."""
     total = weight.sum()
     order = np.argsort(d)

@@ -31,6 +31,7 @@ from typing import Any
 
 from psygnal import Signal
 
+from .filters import NO_CLASS
 from .sheet import Sheet
 
 
@@ -49,6 +50,8 @@ class Session:
         What the filters are set to, as JSON can hold it: {} hides nothing. Saved with the session.
     settings : dict
         What the form says, likewise.
+    class_names : dict of str to str
+        What the user calls classes: names by the text of the class in the table.
     """
 
     sheet_changed = Signal(object)
@@ -57,6 +60,7 @@ class Session:
     """Of the current sheet: the `Sheet`, and numbers of the droplets whose rows are others now, or gone."""
     selection_changed = Signal(tuple)
     filters_changed = Signal(dict)
+    classes_named = Signal(dict)
     stepped = Signal(object)
     """The `Sheet` whose journal, table or fit has changed, current or not: what autosave follows."""
 
@@ -66,6 +70,7 @@ class Session:
         self.selected: tuple[int, ...] = ()
         self.filters: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
+        self.class_names: dict[str, str] = {}
 
     def add(self, sheet: Sheet) -> Sheet:
         """Take a sheet in; it becomes no current one by that."""
@@ -105,6 +110,17 @@ class Session:
         if new != self.filters:
             self.filters = new
             self.filters_changed.emit(new)
+
+    def class_name(self, word: str) -> str:
+        """What a class is called."""
+        return self.class_names.get(word) or ("no class" if word == NO_CLASS else f"class {word}")
+
+    def name_class(self, word: str, name: str) -> None:
+        """Call a class by a name; an empty one takes the name away. The table keeps what it has."""
+        names = {k: v for k, v in (self.class_names | {word: name.strip()}).items() if v}
+        if names != self.class_names:
+            self.class_names = names
+            self.classes_named.emit(names)
 
     def undo(self) -> bool:
         """Take back the last edit of the current sheet; whether there was one."""

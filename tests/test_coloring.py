@@ -79,7 +79,7 @@ def test_probability_and_radius_are_shades_with_a_scale(droplets, points):
 
 def test_a_class_has_the_same_color_in_every_image():
     table = pd.DataFrame({"class": [0, 2, -1, 2]})
-    colors, legend = coloring(table, "class")
+    colors, legend, _ = coloring(table, "class")
     np.testing.assert_allclose(colors, [CLASS_COLORS[0], CLASS_COLORS[2], UNKNOWN_COLOR, CLASS_COLORS[2]])
     assert [words for _, words in legend] == ["class 0", "class 2"]
     edited = coloring(pd.DataFrame({"class": [0.0, np.nan, 2.0]}), "class")  # as a new row makes it

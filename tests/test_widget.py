@@ -185,7 +185,7 @@ def test_unfolded_settings_fit_on_a_small_screen(viewer, open_widget, qtbot):
     folded = widget.minimumSizeHint().height()
     widget.findChild(QCollapsible).expand(animate=False)
     qtbot.wait(50)
-    assert folded < widget.minimumSizeHint().height() < min(folded + 250, 700)
+    assert widget.minimumSizeHint().height() == folded < 700  # what does not fit scrolls
     assert widget.minimumSizeHint().width() < 400
 
 
@@ -645,7 +645,7 @@ def test_points_are_colored_as_chosen_through_runs_and_layers(viewer, open_widge
     widget.run()
     finish(widget, qtbot)
     points = viewer.layers["slide droplets"]
-    ground = points.metadata["napari_droplets"]["place"].ground
+    ground = points.metadata["napari_droplets"]["place"].ground.median
     poor = np.isclose(points.border_color[:, :3], readable(np.array([POOR_COLOR]), ground), atol=1e-6).all(1)
     assert np.flatnonzero(poor).tolist() == [FOUND - 1]
     assert "poorly&nbsp;explained:&nbsp;1" in widget._colors.legend.text()

@@ -17,6 +17,8 @@ SAFE_COLORS = (
 red of Tol's."""
 CONTRAST = 3.0
 """Least contrast of a ring to what lies behind it, as WCAG 2.1 (1.4.11) asks of graphics."""
+LEAST_CONTRAST = 2.0
+"""Contrast to its own surroundings from which a ring keeps the brightness of the others."""
 BRIGHT = 0.18
 """Luminance of a ground from which rings are dark: black and white have the same contrast to it."""
 
@@ -61,6 +63,24 @@ def readable(colors: Float[np.ndarray, "N 3"], ground: float | None) -> Float[np
         least = (ground + 0.05) * CONTRAST - 0.05
         linear = linear + (1 - linear) * np.clip((least - now) / np.maximum(1 - now, 1e-9), 0, 1)[:, None]
     return np.where(linear > 0.0031308, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055, 12.92 * linear)
+
+
+def contrast(first: Float[np.ndarray, "*any"], second: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any"]:
+    """Contrast of luminances as WCAG 2.1 defines it, 1 to 21."""
+    return (np.maximum(first, second) + 0.05) / (np.minimum(first, second) + 0.05)
+
+
+def readable_around(
+    colors: Float[np.ndarray, "N 3"], ground: float, around: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, "N 3"]:
+    """`readable` on an image, and where its own surroundings are of another brightness, on these.
+
+    Rings of an image are alike, dark or bright, as long as they are seen: colors mean something.
+    """
+    found = readable(colors, ground)
+    for i in np.flatnonzero(contrast(luminance(found), around) < LEAST_CONTRAST):
+        found[i] = readable(np.asarray(colors, float)[i : i + 1], float(around[i]))[0]
+    return found
 
 
 def droplet_colors(droplets: Droplets) -> Float[np.ndarray, "N 3"]:

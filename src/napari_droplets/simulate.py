@@ -107,43 +107,65 @@ def simulate(
     >>> image.shape, len(truth), truth.types
     ((120, 160, 3), 40, 3)
     """
-    height, width = _checked_shape(shape)
-    _check("n", n, 0, 10_000_000, whole=True)
-    _check("types", types, 1, MAX_TYPES, whole=True)
-    _check("radius", radius, 0.5, max(height, width))
-    _check("radius_spread", radius_spread, 0, 2)
-    _check("seed", seed, 0, 2**32 - 1, whole=True)
-    _check("overlap", overlap, 0, 2)
-    _check("noise", noise, 0, 1)
+    height, width = checked_shape(shape)
+    check("n", n, 0, 10_000_000, whole=True)
+    check("types", types, 1, MAX_TYPES, whole=True)
+    check("radius", radius, 0.5, max(height, width))
+    check("radius_spread", radius_spread, 0, 2)
+    check("seed", seed, 0, 2**32 - 1, whole=True)
+    check("overlap", overlap, 0, 2)
+    check("noise", noise, 0, 1)
     if blur is not None:
-        _check("blur", blur, 0, max(height, width))
-    _check("unevenness", unevenness, 0, 1)
-    _check("light_angle", light_angle, -360, 360)
+        check("blur", blur, 0, max(height, width))
+    check("unevenness", unevenness, 0, 1)
+    check("light_angle", light_angle, -360, 360)
     if composition not in ("simplex", "free"):
         raise InputError(f"composition={composition!r}: must be 'simplex' or 'free'")
     if composition == "simplex" and types < 2:
         raise InputError(f"types={types}: must be at least 2 for a simplex; one dye needs composition='free'")
     if pixel_size_um is not None:
-        _check("pixel_size_um", pixel_size_um, 1e-9, 1e9)
+        check("pixel_size_um", pixel_size_um, 1e-9, 1e9)
 
     # one stream each, so that, say, another noise leaves the droplets where they are
     radii_rng, place_rng, dye_rng, light_rng, noise_rng = np.random.default_rng(seed).spawn(5)
     radii = radius * np.exp(radius_spread * radii_rng.standard_normal(n))
-    x, y = _place(radii, height, width, overlap, place_rng)
+    x, y = place(radii, height, width, overlap, place_rng)
     simplex = composition == "simplex"
     fractions = dye_rng.dirichlet(np.full(types, 0.5), n) if simplex else dye_rng.random((n, types))
     truth = Droplets(x, y, radii, composition=fractions, pixel_size_um=pixel_size_um)
 
-    absorbance = ABSORBANCE * fractions @ spectra(types) * (radii / radius)[:, None]
-    image = _illumination(height, width, unevenness, light_rng)
-    _draw(image, truth, absorbance.astype(np.float32), math.radians(light_angle))
+    image = illumination(height, width, unevenness, light_rng)
     sd = 0.3 + 0.1 * radius if blur is None else blur
-    image = gaussian_filter(image, (sd, sd, 0), mode="nearest")
+    absorbance = absorbances(truth, radius)
+    return photograph(image, truth, absorbance, sd, noise, noise_rng, light_angle=light_angle, gray=gray), truth
+
+
+def absorbances(droplets: Droplets, radius: float) -> np.ndarray:
+    """(N, 3) of droplets made of dyes, through their thickest part; `radius` is the typical one, pixels."""
+    assert droplets.composition is not None
+    return ABSORBANCE * droplets.composition @ spectra(droplets.types) * (droplets.radius / radius)[:, None]
+
+
+def photograph(
+    slide: np.ndarray,
+    droplets: Droplets,
+    absorbance: np.ndarray,
+    blur: float,
+    noise: float,
+    rng: np.random.Generator,
+    *,
+    light_angle: float = 90.0,
+    gray: bool = False,
+) -> np.ndarray:
+    """The (H, W, 3) float32 empty `slide` with droplets on it, blurred and noisy; (H, W) with `gray`."""
+    image = slide.copy()
+    _draw(image, droplets, absorbance.astype(np.float32), math.radians(light_angle))
+    image = gaussian_filter(image, (blur, blur, 0), mode="nearest")
     if gray:
         image = image @ LUMA.astype(np.float32)
     strength = noise * np.sqrt(0.5 + np.clip(image, 0, 1))
-    image += strength * noise_rng.standard_normal(image.shape, dtype=np.float32)
-    return np.clip(image, 0, 1), truth
+    image += strength * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.clip(image, 0, 1)
 
 
 def sample() -> tuple[np.ndarray, Droplets]:
@@ -151,24 +173,24 @@ def sample() -> tuple[np.ndarray, Droplets]:
     return simulate((300, 400), 300, radius=4.5, radius_spread=0.4, noise=0.012, unevenness=0.1, seed=7)
 
 
-def _check(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
+def check(name: str, value: Any, low: float, high: float, *, whole: bool = False) -> None:
     kind = (int, np.integer) if whole else (int, float, np.integer, np.floating)
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
         what = "a whole number" if whole else "a number"
         raise InputError(f"{name}={value!r}: must be {what} from {low:g} to {high:g}")
 
 
-def _checked_shape(shape: Any) -> tuple[int, int]:
+def checked_shape(shape: Any) -> tuple[int, int]:
     try:
         height, width = shape
     except (TypeError, ValueError):
         raise InputError(f"shape={shape!r}: must be two whole numbers, (height, width)") from None
     for side in (height, width):
-        _check("shape", side, MIN_SIDE, 100_000, whole=True)
+        check("shape", side, MIN_SIDE, 100_000, whole=True)
     return int(height), int(width)
 
 
-def _place(
+def place(
     radii: np.ndarray, height: int, width: int, overlap: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Centers x, y of droplets that overlap no more than allowed: random places, the largest droplets first."""
@@ -214,7 +236,7 @@ def spectra(types: int) -> np.ndarray:
     return np.exp(-0.5 * ((CHANNELS_NM - peaks[:, None]) / BAND_NM) ** 2)
 
 
-def _illumination(height: int, width: int, unevenness: float, rng: np.random.Generator) -> np.ndarray:
+def illumination(height: int, width: int, unevenness: float, rng: np.random.Generator) -> np.ndarray:
     """(H, W, 3) float32: the empty slide, a quadratic surface whose color drifts a little."""
     v, u = np.linspace(-1, 1, height)[:, None, None], np.linspace(-1, 1, width)[None, :, None]
     terms = [u, v, u * v, u**2 - 1 / 3, v**2 - 1 / 3]

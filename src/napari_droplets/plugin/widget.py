@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..inference.api import Detection
+from ..workbench.session import Session
 from . import layers, work
 from .controls.command import command_text
 from .controls.panel import ACTIONS, Panel
@@ -27,6 +28,7 @@ from .layers.place import Place, Plane, check_shown, pixel_size_um, place_of, sh
 from .layers.presence import n_hidden, show_probable
 from .layers.regions import region_of
 from .refitting import layer_of, refit_of
+from .views.tabs import Views
 from .warming import FORM_OF_FIT, Warmer
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ class DropletsWidget(QWidget):
         panel = self._panel = Panel(napari_viewer, actions, self._our_points)
         self.form, self.image, self.region = panel.form, panel.image, panel.region
         self.color = panel.colors.by
+        self.session = Session()
+        self.views = Views(self.session, napari_viewer, panel, self._our_points)
         self._bar, self._status, self._colors, self._say = panel.bar, panel.status, panel.colors, panel.say
         QVBoxLayout(self).addWidget(panel)
         self._follow_active()

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from magicgui.widgets import ComboBox
-from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QProgressBar, QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from ..layers.regions import region_layers
 from ..layers.results import image_layers
 from .form import ADVANCED, LABELS, MAIN, SettingsForm
-from .parts import ColorBox, button, folded, read_only, row, text_label
+from .parts import ColorBox, button, folded, read_only, row, scrolled, text_label
 from .words import TIPS
 
 ACTIONS = ("Detect", "Run", "Refit", "Save", "Cancel", "Estimate")
@@ -40,6 +40,8 @@ class Panel(QWidget):
     bar : QProgressBar
     status : QLabel
     colors : ColorBox
+    tabs : QTabWidget
+        The settings first.
     """
 
     def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], None]], points: Callable[[], Any]) -> None:
@@ -69,6 +71,10 @@ class Panel(QWidget):
             from napari.utils import notifications
 
             getattr(notifications, f"show_{level}")(text)
+
+    def add_tab(self, view: QWidget, title: str) -> None:
+        """Add a view beside the settings; on a small screen it scrolls."""
+        self.tabs.addTab(scrolled(view), title)
 
     def show_busy(self) -> None:
         """Work has begun, nobody knows for how long."""
@@ -101,14 +107,20 @@ class Panel(QWidget):
             form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(main)
-        layout.addWidget(folded("Advanced", inner))
+        self.setSizePolicy(QSizePolicy.Preferred, QSizePolicy.Expanding)  # or napari gives the room to nothing
+        self.tabs = QTabWidget()
+        find = QWidget()
+        found = QVBoxLayout(find)
+        found.addLayout(main)
+        found.addWidget(folded("Advanced", inner))
+        found.addStretch(1)
+        self.add_tab(find, "Find")
+        layout.addWidget(self.tabs, 1)
         layout.addWidget(row(*(self.buttons[name] for name in ("Detect", "Run"))))
         layout.addWidget(row(*(self.buttons[name] for name in ("Refit", "Save", "Cancel"))))
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
         layout.addWidget(self.colors)
-        layout.addStretch(1)
 
     def _image_choices(self, _: Any = None) -> list[tuple[str, Any]]:
         return [(layer.name, layer) for layer in image_layers(self._viewer)]

@@ -9,6 +9,7 @@ from magicgui.widgets import ComboBox
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
+    QCheckBox,
     QFormLayout,
     QFrame,
     QHBoxLayout,
@@ -22,11 +23,9 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from ..layers.coloring import CHOICES, COMPOSITION, recolor
+from ..layers.coloring import CHOICES, COMPOSITION, OWN, recolor
+from ..layers.points import show_uncertainty
 from .words import TIPS, legend_text
-
-FOLDED_HEIGHT = 190
-"""Pixels: half a dozen rows."""
 
 
 def button(text: str, action: Callable[[], None], tip: str) -> QPushButton:
@@ -48,18 +47,23 @@ def row(*widgets: QWidget) -> QWidget:
 
 
 def folded(title: str, rows: QFormLayout) -> QCollapsible:
-    """Rows that show when their title is clicked, a few at a time, so that the panel fits on a small screen."""
-    made, inner, room = QCollapsible(title), QWidget(), QScrollArea()
+    """Rows that show when their title is clicked."""
+    made, inner = QCollapsible(title), QWidget()
     inner.setLayout(rows)
-    room.setWidget(inner)
+    made.setDuration(0)
+    made.addWidget(inner)
+    return made
+
+
+def scrolled(view: QWidget) -> QScrollArea:
+    """A view that scrolls where there is less room than it wants."""
+    room = QScrollArea()
+    room.setWidget(view)
     room.setWidgetResizable(True)
     room.setFrameShape(QFrame.NoFrame)
     room.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
-    room.setMinimumWidth(inner.minimumSizeHint().width() + room.verticalScrollBar().sizeHint().width())
-    room.setFixedHeight(min(FOLDED_HEIGHT, inner.sizeHint().height()))
-    made.setDuration(0)
-    made.addWidget(room)
-    return made
+    room.setMinimumWidth(view.minimumSizeHint().width() + room.verticalScrollBar().sizeHint().width())
+    return room
 
 
 def read_only(hint: str, tip: str) -> QLineEdit:
@@ -100,11 +104,20 @@ class ColorBox(QWidget):
     by : magicgui ComboBox
         Its value is one of `coloring.CHOICES`; the layer that `points` gives, if any, follows it.
     legend : QLabel
+    uncertain : QCheckBox
+        Whether the widths of rings show how well sizes are known.
+    picture, name : callable
+        Gives the picture (H, W, C) that droplets have their own color in, or None; what a class is called.
     """
 
     def __init__(self, points: Callable[[], Any]) -> None:
         super().__init__()
         self._points = points
+        self.picture: Callable[[], Any] = lambda: None
+        self.name: Callable[[str], str] = "class {}".format
+        self.uncertain = QCheckBox("Rings as wide as the rim is uncertain")
+        self.uncertain.setToolTip(TIPS["uncertain"])
+        self.uncertain.toggled.connect(self.apply)
         self.by = ComboBox(value=COMPOSITION, choices=[(words, column) for column, words in CHOICES.items()])
         self.by.tooltip = TIPS["color"]
         self.by.changed.connect(self.apply)
@@ -121,4 +134,9 @@ class ColorBox(QWidget):
     def apply(self, _: Any = None) -> None:
         """Color the points as chosen, and say what the colors mean."""
         points = self._points()
-        self.legend.setText("" if points is None else legend_text(recolor(points, self.by.value)))
+        if points is None:
+            self.legend.setText("")
+            return
+        picture = self.picture() if self.by.value == OWN else None
+        self.legend.setText(legend_text(recolor(points, self.by.value, picture, self.name)))
+        show_uncertainty(points, self.uncertain.isChecked())

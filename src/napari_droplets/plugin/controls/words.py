@@ -41,8 +41,10 @@ TIPS = {
     "region": "Where droplets are looked for and counted: what is drawn in a Shapes layer (rectangles, ellipses,\n"
     "polygons), all of it together, or painted in a Labels layer. A droplet is inside if its center is.\n"
     "A refit after Run keeps the region of the run.",
-    "color": "What the colors of points tell. Misfit: residuals of a droplet (root mean square) over the noise;\n"
-    "about 1 where the model explains the pixels.\nComponent 1 is the column composition_0 of the table, and so on.",
+    "color": "What the colors of rings tell. Own color: that which the droplet has in the image.\n"
+    "Misfit: residuals of a droplet (root mean square) over the noise, about 1 where the model explains the pixels.\n"
+    "Component 1 is the column composition_0 of the table, and so on.",
+    "uncertain": "The rim of the droplet is within its ring with a probability of 95 %: a wide ring is an unsure one",
 }
 
 

@@ -61,9 +61,9 @@ def in_step(points: Any) -> None:
     tag[ROWS] = np.where(new, TOLD, rows)
     by = tag.get("color_by", COMPOSITION)
     colors = coloring(table, by, tag["table"]).colors[edited]
-    face, border = looks(colors, exact=by != COMPOSITION, ground=place.ground)
+    face, border = looks(colors, exact=by != COMPOSITION, ground=place.ground, where=now[edited])
     unknown = (colors == UNKNOWN_COLOR).all(axis=1)
-    border[unknown] = looks(colors[unknown], exact=True, ground=place.ground)[1]
+    border[unknown] = looks(colors[unknown], exact=True, ground=place.ground, where=now[edited][unknown])[1]
     with writing(points):
         points.features = table
         faces, borders = points.face_color, points.border_color

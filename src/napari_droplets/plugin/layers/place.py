@@ -10,14 +10,12 @@ from uuid import uuid4
 
 import numpy as np
 
-from ...colors import luminance
 from ...errors import InputError
 from ...images.arrays import FILE, facts_of
 from ...images.convert import converted_in, size_in_file
 from ...images.pixel_size import PixelSize, of_layer, pixel_steps
+from .ground import Ground, ground_of
 
-GROUND_PIXELS = 40_000
-"""About as many pixels tell how bright an image is."""
 STRETCH = 0.02
 """Relative difference of the sides of a pixel from which circles are seen not to lie on droplets."""
 
@@ -40,8 +38,8 @@ class Place:
         Of the image layer in this session; where there is none, one that the results share.
     shape : (int, int), optional
         Height and width of the image in pixels.
-    ground : float, optional
-        Luminance of the image as it is shown, 0 to 1: what rings have to stand out from.
+    ground : Ground, optional
+        How bright the image is as it is shown: what rings have to stand out from.
     """
 
     name: str = "image"
@@ -50,7 +48,7 @@ class Place:
     plane_translate: Sequence[float] | None = None
     layer_id: str = field(default_factory=lambda: str(uuid4()))
     shape: tuple[int, int] | None = None
-    ground: float | None = None
+    ground: Ground | None = field(default=None, compare=False, repr=False)
 
 
 def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
@@ -210,26 +208,6 @@ def shown_as_stored(layer: Any) -> str:
     """What the numbers of the file behind a layer are, where another reader shows them for the picture; else empty."""
     path = getattr(getattr(layer, "source", None), "path", None)
     return "" if path is None or FILE in layer.metadata else converted_in(str(path))
-
-
-def ground_of(layer: Any, plane: tuple[int, ...] = ()) -> float | None:
-    """Median luminance of a plane of an image layer as it is shown; None where its pixels are not in memory."""
-    data = layer.data[-1] if layer.multiscale else layer.data
-    if not isinstance(data, np.ndarray) or data.ndim - layer.rgb < 2 + len(plane) or data.size == 0:
-        return None
-    first = (0,) * (data.ndim - layer.rgb - 2)  # of a pyramid, whose coarsest level may have fewer planes, too
-    pixels = data[plane if len(plane) == len(first) and not layer.multiscale else first]
-    step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / GROUND_PIXELS)))
-    pixels = pixels[::step, ::step]
-    if layer.rgb:
-        whole = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1
-        colors = np.clip(pixels[..., :3] / whole, 0, 1)
-    else:
-        low, high = layer.contrast_limits
-        shades = np.clip((pixels.astype(float) - low) / max(high - low, 1e-12), 0, 1) ** layer.gamma
-        colors = np.asarray(layer.colormap.map(np.nan_to_num(shades).ravel()))[:, :3]
-    found = luminance(colors)
-    return float(np.nanmedian(found)) if np.isfinite(found).any() else None
 
 
 def shape_of(layer: Any) -> tuple[int, int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
-from ...colors import UNKNOWN_COLOR, readable
+from ...colors import UNKNOWN_COLOR, readable, readable_around
+from .ground import Ground
 
 TAG = "napari_droplets"  # key in layer.metadata of the layers we made
 ROWS = "rows"
@@ -21,6 +22,10 @@ RING_WIDTHS = (0.1, 0.3)
 """Least and most width of a ring, as a share of the diameter."""
 LEAST_RING = 1.5
 """Pixels that a ring is wide where its share of the diameter is less: thinner ones are hardly seen."""
+THIN_RING = 0.8
+"""Pixels that a ring is wide at least whose width shows an uncertainty."""
+UNCERTAIN_WIDTHS = (0.03, 0.6)
+"""The same of them as shares: more would hide the droplet."""
 
 _written: WeakSet[Any] = WeakSet()
 
@@ -60,19 +65,58 @@ def is_written(points: Any) -> bool:
     return points in _written
 
 
-def looks(colors: np.ndarray, *, exact: bool = False, ground: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+def looks(
+    colors: np.ndarray,
+    *,
+    exact: bool = False,
+    ground: Ground | None = None,
+    where: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Colors (N, 4) of faces and of borders; these are brighter than the given ones (N, 3), or exactly so.
 
-    Where the luminance of the ground behind them is known, borders are such that they stand out from it.
+    Where the ground behind them is known, borders are such that they stand out from it: from that of the image, and
+    from their own surroundings, where their x, y, radius (N, 3) are given.
     """
     n = len(colors)
-    border = readable(colors if exact else _ring(colors), ground)
+    border = np.asarray(colors if exact else _ring(colors), float)
+    if ground is not None and where is not None and n:
+        border = readable_around(border, ground.median, ground.around(*where.T))
+    elif ground is not None:
+        border = readable(border, ground.median)
     return np.column_stack([colors, np.full(n, FACE_OPACITY)]), np.column_stack([border, np.ones(n)])
 
 
 def ring_width(diameter: np.ndarray) -> np.ndarray:
     """Widths of rings (N,) as shares of diameters in pixels."""
     return np.clip(LEAST_RING / np.maximum(diameter, 1e-9), *RING_WIDTHS)
+
+
+def uncertain_width(diameter: np.ndarray, radius_sd: np.ndarray) -> np.ndarray:
+    """Widths of rings (N,), as shares of diameters in pixels, that hold the rim with 95 % probability.
+
+    Where nothing is known of the error the ring is as wide as usual.
+    """
+    width = np.maximum(2 * 1.96 * radius_sd, THIN_RING) / np.maximum(diameter, 1e-9)
+    return np.where(np.isfinite(radius_sd), np.clip(width, *UNCERTAIN_WIDTHS), ring_width(diameter))
+
+
+def show_uncertainty(points: Any, on: bool) -> None:
+    """Make the rings of a layer of ours as wide as the rim is uncertain, those that are hidden too; or as usual."""
+    tag = points.metadata[TAG]
+    if tag.get("uncertain", False) == on:
+        return
+    tag["uncertain"] = on
+    hidden = tag.get("hidden")
+    if len(points.data):
+        points.border_width = _widths(points.features, points.size, on)
+    if hidden is not None:
+        tag["hidden"] = hidden | {"border_width": _widths(hidden["features"], hidden["size"], on)}
+
+
+def _widths(features: Any, diameter: np.ndarray, uncertain: bool) -> np.ndarray:
+    if not uncertain or "radius_sd" not in features:
+        return ring_width(diameter)
+    return uncertain_width(diameter, features["radius_sd"].to_numpy(float))
 
 
 def _ring(colors: np.ndarray) -> np.ndarray:
@@ -95,11 +139,16 @@ def set_points(points: Any, state: dict[str, Any]) -> None:
     points.selected_data = set()
     if ROWS in state:
         points.metadata[TAG][ROWS] = state[ROWS]
-    with writing(points), points.events.data.blocker():
-        points.data = state["data"]
-        for name in POINT_STATE:
-            if name in state and (len(points.data) or name == "features"):
-                setattr(points, name, state[name])
+    events = points.events
+    with writing(points), events.data.blocker():
+        with ExitStack() as quiet:
+            for drawn in (events.set_data, events.border_width, events.border_color, events.face_color):
+                quiet.enter_context(drawn.blocker())  # else all points are drawn for each of these
+            points.data = state["data"]
+            for name in POINT_STATE:
+                if name in state and (len(points.data) or name == "features"):
+                    setattr(points, name, state[name])
+        points.refresh()
 
 
 def remember(points: Any, table: Any = None) -> None:

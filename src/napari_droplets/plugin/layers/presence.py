@@ -1,13 +1,15 @@
-"""Show the probable points of a layer; the others wait beside it, so that nothing that reads the layer takes them."""
+"""Show the points of a layer that pass the filters; the others wait beside it, so that nothing takes them for shown."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .correction import TOLERANCE
+from ...workbench.filters import Filters, passes
+from .correction import KEYS, differs, places
 from .points import TAG, is_edited, point_state, set_points
 
 TABLES = ("features", "feature_defaults")
@@ -15,16 +17,27 @@ TABLES = ("features", "feature_defaults")
 # Points.shown would be the way, but napari 0.9 draws all points of a layer of two dimensions, whatever it says.
 
 
-def show_probable(points: Any, least: float) -> None:
-    """Show the points of a layer of ours that are `probable`, and take the others out; they wait in its metadata."""
+def show_filtered(points: Any, filters: Filters) -> None:
+    """Show the points of a layer of ours that pass the filters, and take the others out; they wait in its metadata."""
     tag = points.metadata[TAG]
     state = _joined(point_state(points), tag.get("hidden"))
-    shown = probable(state["features"], state["data"], state["size"], least)
+    shown = _shown(filters, state, tag["place"].shape)
+    tag["filters"] = filters
     if shown[: len(points.data)].all() and shown.sum() == len(points.data):
         return
     tag |= {"edited": is_edited(points), "hidden": _picked(state, ~shown)}
     set_points(points, _picked(state, shown))
     tag["drawn"] = (points.data.copy(), points.size.copy(), points.features.copy())
+
+
+def show_probable(points: Any, least: float) -> None:
+    """Show points that are at least so probable, and otherwise go by the filters that are on."""
+    show_filtered(points, replace(filters_of(points), min_probability=least))
+
+
+def filters_of(points: Any) -> Filters:
+    """The filters that are on in a layer of ours."""
+    return points.metadata[TAG].get("filters") or Filters()
 
 
 def n_hidden(points: Any) -> int:
@@ -33,36 +46,17 @@ def n_hidden(points: Any) -> int:
     return 0 if hidden is None else len(hidden["data"])
 
 
-def probable(features: pd.DataFrame, data: np.ndarray, size: np.ndarray, least: float) -> np.ndarray:
-    """Points with p_present of at least `least`, or unknown, and all that were set by hand.
-
-    Parameters
-    ----------
-    features : DataFrame
-        One row per point, with the x, y, radius, p_present that it was drawn from.
-    data : ndarray
-        (N, D) point coordinates now, (..., y, x) in pixels.
-    size : ndarray
-        (N,) diameters now, pixels.
-    least : float
-        Between 0 and 1.
-
-    Returns
-    -------
-    ndarray
-        (N,) bool.
-    """
-    n = len(data)
-    if "p_present" not in features:
-        return np.ones(n, bool)
-    shown = ~(features["p_present"].to_numpy(float) < least)
-    if {"x", "y", "radius"} <= set(features):
-        now = np.column_stack([data[:, -1], data[:, -2], np.asarray(size, float) / 2]).reshape(n, 3)
-        drawn = features[["x", "y", "radius"]].to_numpy(float)
-        shown |= ~(np.abs(now - drawn) <= TOLERANCE).all(axis=1)  # moved, resized or added, which has no numbers
-    if "pinned" in features:
-        shown |= features["pinned"].eq(True).to_numpy()
-    return shown
+def _shown(filters: Filters, state: dict[str, Any], shape: tuple[int, int] | None) -> np.ndarray:
+    """Which points pass; what they are is told by themselves, what else is known of them by their features."""
+    now = places(state["data"], state["size"])
+    table = state["features"].reset_index(drop=True)
+    if set(KEYS) <= set(table):  # moved, resized or added, of which the features say nothing yet
+        moved, resized = differs(now, table[KEYS].to_numpy(float))
+        by_hand = moved | resized
+        if "pinned" in table:
+            by_hand |= table["pinned"].eq(True).to_numpy(bool)
+        table = table.assign(pinned=by_hand)
+    return passes(filters, table.assign(**dict(zip(KEYS, now.T, strict=True))), shape)
 
 
 def _joined(first: dict[str, Any], second: dict[str, Any] | None) -> dict[str, Any]:

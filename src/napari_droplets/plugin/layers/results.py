@@ -274,7 +274,9 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
             column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table
         } | ({"p_present": [1.0]} if "p_present" in table else {})
         attributes["border_width"] = ring_width(2 * droplets.radius)
-        attributes["face_color"], attributes["border_color"] = looks(colors, ground=place.ground)
+        attributes["face_color"], attributes["border_color"] = looks(
+            colors, ground=place.ground, where=np.column_stack([droplets.x, droplets.y, droplets.radius])
+        )
     return data, attributes, "points"
 
 

@@ -1,0 +1,1 @@
+"""Views of the dock widget beside its settings: filters, one droplet, plots."""

@@ -1,0 +1,328 @@
+"""Plots in the dock, linked to the selection both ways, saved as they are seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+
+from ...errors import InputError
+from ...workbench.figures import (
+    KINDS,
+    Shown,
+    data_of,
+    diameters,
+    in_triangle,
+    inside,
+    new_class,
+    of_class,
+    shown,
+    sizes_between,
+    statistics_of,
+)
+from ...workbench.filters import NO_CLASS, class_words, classes_of
+from ...workbench.session import Session
+from ..controls.parts import button
+
+SOON_MS = 250
+"""Between a change and the plot that shows it: corrections come one after the other."""
+PICKED = "#111111"
+SIZE = (4.0, 3.1)  # inches
+DPI_SAVED = 300
+SUFFIXES = {".svg": "Figure (*.svg)", ".png": "Figure (*.png)", ".csv": "Numbers (*.csv)"}
+HINTS = {
+    "sizes": "Drag across the plot to select the droplets of these diameters.",
+    "volume": "Drag across the plot to select the droplets of these diameters.",
+    "simplex": "Draw around points to select the droplets.",
+    "proportions": "Click a class to select its droplets.",
+}
+TIPS = {
+    "save": "Save the plot as a figure (SVG, PNG), or its numbers (CSV); which filter was on is told in all of them",
+    "class": "Make a class of the droplets that are selected, here or on the image; Ctrl-Z takes it back",
+    "name": "Give a class a name: it is used in plots, filters and legends, and goes into saved tables",
+}
+
+
+class PlotBox(QWidget):
+    """A plot of the droplets shown.
+
+    Parameters
+    ----------
+    session : Session
+        Its droplets are drawn; what is marked in the plot is selected in it, and the other way round.
+
+    Attributes
+    ----------
+    kind : QComboBox
+        Its data is one of `KINDS`.
+    figure : matplotlib Figure
+    """
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._shown: Shown | None = None
+        self._axes: Any = None
+        self._marks: list[Any] = []
+        self._selectors: list[Any] = []
+        self.figure: Any = None
+        self._canvas: Any = None
+        self.kind = QComboBox()
+        for kind, words in KINDS.items():
+            self.kind.addItem(words, kind)
+        self.kind.currentIndexChanged.connect(lambda _: self.draw())
+        self.hint = QLabel()
+        self.hint.setWordWrap(True)
+        self.classes, self.name = QComboBox(), QLineEdit()
+        self.name.setPlaceholderText("its name")
+        for made in (self.classes, self.name):
+            made.setToolTip(TIPS["name"])
+        self.classes.currentIndexChanged.connect(self._show_name)
+        self.name.editingFinished.connect(self._rename)
+        self.gate_button = button("Make a class", self.make_class, TIPS["class"])
+        self.save_button = button("Save plot…", self._ask_and_save, TIPS["save"])
+        self._soon = QTimer(self, singleShot=True, interval=SOON_MS)
+        self._soon.timeout.connect(self.draw)
+        self._layout = QVBoxLayout(self)
+        top, middle = QHBoxLayout(), QHBoxLayout()
+        top.addWidget(self.kind, 1)
+        top.addWidget(self.save_button)
+        middle.addWidget(self.classes)
+        middle.addWidget(self.name, 1)
+        middle.addWidget(self.gate_button)
+        self._layout.addLayout(top)
+        self._layout.addWidget(self.hint)
+        self._layout.addLayout(middle)
+        self._layout.addStretch(1)
+        for signal in (session.sheet_changed, session.table_changed, session.filters_changed, session.classes_named):
+            signal.connect(self._draw_soon)
+        session.selection_changed.connect(self._mark)
+
+    def draw(self) -> None:
+        """Draw the plot anew."""
+        if not self.isVisible():
+            return
+        self._make_canvas()
+        self.figure.clear()
+        self._selectors, self._marks = [], []
+        self._axes = self.figure.subplots()
+        self._shown = shown(self.session)
+        kind = self.kind.currentData()
+        self.hint.setText(HINTS[kind])
+        self._show_classes()
+        try:
+            self._plot(kind)
+        except InputError as error:
+            self.figure.clear()
+            self._axes = None
+            self.hint.setText(str(error))
+        else:
+            self._link(kind)
+        if self._shown is not None and self._shown.filters:
+            self.figure.supxlabel(f"shown: {self._shown.filters}", fontsize=7)
+        self._mark()
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Save the plot (.svg, .png) or its numbers (.csv, and beside them the statistics of sizes).
+
+        Raises
+        ------
+        InputError
+            There is nothing to save, or the file cannot be written.
+        """
+        from ...atomic import write_whole
+
+        path, kind = Path(path), self.kind.currentData()
+        if self._shown is None or self._axes is None:
+            raise InputError("nothing to save: the plot shows no droplets")
+        if path.suffix.lower() not in SUFFIXES:
+            raise InputError(f"{path}: a plot is saved as {', '.join(SUFFIXES)}")
+        if path.suffix.lower() != ".csv":
+            write_whole(path, lambda file: self.figure.savefig(file, dpi=DPI_SAVED, facecolor="white"))
+            return [path]
+        tables = {path: data_of(self._shown, kind)}
+        if kind in ("sizes", "volume"):
+            tables[path.with_name(f"{path.stem}_statistics.csv")] = statistics_of(self._shown)
+        for file, table in tables.items():
+            write_whole(file, lambda part, table=table: table.to_csv(part, index=False, lineterminator="\n"))
+        return list(tables)
+
+    def make_class(self) -> None:
+        """Make a class of the droplets that are selected."""
+        sheet, chosen = self.session.sheet, list(self.session.selected)
+        if sheet is None or not chosen:
+            self.hint.setText("Select droplets first, here or on the image.")
+            return
+        table, word = new_class(sheet.table, chosen)
+        sheet.edit(table, "class")
+        self.draw()
+        self.classes.setCurrentIndex(self.classes.findData(word))
+        self.name.setFocus()
+
+    # drawing
+
+    def _draw_soon(self) -> None:
+        if self.isVisible():
+            self._soon.start()
+
+    def showEvent(self, event: Any) -> None:
+        """Draw what was not drawn while nobody looked."""
+        super().showEvent(event)
+        self._soon.start()
+
+    def _make_canvas(self) -> None:
+        """Matplotlib takes a moment to load, so that it waits until a plot is seen."""
+        if self._canvas is not None:
+            return
+        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
+        from matplotlib.figure import Figure
+
+        self.figure = Figure(figsize=SIZE, layout="constrained", facecolor="white")
+        self._canvas = FigureCanvasQTAgg(self.figure)
+        self._canvas.setMinimumHeight(260)
+        self._canvas.mpl_connect("button_press_event", self._on_click)
+        self._layout.insertWidget(1, self._canvas, 1)
+
+    def _plot(self, kind: str) -> None:
+        from ... import plot
+
+        if self._shown is None:
+            raise InputError("No droplets are shown.")
+        droplets, options = self._shown.droplets, self._shown.options
+        names = self._names()
+        if kind in ("sizes", "volume"):
+            plot.sizes(droplets, ax=self._axes, weight="number" if kind == "sizes" else "volume", **options)
+        elif kind == "simplex":
+            components = [f"component {k + 1}" for k in range(droplets.types)]  # as in all of the window
+            plot.simplex(droplets, ax=self._axes, names=components, class_names=names)
+            if self._axes.legend_ is not None:
+                self._axes.legend_.set_bbox_to_anchor((1.0, 0.85))  # beside the triangle, not on its upper corner
+        else:
+            plot.proportions(droplets, ax=self._axes, names=names)
+
+    def _names(self) -> list[str] | None:
+        """What classes that have numbers are called, from 0 on."""
+        words = [w for w in classes_of(self.session.sheet.table) if w != NO_CLASS]
+        if not words or not all(w.isdecimal() for w in words):
+            return None
+        return [self.session.class_name(str(i)) for i in range(max(map(int, words)) + 1)]
+
+    def _link(self, kind: str) -> None:
+        """What is drawn over the plot selects droplets."""
+        from matplotlib.widgets import LassoSelector, SpanSelector
+
+        if kind in ("sizes", "volume"):
+            self._selectors = [SpanSelector(self._axes, self._span, "horizontal", props={"alpha": 0.2})]
+        elif kind == "simplex":
+            for ax, pair in self._scattered():
+                self._selectors.append(LassoSelector(ax, lambda line, pair=pair: self._lasso(line, pair)))
+
+    def _scattered(self) -> list[tuple[Any, tuple[int, int] | None]]:
+        """The axes in which droplets are points, with the two components that they show; None for the triangle."""
+        k = self._shown.droplets.types
+        if k == 3:
+            return [(self._axes, None)]
+        pairs = [(i, j) for i in range(k) for j in range(i + 1)]  # in the order that they are drawn
+        return [(ax, (j, i)) for ax, (i, j) in zip(self._axes.child_axes, pairs, strict=True) if i != j]
+
+    def _places(self, pair: tuple[int, int] | None) -> np.ndarray:
+        composition = self._shown.droplets.composition
+        return in_triangle(composition) if pair is None else composition[:, list(pair)]
+
+    def _mark(self, _: Any = None) -> None:
+        """Show in the plot which droplets are selected."""
+        if self._canvas is None or not self.isVisible():
+            return
+        for mark in self._marks:
+            mark.remove()
+        self._marks = []
+        if self._shown is not None and self._axes is not None:
+            picked = np.isin(self._shown.numbers, self.session.selected)
+            if picked.any():
+                self._mark_these(picked)
+        self._canvas.draw_idle()
+
+    def _mark_these(self, picked: np.ndarray) -> None:
+        kind, droplets = self.kind.currentData(), self._shown.droplets
+        if kind in ("sizes", "volume"):
+            bottom, top = self._axes.get_ylim()
+            at = diameters(droplets)[picked]
+            made = self._axes.vlines(at, bottom, bottom + 0.06 * (top - bottom), color=PICKED, linewidth=1)
+            self._axes.set_ylim(bottom, top)
+            self._marks.append(made)
+        elif kind == "simplex" and droplets.composition is not None:
+            for ax, pair in self._scattered():
+                xy = self._places(pair)[picked]
+                self._marks.append(ax.scatter(*xy.T, s=40, facecolors="none", edgecolors=PICKED, linewidths=1.2))
+
+    # from the plot
+
+    def _span(self, low: float, high: float) -> None:
+        if high > low:
+            self.session.select(sizes_between(self._shown, low, high))
+        else:  # a click
+            self.session.select([])
+
+    def _lasso(self, line: Any, pair: tuple[int, int] | None) -> None:
+        self.session.select(inside(self._shown, self._places(pair), np.asarray(line, float)))
+
+    def _on_click(self, event: Any) -> None:
+        if self.kind.currentData() != "proportions" or event.inaxes is not self._axes or self._shown is None:
+            return
+        words = [w for w in sorted(set(class_words(self._classes()))) if w != NO_CLASS]
+        ticks = [t.get_text() for t in self._axes.get_xticklabels()]
+        at = round(event.xdata)
+        if 0 <= at < len(ticks):
+            names = {self.session.class_name(w): w for w in words} | {w: w for w in words}
+            if ticks[at] in names:
+                self.session.select(of_class(self._shown, names[ticks[at]]))
+
+    def _classes(self) -> Any:
+        import pandas as pd
+
+        return pd.Series(self._shown.droplets.labels["class"])
+
+    # classes
+
+    def _show_classes(self) -> None:
+        table = None if self.session.sheet is None else self.session.sheet.table
+        words = [] if table is None else [w for w in classes_of(table) if w != NO_CLASS]
+        before = self.classes.currentData()
+        self.classes.blockSignals(True)
+        self.classes.clear()
+        for word in words:
+            self.classes.addItem(self.session.class_name(word), word)
+        self.classes.setCurrentIndex(max(0, self.classes.findData(before)) if words else -1)
+        self.classes.blockSignals(False)
+        wanted = self.kind.currentData() in ("simplex", "proportions")
+        for made in (self.classes, self.name):
+            made.setVisible(wanted and bool(words))
+        self.gate_button.setVisible(wanted)
+        self._show_name()
+
+    def _show_name(self, _: Any = None) -> None:
+        word = self.classes.currentData()
+        self.name.setText("" if word is None else self.session.class_names.get(word, ""))
+
+    def _rename(self) -> None:
+        word = self.classes.currentData()
+        if word is not None:
+            self.session.name_class(word, self.name.text())
+
+    def _ask_and_save(self) -> None:
+        name = "" if self.session.sheet is None else self.session.sheet.name
+        text, kind = QFileDialog.getSaveFileName(
+            self, "Save the plot", f"{name} {self.kind.currentText().lower()}.svg", ";;".join(SUFFIXES.values())
+        )
+        if not text:
+            return
+        path = Path(text)
+        if path.suffix.lower() not in SUFFIXES:
+            path = path.with_name(path.name + next(s for s, words in SUFFIXES.items() if words == kind))
+        try:
+            self.hint.setText("Saved " + ", ".join(p.name for p in self.save(path)))
+        except (InputError, OSError) as error:
+            self.hint.setText(str(error))

@@ -1,0 +1,1 @@
+"""Droplets in time: identities, merging and splitting, rates; and simulated movies to judge them by."""

@@ -12,7 +12,7 @@ from stand_in import StandIn, write_image
 import napari_droplets as nd
 from napari_droplets.droplets import Optics
 from napari_droplets.errors import InputError
-from napari_droplets.series import batch, one_file, tables
+from napari_droplets.series import batch, names, one_file, tables
 from napari_droplets.series.batch import Plan, check_output, find_images, name_results, run
 from napari_droplets.settings import Settings
 
@@ -280,7 +280,7 @@ def test_every_old_file_stays_until_its_own_successor_comes(tmp_path, three, sta
 
     source = tmp_path / "new"
     shutil.copytree(out / "a", source)
-    monkeypatch.setattr(batch.os, "replace", locked)
+    monkeypatch.setattr(one_file.os, "replace", locked)
     with pytest.raises(InputError, match="in use"):
         one_file._move_results(source, out / "a")
     assert {p.name for p in (out / "a").iterdir()} == set(batch.RESULT_FILES) - {"summary.json"}
@@ -288,14 +288,14 @@ def test_every_old_file_stays_until_its_own_successor_comes(tmp_path, three, sta
 
 
 def test_files_on_several_drives_get_names_too(monkeypatch):
-    monkeypatch.setattr(batch.Path, "resolve", lambda p: PureWindowsPath(str(p)))
+    monkeypatch.setattr(names.Path, "resolve", lambda p: PureWindowsPath(str(p)))
 
     def no_base(paths):
         raise ValueError("Paths don't have the same drive")
 
-    monkeypatch.setattr(batch.os.path, "commonpath", no_base)
+    monkeypatch.setattr(names.os.path, "commonpath", no_base)
     paths = [Path(p) for p in ("C:\\x\\a.png", "D:\\x\\a.png", "\\\\host\\share\\x\\a.png")]
-    assert [p.parts for p in batch._inside(paths).values()] == [
+    assert [p.parts for p in names._inside(paths).values()] == [
         ("C", "x", "a.png"),
         ("D", "x", "a.png"),
         ("host_share", "x", "a.png"),

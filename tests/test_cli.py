@@ -293,7 +293,7 @@ def test_types_and_composition_are_those_of_the_optics(picture, out, stand_in, l
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--types", "3"], "learned with types 2, but --types asks for 3"),
+        (["--types", "3"], "learned with types 2, but types 3 is asked for"),
         (["--composition", "free"], "learned with composition simplex"),
         (["--channels", "1"], "learned with channels 3"),
     ],
@@ -583,7 +583,7 @@ def test_measured_and_exported(picture, out, stand_in):
 
 
 def test_excel_without_its_library_is_found_out_before_any_work(picture, out, stand_in, capfd, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("napari_droplets.series.one_file.find_spec", lambda name: None)
     assert call("fit", picture, "-o", out, "--export", "xlsx") == 2
     assert "pip install 'napari-droplets[excel]'" in capfd.readouterr().err
     assert not stand_in.fitted

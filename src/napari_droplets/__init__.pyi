@@ -18,6 +18,7 @@ from .inference.api import refit as refit
 from .measurement import measure as measure
 from .plugin.layers import to_layers as to_layers
 from .progress import Progress as Progress
+from .series.batch import batch as batch
 from .settings import Settings as Settings
 from .simulate import simulate as simulate
 from .size_statistics import Statistics as Statistics

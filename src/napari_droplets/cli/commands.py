@@ -96,13 +96,17 @@ def _fit(args: argparse.Namespace) -> int:
 
 
 def _batch(args: argparse.Namespace) -> int:
-    from ..series.batch import find_images, without_masks
+    from ..series.batch import cluster, find_images, without_masks
 
     if args.same_optics and args.detect_only:
         raise InputError("--same-optics: there are no optics with --detect-only; leave out one of them")
-    options = {"resume": args.resume, "same_optics": args.same_optics}
+    options = {"resume": args.resume, "same_optics": args.same_optics, "combine": True}
     plan = _plan(args)
-    return _run(args, without_masks(find_images(args.folder), plan.settings.region), plan, combine=True, **options)
+    paths = without_masks(find_images(args.folder), plan.settings.region)
+    with cluster(args.workers, args.scheduler, args.memory_limit) as client:
+        if client is not None and not args.quiet:
+            _say(f"dashboard: {client.dashboard_link}")
+        return _run(args, paths, plan, client=client, **options)
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -192,11 +196,7 @@ def _train(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """What the options ask for; wrong ones are found out here."""
-    from importlib.util import find_spec
-
-    from ..region import check_files
     from ..series.batch import Plan
-    from ..settings import Settings
 
     given = {name: getattr(args, name) for _, name, *_ in SETTINGS if hasattr(args, name)}
     optics = None
@@ -204,66 +204,55 @@ def _plan(args: argparse.Namespace) -> Plan:
         from ..files import read_optics
 
         optics = read_optics(args.optics)
-        given = {"types": optics.types, "composition": optics.composition} | given
-    settings = Settings.of(**given)
-    check_files(settings.region)
-    if settings.weights is not None:
-        from ..detection.network import read_weights
-
-        read_weights(settings.weights)
-    if optics is not None:
-        wanted = {"types": settings.types, "composition": settings.composition}
-        if settings.channels is not None:
-            wanted["channels"] = len(settings.channels)
-        for name, value in wanted.items():
-            if (have := getattr(optics, name)) != value:
-                raise InputError(
-                    f"{args.optics}: learned with {name} {have}, but --{name} asks for {value}; "
-                    f"leave out --{name} or give other optics"
-                )
     measure, exports = getattr(args, "measure", None), getattr(args, "export", ())
-    if "xlsx" in exports and find_spec("openpyxl") is None:
-        raise InputError("--export xlsx: to write Excel tables: pip install 'napari-droplets[excel]'")
-    return Plan(settings, optics, getattr(args, "detect_only", False), not args.no_overlay, measure, tuple(exports))
+    return Plan.of(optics, getattr(args, "detect_only", False), not args.no_overlay, measure, exports, **given)
 
 
 def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options: Any) -> int:
     from ..series.batch import check_output, name_results, run
     from ..series.tables import message
     from .terminal import Interrupt, ProgressLines
+    from .together import ProgressOfMany
 
     names = name_results(paths)
     out = check_output(args.output, list(names.values()))
-    shown = ProgressLines(len(names), quiet=args.quiet)
+    parallel = options.get("client") is not None
+    shown = (ProgressOfMany if parallel else ProgressLines)(len(names), quiet=args.quiet)
     failed = 0
-    with Interrupt() as interrupt:
+    with Interrupt("the running images" if parallel else "this image") as interrupt:
 
         def watch(path: Path, progress: Any) -> bool:
             if progress is None:
                 shown.begin(path.name)
             else:
-                shown.update(progress)
+                shown.update(progress, path.name)
+            return not interrupt.asked
+
+        def wanted() -> bool:
+            shown.refresh()
             return not interrupt.asked
 
         def warn(error: Exception) -> None:
             shown.end()
             _say(f"{message(error)}; going on, and trying again later")
 
-        outcomes = run(list(names), out, plan, watch=watch, since=START, warn=warn, **options)
+        outcomes = run(list(names), out, plan, watch=watch, since=START, warn=warn, wanted=wanted, **options)
         done = 0
         try:
             with closing(outcomes):
                 for outcome in outcomes:
                     done += 1
-                    shown.end(skipped=outcome.skipped)
+                    shown.end(outcome.path.name, skipped=outcome.skipped)
                     if outcome.summary:
                         _print(_line(outcome))
                     if outcome.error is not None:
                         failed += 1
                         _say(f"error: {_named(outcome, message(outcome.error))}")
                         _trace(args, outcome.error)
-        except InputError as error:  # the tables of all images, at the end
-            failed += 1
+        except InputError as error:
+            if not done:  # another batch writes there
+                raise
+            failed += 1  # the tables of all images, at the end; no space, no scheduler
             _say(f"error: {error}; the results of the images are in their folders")
             _trace(args, error)
         finally:

@@ -78,6 +78,12 @@ def _region(text: str) -> tuple[float, ...] | str:
     return box
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a whole number, at least 1")
+    return int(text)
+
+
 def _types(text: str) -> int | str:
     return text if text == "auto" else int(text)
 
@@ -161,6 +167,25 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="learn the optics on the first image and keep them for all others, so that compositions and classes mean "
         "the same in the whole series",
+    )
+
+    batch.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes of this machine that work at the same time, each with its share of cores and memory (default: "
+        "one image after another in this process, which a few small images are done by sooner)",
+    )
+    batch.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="work on a dask cluster instead: address of its scheduler, as tcp://node7:8786, or its scheduler file",
+    )
+    batch.add_argument(
+        "--memory-limit",
+        metavar="SIZE",
+        help="memory of each of the --workers, as 4GB; one that takes more is ended, and its image tried again "
+        "(default: equal shares of the machine's)",
     )
 
     demo = commands.add_parser(

@@ -25,6 +25,30 @@ STAGES = {
 }
 
 
+class Pace:
+    """How fast images get done, and when all will be."""
+
+    def __init__(self) -> None:
+        self.start, self.done = time.monotonic(), 0
+
+    def one_more(self) -> None:
+        """One more is done; those that were there already do not count."""
+        self.done += 1
+
+    def left(self, images: int) -> str:
+        """Time left for so many images in words; nothing while there is no telling."""
+        if not self.done or not images:
+            return ""
+        return f"about {duration((time.monotonic() - self.start) / self.done * images)} left"
+
+
+def duration(seconds: float) -> str:
+    """In the unit that fits: 40 s, 12 min, 3.5 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 class ProgressLines:
     """A bar on a terminal; elsewhere plain lines, one for each stage and one every few seconds.
 
@@ -43,6 +67,7 @@ class ProgressLines:
         self.stream = sys.stderr if stream is None else stream
         self.terminal = self.stream.isatty()
         self.begun = 0
+        self.pace = Pace()
         self.running = False
         self.bar: Any = None
 
@@ -50,7 +75,9 @@ class ProgressLines:
         """The next image is begun."""
         self.begun += 1
         self.running = True
-        self.name = name if self.n_images == 1 else f"[{self.begun}/{self.n_images}] {name}"
+        left = self.pace.left(1 + self.n_images - self.begun)
+        facts = ", ".join(filter(None, (f"{self.begun}/{self.n_images}", left)))
+        self.name = name if self.n_images == 1 else f"[{facts}] {name}"
         self.stage, self.last = "", -math.inf
         if self.quiet:
             return
@@ -71,7 +98,7 @@ class ProgressLines:
         else:
             print(f"{self.name}: reading", file=self.stream, flush=True)
 
-    def update(self, progress: Progress) -> None:
+    def update(self, progress: Progress, name: str = "") -> None:
         """Show where the running fit is."""
         if self.quiet:
             return
@@ -99,10 +126,15 @@ class ProgressLines:
             self.last = now
         self.stage = progress.stage
 
-    def end(self, *, skipped: bool = False) -> None:
+    def refresh(self) -> None:
+        """Nothing happens between two updates."""
+
+    def end(self, name: str = "", *, skipped: bool = False) -> None:
         """The running image is done, or was `skipped` without having begun."""
         if skipped and not self.running:
             self.begun += 1
+        elif self.running:
+            self.pace.one_more()
         self.running = False
         if self.bar is not None:
             self.bar.close()

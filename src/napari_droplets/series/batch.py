@@ -1,138 +1,145 @@
-"""Many image files one after another: a result folder for each, nothing lost when one fails."""
+"""Many image files: a result folder for each, nothing lost when one fails, and the tables of all."""
 
 from __future__ import annotations
 
-import glob
-import os
 import re
-from collections import Counter
+import shutil
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+
+from ..droplets import Optics
 from ..errors import InputError
-from ..files import read_optics, writable_folder
-from ..images import IMAGE_SUFFIXES
-from ..images.formats import is_zarr
-from ..region import ENDINGS, URI, Region, mask_files
+from .jobs import Job, Jobs, one_by_one
+from .manifest import COMPUTING, Manifest, State, sole_batch
+from .names import check_output as check_output
+from .names import find_images as find_images
+from .names import name_results as name_results
+from .names import natural as natural
+from .names import without_masks as without_masks
 from .one_file import CANCELLED as CANCELLED
 from .one_file import RESULT_FILES as RESULT_FILES
-from .one_file import WRITTEN, Ranges, Watch, complete, process
 from .one_file import Plan as Plan
-from .tables import TABLE_FILES, Outcome, Tables
+from .one_file import Ranges, Watch
+from .tables import Outcome, Tables, message
+
+ATTEMPT = re.compile(r"\.partial-.*-try[0-9a-f]{12}")
+"""Name of what a worker has not finished."""
 
 
-def find_images(where: str | Path) -> list[Path]:
-    """Image files of a folder (not of folders in it) or matching a glob, in natural order; a single file is itself.
+def batch(
+    images: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    scheduler: Any = None,
+    memory_limit: str | None = None,
+    resume: bool = False,
+    same_optics: bool = False,
+    optics: Optics | None = None,
+    detect_only: bool = False,
+    overlay: bool = True,
+    measure: Sequence[int | str] | str | None = None,
+    exports: Sequence[str] = (),
+    callback: Watch | None = None,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Fit all images of a folder, each with a result folder of its own, and write the tables of all.
 
-    Hidden files, and pictures among results of this package, are left out.
+    Parameters
+    ----------
+    images : path or sequence of paths
+        A folder, a pattern as 'slides/*.tif', or files.
+    out : path
+        Folder for the results: OUT/droplets.csv and OUT/summary.csv of all images, OUT/<image>/ of each, and
+        OUT/batch.json, which says how far the batch is.
+    workers : int, optional
+        Processes of this machine that work at the same time; by default this process works on one image after another.
+        In a script call `batch` under ``if __name__ == "__main__":`` then, as processes read the script again.
+    scheduler : str, cluster or client, optional
+        Address or scheduler file of a dask cluster that runs, or a cluster as dask-jobqueue makes it.
+    memory_limit : str, optional
+        Memory of each of the `workers`, as '4GB'; by default equal shares of the machine's.
+    resume : bool
+        Skip images whose result is there already, from the same pixels, settings, optics and version.
+    same_optics : bool
+        Learn the optics on the first image that can be fitted, and keep them for the others.
+    optics : Optics, optional
+        As in `fit`; types and composition are theirs unless given.
+    detect_only : bool
+        Find droplets without fitting.
+    overlay : bool
+        Draw overlay.png of each.
+    measure, exports
+        Channels in which droplets are measured, or 'all'; kinds of further files, see `export`.
+    callback : callable, optional
+        Called with the image's path and None when it is begun, then with its `Progress`; False stops the batch, and
+        what running images have reached is kept.
+    **settings
+        See `Settings`.
 
-    Raises
-    ------
-    InputError
-        There is none.
-    """
-    path = Path(where)
-    if path.is_file() or is_zarr(path):
-        return [path]
-    if path.is_dir():
-        found = list(path.iterdir())
-    elif glob.has_magic(str(where)):
-        found = [Path(p) for p in glob.glob(str(where), recursive=True)]
-    else:
-        raise InputError(f"{where}: no such file or folder")
-    kinds = ", ".join(s.removeprefix(".") for s in IMAGE_SUFFIXES)
-    images = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and (p.is_file() or is_zarr(p)) and not _ours(p)]
-    images.sort(key=natural)
-    if not images:
-        raise InputError(f"{where}: no images ({kinds}) there")
-    return images
-
-
-def without_masks(images: Sequence[Path], region: Region | None) -> list[Path]:
-    """The images that are no masks of the region.
-
-    Raises
-    ------
-    InputError
-        None is left.
-    """
-    if not isinstance(region, str) or region.startswith(URI):
-        return list(images)
-    masks = {p.resolve() for p in mask_files(region)}
-    if Path(region).is_dir():  # that of the images, perhaps: there masks are told by their names
-        stems = {p.stem for p in images}
-        masks = {m for m in masks if any(e and m.stem.endswith(e) and m.stem.removesuffix(e) in stems for e in ENDINGS)}
-    left = [p for p in images if p.resolve() not in masks]
-    if not left:
-        raise InputError(f"region={region!r}: all of the images are masks of it")
-    return left
-
-
-def natural(path: Path) -> list[tuple[int, int, str]]:
-    """A key that sorts frame_2 before frame_10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(int(p), 0, p) if p.isdecimal() else (0, 1, p) for p in parts]
-
-
-def _ours(path: Path) -> bool:
-    result = path.name in WRITTEN and (path.parent / "summary.json").exists()
-    return result or path.name.startswith(".")
-
-
-def name_results(paths: Sequence[Path]) -> dict[Path, str]:
-    """A result folder's name for each image: its stem; where two share it, with suffix or folder.
-
-    Raises
-    ------
-    InputError
-        Two images would still share a folder.
-    """
-    paths = list({p.resolve(): p for p in paths}.values())  # each file once
-    inside = _inside(paths)
-    candidates: tuple[Callable[[Path], str], ...] = (
-        lambda p: p.stem,
-        lambda p: p.name,
-        lambda p: "_".join(inside[p].with_suffix("").parts),
-        lambda p: "_".join(inside[p].parts),
-    )
-    names: dict[Path, str] = {}
-    left = paths
-    for candidate in candidates:
-        # upper and lower case are one on some disks
-        count = Counter(
-            [candidate(p).casefold() for p in left] + [n.casefold() for n in (*names.values(), *TABLE_FILES)]
-        )
-        names |= {p: candidate(p) for p in left if count[candidate(p).casefold()] == 1}
-        left = [p for p in left if p not in names]
-    if left:
-        raise InputError(f"{left[0]} and {left[1]}: their results would share a folder; rename one")
-    return {p: names[p] for p in paths}
-
-
-def _inside(paths: Sequence[Path]) -> dict[Path, Path]:
-    """Paths below the folder that all share; with the drive's name where they are on several."""
-    whole = {p: p.resolve() for p in paths}
-    try:
-        base = os.path.commonpath([p.parent for p in whole.values()]) if paths else ""
-    except ValueError:  # drives of Windows have nothing in common
-        return {p: Path(re.sub(r"\W+", "_", w.drive).strip("_"), *w.parts[1:]) for p, w in whole.items()}
-    return {p: w.relative_to(base) for p, w in whole.items()}
-
-
-def check_output(out: str | Path, names: Sequence[str]) -> Path:
-    """Make the output folder where needed and see that every result can be put there.
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each image: image, n_droplets, count_mean, …, folder, error; also in OUT/summary.csv. Images that
+        failed have an error there, and do not stop the others.
 
     Raises
     ------
     InputError
-        It, or a result folder in it, is a file or cannot be written to.
+        Wrong use, found out before any work; another batch writes to `out`; tables that cannot be written; a
+        scheduler that is gone.
+
+    Examples
+    --------
+    >>> import napari_droplets as nd
+    >>> import tempfile, tifffile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for seed in (1, 2):
+    ...     tifffile.imwrite(folder / f"{seed}.tif", nd.simulate((96, 96), 15, seed=seed)[0])
+    >>> nd.batch(folder, folder / "out", detect_only=True, overlay=False)["image"].tolist()
+    ['1.tif', '2.tif']
     """
-    out = writable_folder(out)
-    for name in names:
-        if os.path.lexists(out / name):
-            writable_folder(out / name)
-    return out
+    plan = Plan.of(optics, detect_only, overlay, measure, exports, **settings)
+    if same_optics and detect_only:
+        raise InputError("same_optics: there are no optics with detect_only; leave out one of them")
+    given = [images] if isinstance(images, (str, Path)) else images
+    found = [path for one in given for path in find_images(one)]
+    paths = without_masks(found, plan.settings.region)
+    rows = []
+    names = name_results(paths)
+    folder = check_output(out, list(names.values()))
+    with cluster(workers, scheduler, memory_limit) as client:
+        options: dict[str, Any] = {"resume": resume, "same_optics": same_optics, "watch": callback, "client": client}
+        for outcome in run(list(names), folder, plan, combine=True, **options):
+            rows.append(outcome)
+    order = list(names)
+    rows.sort(key=lambda outcome: order.index(outcome.path))
+    return pd.DataFrame([outcome.row() for outcome in rows])
+
+
+def cluster(workers: int | None, scheduler: Any, memory_limit: str | None) -> AbstractContextManager[Any]:
+    """A client of the dask cluster asked for; of nothing where none is, and then dask is not imported.
+
+    Raises
+    ------
+    InputError
+        What is asked for does not go together, or dask is not installed.
+    """
+    if workers is not None and scheduler is not None:
+        raise InputError("workers and scheduler: a scheduler has workers of its own; give one of them")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise InputError(f"workers={workers!r}: must be a whole number, at least 1")
+    if memory_limit is not None and workers is None:
+        raise InputError("memory_limit: it is of local workers; give workers too")
+    if workers is None and scheduler is None:
+        return nullcontext()
+    from .engine import connected
+
+    return connected(workers, scheduler, memory_limit)
 
 
 def run(
@@ -146,6 +153,8 @@ def run(
     watch: Watch | None = None,
     since: float | None = None,
     warn: Callable[[Exception], None] | None = None,
+    client: Any = None,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Generator[Outcome]:
     """Work through image files and yield what became of each; one that fails does not stop the others.
 
@@ -160,7 +169,8 @@ def run(
     resume : bool
         Skip images whose result is there already, from the same pixels, settings, optics and version.
     combine : bool
-        Keep OUT/droplets.csv and OUT/summary.csv up to date, tables of all images.
+        A batch: keep OUT/droplets.csv and OUT/summary.csv up to date, tables of all images, and OUT/batch.json, their
+        states; no other batch may write there meanwhile.
     same_optics : bool
         Learn the optics on the first image that can be fitted, and keep them for the others.
     watch : callable, optional
@@ -169,42 +179,78 @@ def run(
         The process's start by time.perf_counter: the first image's seconds are counted from there, as `import`.
     warn : callable, optional
         Told when the tables of all images cannot be written for now; it is tried again.
+    client : distributed.Client, optional
+        Its workers do the work; for batches.
+    wanted : callable
+        Asked now and then, while workers work, whether to go on.
 
     Raises
     ------
     InputError
-        At the end: the tables of all images cannot be written.
+        Another batch writes there; or, at the end, the tables of all images cannot be written, or the disk is full.
     """
-    from ..inference.api import held
-
     names = name_results(paths)
     unique = len({p.name for p in names}) == len(names)
-    tables = Tables(out, warn) if combine else None
+    listed = [Job(path, path.name if unique else name, out / name) for path, name in names.items()]
     ranges = _ranges(list(names), plan)
-    try:
-        for path, name in names.items():
-            label, folder = path.name if unique else name, out / name
-            try:
-                if resume and (summary := complete(folder, path, plan, ranges)):
-                    outcome = Outcome(path, label, folder, summary, skipped=True)
-                elif watch is not None and watch(path, None) is False:
-                    break
-                else:
-                    begun, since = since, None
-                    outcome = process(path, label, folder, plan, watch, begun, ranges)
-            except Exception as error:
-                outcome = Outcome(path, label, folder, error=error)
-            if tables is not None:
-                outcome = tables.add(outcome)
-            if same_optics and plan.settings.learn_optics and outcome.summary and not outcome.stopped:
-                optics = read_optics(folder)
-                plan = replace(plan, optics=optics, settings=replace(plan.settings, **held(optics)))
-            yield outcome
-            if outcome.stopped:
-                break
-    finally:
-        if tables is not None and not tables.written:
-            tables.write()
+    jobs = Jobs(listed, plan, ranges, resume, same_optics)
+    if not combine:
+        yield from one_by_one(jobs, watch, since)
+        return
+    with sole_batch(out, warn) as this_run:
+        _clear(listed)
+        manifest = Manifest(out, this_run, {j.folder.name: j.path for j in listed}, plan, same_optics=same_optics)
+        if resume and warn is not None and (moved := _moved(manifest)):
+            warn(InputError(f"{out}: earlier results were made with {moved}; last digits may differ"))
+        jobs.known = manifest.known
+        if client is None:
+            outcomes = one_by_one(jobs, watch, since, lambda job: manifest.begin(job.folder.name))
+        else:
+            from .engine import Team, together
+
+            def begun(job: Job, worker: str) -> None:
+                manifest.begin(job.folder.name, worker)
+
+            outcomes = together(jobs, Team(client, out, this_run, jobs), watch, begun, wanted)
+        tables = Tables(out, warn, list(names))
+        full = False
+        try:
+            with closing(outcomes):
+                for outcome in outcomes:
+                    full = full or outcome.no_space
+                    outcome = tables.add(outcome)
+                    _note(manifest, outcome)
+                    yield outcome
+        finally:
+            manifest.write()
+            if not tables.written:
+                tables.write()
+        if full:
+            raise InputError(f"{out}: the disk is full; make room, and go on with resume")
+
+
+def _note(manifest: Manifest, outcome: Outcome) -> None:
+    """What became of an image, for the manifest."""
+    stopped = outcome.stopped or outcome.summary.get("stopped") == CANCELLED
+    state: State = "failed" if not outcome.summary else "stopped" if stopped else "done"
+    error = None if outcome.error is None else message(outcome.error)
+    n = outcome.summary.get("n_droplets")
+    manifest.end(outcome.folder.name, state, n_droplets=n, sha256=outcome.sha256, error=error)
+
+
+def _moved(manifest: Manifest) -> str:
+    """Versions of libraries that results of an earlier run were made with, where they are others now."""
+    now = manifest.head["versions"]
+    return ", ".join(f"{n} {v}" for n, v in manifest.before.items() if n in COMPUTING and now.get(n) != v)
+
+
+def _clear(jobs: Sequence[Job]) -> None:
+    """Delete what workers of a batch that is gone have not finished."""
+    places = {place for job in jobs for place in (job.folder.parent, job.folder) if place.is_dir()}
+    for place in places:
+        for path in place.iterdir():
+            if ATTEMPT.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _ranges(paths: Sequence[Path], plan: Plan) -> Ranges:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,8 +10,9 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,14 +23,15 @@ from ..files import read_table, save_summary, save_table, writable_folder
 from ..images import Image
 from ..images.convert import Opened, opened
 from ..images.intensities import Range, stated
-from ..region import mask_hash, region_mask
+from ..region import check_files, mask_hash, region_mask
+from ..settings import Settings
 from ..tables import EXPORTS, export
+from .manifest import still_sole
 from .tables import Outcome
 
 if TYPE_CHECKING:
     from ..images.choose import Where
     from ..progress import Progress
-    from ..settings import Settings
 
 RESULT_FILES = (
     "summary.json",  # first to go and last to come: a folder that has it is complete
@@ -39,10 +42,26 @@ RESULT_FILES = (
     "overlay.png",
 )
 WRITTEN = (*RESULT_FILES, *EXPORTS.values())
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's part of it
 CANCELLED = "cancelled"  # what summary.json says of a fit that was stopped on demand
 
 Watch = Callable[[Path, "Progress | None"], "bool | None"]
 """Called with None when an image is begun, then with its Progress; False stops its fit, and no other is begun."""
+
+
+class Ticket(NamedTuple):
+    """What entitles one attempt at one image to write its result; see `manifest.sole_batch`."""
+
+    out: Path
+    """The batch's folder."""
+    run: str
+    """The run of the batch."""
+    attempt: str
+    """A name that no other attempt has."""
+
+
+class Abandoned(Exception):
+    """The batch that an image was worked on for has ended, and another one writes to its folder."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,49 @@ class Plan:
     """Channels in which droplets are measured, or 'all'."""
     exports: tuple[str, ...] = ()
     """What is written besides, of `tables.EXPORTS`."""
+    ticket: Ticket | None = None
+    """Where several processes work on one batch."""
+
+    @classmethod
+    def of(
+        cls,
+        optics: Optics | None = None,
+        detect_only: bool = False,
+        overlay: bool = True,
+        measure: Sequence[int | str] | str | None = None,
+        exports: Sequence[str] = (),
+        **settings: Any,
+    ) -> Plan:
+        """A plan whose parts go together; types and composition are those of the optics unless given.
+
+        Raises
+        ------
+        InputError
+            They do not, or a file or library that is needed is not there.
+        """
+        if optics is not None:
+            settings = {"types": optics.types, "composition": optics.composition} | settings
+        chosen = Settings.of(**settings)
+        check_files(chosen.region)
+        if chosen.weights is not None:
+            from ..detection.network import read_weights
+
+            read_weights(chosen.weights)
+        if optics is not None:
+            wanted = {"types": chosen.types, "composition": chosen.composition}
+            if chosen.channels is not None:
+                wanted["channels"] = len(chosen.channels)
+            for name, value in wanted.items():
+                if (have := getattr(optics, name)) != value:
+                    raise InputError(
+                        f"optics: learned with {name} {have}, but {name} {value} is asked for; leave that out or give "
+                        "other optics"
+                    )
+        if unknown := [kind for kind in exports if kind not in EXPORTS]:
+            raise InputError(f"export {unknown[0]!r}: choose of {', '.join(EXPORTS)}")
+        if "xlsx" in exports and find_spec("openpyxl") is None:
+            raise InputError("export xlsx: to write Excel tables: pip install 'napari-droplets[excel]'")
+        return cls(chosen, optics, detect_only, overlay, measure, tuple(exports))
 
     def record(self) -> dict[str, Any]:
         """What decides the result besides the image, as it is found in summary.json."""
@@ -169,7 +231,8 @@ def process_image(
 
 def _write(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) -> Exception | None:
     """Write the result beside its place and move it there; what went wrong with the overlay, which costs nothing."""
-    beside = folder.with_name(f".partial-{folder.name}")
+    ticket = plan.ticket
+    beside = folder.with_name(f".partial-{folder.name}" + (f"-{ticket.attempt}" if ticket else ""))
     shutil.rmtree(beside, ignore_errors=True)
     error = None
     try:
@@ -189,6 +252,8 @@ def _write(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) -> Exc
                 save_overlay(found, beside / "overlay.png")
             except Exception as problem:  # no reason to throw a fit away
                 error = problem
+        if ticket is not None and not still_sole(ticket.out, ticket.run):
+            raise Abandoned(f"{ticket.out}: another batch writes there now")
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -204,10 +269,13 @@ def process(
     watch: Watch | None = None,
     since: float | None = None,
     ranges: Ranges | None = None,
+    *,
+    resume: bool = False,
 ) -> Outcome:
     """Find the droplets of one image file and write its result folder, all of it or nothing.
 
-    Of a stack of which several pictures are asked for, a folder for each in it, and one table.
+    Of a stack of which several pictures are asked for, a folder for each in it, and one table; with `resume` those of
+    its pictures that are done already are kept.
     """
     begun = time.perf_counter() if since is None else since
     source = Source.of(path, plan.settings, ranges or {})
@@ -222,7 +290,7 @@ def process(
     if len(source.opened.where) > 1:
         from .stacks import process_stack
 
-        return process_stack(path, label, folder, plan, source, told, begun)
+        return process_stack(path, label, folder, plan, source, told, begun, resume=resume)
     where = source.opened.where[0]
     summary, error, stopped = process_image(source.image(where), source, where, folder, plan, told, begun)
     return Outcome(path, label, folder, summary, error, stopped=stopped)
@@ -254,34 +322,60 @@ def _move_results(source: Path, target: Path) -> None:
     shutil.rmtree(source, ignore_errors=True)
 
 
-def complete(folder: Path, path: Path, plan: Plan, ranges: Ranges | None = None) -> dict[str, Any] | None:
-    """The summary of a whole result of this image and plan, None where there is none."""
+def complete(
+    folder: Path, path: Path, plan: Plan, ranges: Ranges | None = None, known: str | None = None
+) -> dict[str, Any] | None:
+    """The summary of a whole result of this image and plan, None where there is none.
+
+    `known` is the hash of the file that the result was made from, where a manifest tells it: then the image need not be
+    read.
+    """
     try:
-        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        wanted = plan.record()
-        if plan.settings.region is not None:
-            wanted["region_sha256"] = mask_hash(plan.settings.region, path)
-        if summary.get("stopped") == CANCELLED or any(summary.get(name) != value for name, value in wanted.items()):
+        summary = _whole_result(folder, path, plan)
+        if summary is None:
             return None
-        needed = [
-            name
-            for name, wanted in (
-                ("overlay.png", plan.overlay),
-                ("optics.safetensors", not plan.detect_only),
-                *((EXPORTS[kind], True) for kind in plan.exports),
-            )
-            if wanted
-        ]
-        if "pictures" not in summary and not all((folder / name).exists() for name in needed):
-            return None
-        read_table(folder / "droplets.csv")  # deleted, or saved anew by another program with other separators?
         if "pictures" in summary:
             return summary if summary["image"]["sha256"] == file_hash(path) else None
         source = Source.of(path, plan.settings, ranges or {})
-        image = source.image(source.opened.where[0])
-        return summary if summary["image"]["sha256"] == image.sha256 else None
+        if known is not None and known == file_hash(path):
+            same = list(source.scale) == summary["image"]["intensity_range"]
+        else:
+            same = source.image(source.opened.where[0]).sha256 == summary["image"]["sha256"]
+        return summary if same else None
     except (OSError, ValueError, KeyError, AttributeError, TypeError):  # whatever it is, it is no result of ours
         return None
+
+
+def complete_picture(folder: Path, image: Image, plan: Plan) -> bool:
+    """Whether there is a whole result of this picture of a stack."""
+    try:
+        summary = _whole_result(folder, image.path, plan)
+        return summary is not None and bool(summary["image"]["sha256"] == image.sha256)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return False
+
+
+def _whole_result(folder: Path, path: Path | str | None, plan: Plan) -> dict[str, Any] | None:
+    """The summary of a result of this plan with all of its files, of whatever image; None where there is none."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    wanted = plan.record()
+    if plan.settings.region is not None:
+        wanted["region_sha256"] = mask_hash(plan.settings.region, path)
+    if summary.get("stopped") == CANCELLED or any(summary.get(name) != value for name, value in wanted.items()):
+        return None
+    needed = [
+        name
+        for name, wanted in (
+            ("overlay.png", plan.overlay),
+            ("optics.safetensors", not plan.detect_only),
+            *((EXPORTS[kind], True) for kind in plan.exports),
+        )
+        if wanted
+    ]
+    if "pictures" not in summary and not all((folder / name).exists() for name in needed):
+        return None
+    read_table(folder / "droplets.csv")  # deleted, or saved anew by another program with other separators?
+    return dict(summary)
 
 
 def file_hash(path: Path) -> str:
@@ -290,3 +384,12 @@ def file_hash(path: Path) -> str:
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an error comes from a disk, or a user's part of it, without space."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

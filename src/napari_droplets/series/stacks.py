@@ -14,14 +14,24 @@ from ..errors import InputError
 from ..files import read_optics, read_table, save_summary, writable_folder, write_whole
 from ..images.choose import Where
 from ..region import mask_hash
-from .one_file import CANCELLED, Plan, Source, file_hash, process_image
+from .one_file import CANCELLED, Abandoned, Plan, Source, complete_picture, file_hash, process_image
 from .tables import Outcome, message
 
 
 def process_stack(
-    path: Path, label: str, folder: Path, plan: Plan, source: Source, watch: Callable[[Any], Any], since: float
+    path: Path,
+    label: str,
+    folder: Path,
+    plan: Plan,
+    source: Source,
+    watch: Callable[[Any], Any],
+    since: float,
+    *,
+    resume: bool = False,
 ) -> Outcome:
     """Find the droplets of the pictures of a stack; optics learned on the first one are kept for the others.
+
+    With `resume`, pictures whose result is there already are not worked on again.
 
     Writes FOLDER/frame_0, ... (frame_0_plane_0, ...), and FOLDER/droplets.csv and .parquet, where the columns `frame`
     and `plane` say which picture a droplet is in.
@@ -39,7 +49,9 @@ def process_stack(
         about = {k: v for k, v in (("frame", where.frame), ("plane", where.plane)) if v is not None}
         try:
             image = source.image(where)
-            _, error, stopped = process_image(image, source, where, folder / name, plan, watch, begun)
+            error = None
+            if not (resume and complete_picture(folder / name, image, plan)):
+                _, error, stopped = process_image(image, source, where, folder / name, plan, watch, begun)
             table = read_table(folder / name / "droplets.csv").to_dataframe()
             tables.append(_placed(table, about))
             pictures.append(about | {"folder": name, "n_droplets": len(table), "error": error and message(error)})
@@ -47,6 +59,8 @@ def process_stack(
                 optics = read_optics(folder / name)
                 plan_settings = replace(plan.settings, **held(optics))
                 plan = replace(plan, optics=optics, settings=plan_settings)
+        except Abandoned:
+            raise
         except Exception as failure:
             problem = problem or type(failure)(f"{name}: {failure}")
             pictures.append(about | {"folder": None, "n_droplets": None, "error": message(failure)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,10 @@ class Outcome:
     """The result was there already."""
     stopped: bool = False
     """The watch said to stop: the result is what was reached by then, and no other image is begun."""
+    sha256: str | None = None
+    """Of the file that the result was made from, where that was asked for."""
+    no_space: bool = False
+    """The disk is full: no other image is begun."""
 
     def row(self) -> dict[str, Any]:
         """One row of summary.csv."""
@@ -50,20 +54,31 @@ class Outcome:
         }
 
 
+class WorkerError(Exception):
+    """An error of another process, of whatever kind, as text."""
+
+
 def message(error: BaseException) -> str:
     """One line about an error; for those not meant for users with its kind."""
     text = " ".join(str(error).split())
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}".removesuffix(": ")
+    told = isinstance(error, (InputError, WorkerError))
+    return text if told else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 class Tables:
-    """The tables of all images, rewritten whole after each so that a kill loses nothing."""
+    """The tables of all images, rewritten whole after each so that a kill loses nothing.
 
-    def __init__(self, out: Path, warn: Callable[[Exception], None] | None = None) -> None:
+    Their rows are in the given order of the images, whichever is done first.
+    """
+
+    def __init__(
+        self, out: Path, warn: Callable[[Exception], None] | None = None, order: Sequence[Path] | None = None
+    ) -> None:
         self.out = out
         self.warn = warn
-        self.rows: list[dict[str, Any]] = []
-        self.droplets: list[pd.DataFrame] = []
+        self.places = {path: i for i, path in enumerate(order or ())}
+        self.rows: dict[Path, dict[str, Any]] = {}
+        self.droplets: dict[Path, pd.DataFrame] = {}
         self.cost = self.last = 0.0
         self.written = False
         self.warned = False
@@ -75,10 +90,10 @@ class Tables:
             try:
                 table = read_table(outcome.folder / "droplets.csv").to_dataframe()
                 table.insert(0, "image", outcome.image)
-                self.droplets.append(table)
+                self.droplets[outcome.path] = table
             except Exception as error:
                 outcome = replace(outcome, error=outcome.error or error)
-        self.rows.append(outcome.row())
+        self.rows[outcome.path] = outcome.row()
         # a table of a million rows takes seconds to write: not more than a tenth of the time for it
         if self.cost < 1 or time.perf_counter() - self.last > 10 * self.cost:
             try:
@@ -93,9 +108,10 @@ class Tables:
     def write(self) -> None:
         """Write OUT/droplets.csv and OUT/summary.csv, each also when the other cannot be written."""
         start = time.perf_counter()
-        summary = pd.DataFrame(self.rows, columns=list(Outcome(Path(), "", Path()).row()))
+        summary = pd.DataFrame(self._in_order(self.rows), columns=list(Outcome(Path(), "", Path()).row()))
         summary["n_droplets"] = summary["n_droplets"].astype("Int64")  # whole numbers beside a failed image's nothing
-        whole = [t for t in self.droplets if len(t)] or self.droplets
+        tables = self._in_order(self.droplets)
+        whole = [t for t in tables if len(t)] or tables
         droplets = pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=["image", "x", "y", "radius"])
         problems: list[str] = []
         for name, table in (("summary.csv", summary), ("droplets.csv", droplets)):
@@ -108,3 +124,6 @@ class Tables:
         if problems:
             raise InputError("; ".join(problems))
         self.written = True
+
+    def _in_order(self, parts: dict[Path, Any]) -> list[Any]:
+        return [parts[path] for path in sorted(parts, key=lambda p: self.places.get(p, len(self.places)))]

@@ -1,0 +1,280 @@
+"""A batch on the workers of a dask cluster, of this machine or of any other."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import time
+import uuid
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import InputError
+from ..images import ImageWarning
+from ..progress import Progress
+from .jobs import Job, Jobs
+from .one_file import Watch
+from .tables import Outcome, WorkerError
+from .worker import Reply, Task, stop, work
+
+ATTEMPTS = 2
+"""At an image, the second one on another worker where there is one."""
+GONE_AFTER = 15.0
+"""Seconds without a scheduler after which it is given up."""
+POLL = 0.5
+"""Seconds between two looks at whether to stop."""
+MEMORY = 0.9
+"""Part of the machine's memory that local workers may use together."""
+DASK = {
+    "distributed.scheduler.allowed-failures": ATTEMPTS - 1,
+    # JAX keeps memory for what comes next: dask must not wait for it to be given back
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+    "distributed.comm.timeouts.connect": "20s",
+}
+INSTALL = "pip install 'napari-droplets[dask]'"
+
+
+@contextmanager
+def connected(workers: int | None = None, scheduler: Any = None, memory_limit: str | None = None) -> Iterator[Any]:
+    """A client of a dask cluster; without an address of processes on this machine, which end with it.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Processes on this machine.
+    scheduler : str, cluster or client, optional
+        Address or scheduler file of a cluster that runs, or what dask's `Client` takes.
+    memory_limit : str, optional
+        Of each process, as '4GB'; by default equal shares. One that takes more is ended, and its image tried again.
+
+    Raises
+    ------
+    InputError
+        dask is not installed, or there is no such cluster.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise InputError(f"workers and schedulers need dask ({error}): {INSTALL}") from None
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is told by us
+    if isinstance(scheduler, Client):
+        yield scheduler
+        return
+    with dask.config.set(DASK), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of ports in use, and the like
+        if scheduler is not None:
+            is_file = isinstance(scheduler, (str, Path)) and Path(scheduler).is_file()
+            try:
+                client = Client(scheduler_file=str(scheduler)) if is_file else Client(scheduler)
+            except (OSError, ValueError, TypeError) as error:
+                raise InputError(f"scheduler {scheduler}: cannot be reached ({error}); is it running?") from error
+            with client:
+                yield client
+            return
+        number = workers or 1
+        cores = max(1, available_cores() // number)
+        try:
+            cluster = LocalCluster(
+                n_workers=number,
+                threads_per_worker=1,
+                memory_limit=memory_limit or _memory() // number,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
+                preload=["napari_droplets.series.worker"],
+                env={name: str(cores) for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")},
+            )
+        except ValueError as error:
+            raise InputError(f"memory_limit={memory_limit!r}: give an amount as '4GB' ({error})") from error
+        with cluster, Client(cluster) as client:
+            yield client
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> int:
+    from distributed.system import MEMORY_LIMIT  # also of a container
+
+    return int(MEMORY * MEMORY_LIMIT)
+
+
+class Team:
+    """The workers of a cluster at one batch."""
+
+    def __init__(self, client: Any, out: Path, run: str, jobs: Jobs) -> None:
+        self.client, self.out, self.run, self.jobs = client, out, run, jobs
+        self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.futures: dict[Any, tuple[Job, int]] = {}
+        """Of images submitted: which one, and which attempt."""
+        self.begun: set[Job] = set()
+        self.stopped = False
+        self.gone_since: float | None = None
+        client.subscribe_topic(run, lambda event: self.events.put(event[1]))
+
+    def submit(self, job: Job, attempt: int = 1, avoid: str | None = None) -> None:
+        """Give an image to a worker, not to the one to `avoid` where there is another."""
+        task = Task(job, self.jobs.plan, self.jobs.ranges, self.jobs.resume, self.out, self.run, __version__)
+        others = [address for address in self.client.nthreads() if address != avoid] if avoid else []
+        where = {"workers": others, "allow_other_workers": True} if others else {}
+        key = f"{job.folder.name}-{uuid.uuid4().hex}"
+        future = self.client.submit(work, task, key=key, pure=False, **where)
+        self.futures[future] = job, attempt
+        future.add_done_callback(self.events.put)
+
+    def event(self, *, wait: bool) -> Any:
+        """The next future that is done, or message of a worker; None where there was none, for a while with `wait`."""
+        try:
+            return self.events.get(timeout=POLL) if wait else self.events.get_nowait()
+        except queue.Empty:
+            return None
+
+    def reply(self, future: Any) -> Reply:
+        """What became of an image whose future is done."""
+        job, _ = self.futures[future]
+        try:
+            reply: Reply = future.result(timeout=GONE_AFTER)
+            return reply
+        except Exception as error:  # an answer that cannot be read, and the like
+            times = getattr(error, "allowed_failures", None)  # of dask's KilledWorker, which it has tried again
+            if times is not None:
+                error = WorkerError(
+                    f"its worker ended {times + 1} times while working on it, killed or for want of memory: "
+                    "fewer workers have more each"
+                )
+            return Reply(Outcome(*job, error=error), "", [])
+
+    def stop(self) -> None:
+        """Let running images end soon, with what they have reached, and begin no others."""
+        self.client.run(stop, self.run, on_error="ignore")
+        self.begin_no_others()
+
+    def begin_no_others(self) -> None:
+        """Take back images that no worker has begun."""
+        self.stopped = True
+        self.client.cancel([f for f, (job, _) in self.futures.items() if job not in self.begun])
+
+    def check_scheduler(self) -> None:
+        """See whether the scheduler is still there.
+
+        Raises
+        ------
+        InputError
+            It is not, and was not for a while.
+        """
+        if self.client.status == "running":
+            self.gone_since = None
+            return
+        now = time.monotonic()
+        self.gone_since = now if self.gone_since is None else self.gone_since
+        if self.client.status == "closed" or now - self.gone_since > GONE_AFTER:
+            raise self.gone()
+
+    def gone(self) -> InputError:
+        """What is said of a scheduler that is gone."""
+        n = len(self.futures)
+        return InputError(
+            f"the scheduler is gone, with {n} image{'s' * (n != 1)} left; start it again, and the batch with --resume"
+        )
+
+
+def together(
+    jobs: Jobs, team: Team, watch: Watch | None, begun: Callable[[Job, str], None], wanted: Callable[[], bool]
+) -> Generator[Outcome]:
+    """Let the workers work on all images; outcomes come as they are done.
+
+    Parameters
+    ----------
+    jobs, team, watch
+        What is done, by whom, and who sees the progress.
+    begun : callable
+        Told when a worker begins an image.
+    wanted : callable
+        Whether to go on.
+
+    Raises
+    ------
+    InputError
+        The scheduler is gone.
+    """
+    left = deque(jobs.jobs)
+    by_name = {job.folder.name: job for job in jobs.jobs}
+    while (left and not team.stopped) or team.futures:
+        # optics of all are learned by one image alone
+        ready = bool(left) and not team.stopped and not (jobs.optics_to_learn and team.futures)
+        if ready and (outcome := _given(left.popleft(), jobs, team)) is not None:
+            yield outcome
+        event = team.event(wait=not ready)
+        go_on = wanted()
+        if isinstance(event, dict):
+            job = by_name[event["name"]]
+            if event["stage"] == "begin":
+                team.begun.add(job)
+                begun(job, event["worker"])
+            go_on = watch is None or watch(job.path, _progress(event)) is not False
+        elif event in team.futures and (outcome := _result(team, event)) is not None:
+            jobs.learn(outcome)
+            if outcome.no_space:
+                team.begin_no_others()
+            yield outcome
+        elif event is None:
+            team.check_scheduler()
+        if not go_on and not team.stopped:
+            team.stop()
+
+
+def _given(job: Job, jobs: Jobs, team: Team) -> Outcome | None:
+    """What is there of an image already; else it is given to a worker."""
+    try:
+        outcome = jobs.done(job)
+        if outcome is None:
+            team.submit(job)
+        else:
+            jobs.learn(outcome)
+    except Exception as error:
+        return Outcome(*job, error=error)
+    return outcome
+
+
+def _result(team: Team, future: Any) -> Outcome | None:
+    """What became of an image; None where it is tried again, or was never begun."""
+    if future.status in ("cancelled", "lost"):
+        if not team.stopped:
+            raise team.gone()
+        team.futures.pop(future)
+        return None
+    reply = team.reply(future)
+    job, attempt = team.futures.pop(future)
+    for text in reply.warnings:
+        warnings.warn(text, ImageWarning, stacklevel=2)
+    outcome = reply.outcome
+    failed = outcome is not None and outcome.error is not None and not outcome.summary and not outcome.no_space
+    if failed and attempt < ATTEMPTS and reply.worker and not team.stopped:
+        team.submit(job, attempt + 1, avoid=reply.worker)
+        return None
+    return outcome
+
+
+def _progress(event: dict[str, Any]) -> Progress | None:
+    if event["stage"] == "begin":
+        return None
+    step, steps, loss, seconds_left, n = event["numbers"]
+    return Progress(event["stage"], int(step), int(steps), loss, seconds_left, int(n), _no_snapshot)
+
+
+def _no_snapshot() -> Any:
+    raise RuntimeError("there are no snapshots of fits in other processes")

@@ -21,14 +21,17 @@ REACH = 3.0
 """Standard deviations of a displacement by which droplets may have been apart in the frame before they merge."""
 MOST_PARENTS = 3
 """Droplets that may merge into one in a step."""
-PINNED = 0.2
-"""Error of the center of a merged droplet, in distances of its parents: those on a surface do not move freely."""
+PINNED = 0.5
+"""Error of the center of a merged droplet, as a part of how far it is from the largest parent: droplets on a surface
+stay where the largest one was."""
 VOLUME_ERROR = 0.01
 """Relative error of a radius that is systematic: focus, evaporation between two frames."""
 COMPOSITION_ERROR = 0.03
 """Likewise of a composition: mixing that is not linear in the components."""
 VANISHED, VANISHED_WEIGHT = 0.003, 30.0
-"""First guess of the probability to be gone in a step, and the number of droplets that it counts like."""
+"""First guess of the probability to be gone in a step, and the number of droplets that it counts like ..."""
+FLASH, FLASH_WEIGHT = 0.3, 5.0
+"""... and for what was seen once, and not in the first frame: it may have been no droplet."""
 WIDTH = 0.25
 """Radii are alike, in what they say of vanishing, within this difference of their logarithms."""
 MERGING, SPLITTING = 0.1, 0.0005
@@ -151,7 +154,7 @@ def _proposals(paths: Paths, max_gap: int, exponent: float, missed: float) -> li
                 if np.hypot(*(end.place - paths.place[one])) < reach:
                     near.setdefault(one, []).append(row)
         for one, several in near.items():
-            found += _for(paths, one, several, expected, gone, frame, exponent, max_gap)
+            found += _for(paths, one, several, expected, gone, frame, exponent, max_gap, missed)
     return found
 
 
@@ -164,6 +167,7 @@ def _for(
     frame: int,
     exponent: float,
     max_gap: int,
+    missed: float,
 ) -> list[_Proposal]:
     """All proposals for a droplet and the paths that ended near it."""
     continued = int(paths.before[one])
@@ -178,10 +182,6 @@ def _for(
     for count in range(1 if continued >= 0 else 2, MOST_PARENTS + (continued < 0)):
         for chosen in combinations(ended, count):
             several = (*chosen, continued) if continued >= 0 else chosen
-            if continued < 0 and max(paths.when[list(several)]) < frame - 1:
-                late = frame - 1 - max(paths.when[list(several)])
-                if late > max_gap:
-                    continue
             parts = [states[r] for r in several]
             evidence, residuals = _merged(new, parts, exponent, paths)
             if continued >= 0:
@@ -189,6 +189,7 @@ def _for(
             else:
                 other = _born(new, paths)
             other += sum(np.log(gone[r]) for r in chosen)
+            evidence += sum(frame - 1 - paths.when[r] for r in several) * np.log(missed)
             found.append(_Proposal(one, several, continued, evidence - other, residuals))
     return found
 
@@ -218,8 +219,8 @@ def _merged(
     value += reached / len(parts) * (len(parts) - 1)
     # center
     center = share @ places
-    apart = max(np.hypot(*(a - b)) for a, b in combinations(places, 2))
-    center_sd = np.sqrt(np.sum((share * motion) ** 2) + motion.min() ** 2 + (PINNED * apart) ** 2)
+    moved = np.hypot(*(center - places[np.argmax(volumes)]))
+    center_sd = np.sqrt(np.sum((share * motion) ** 2) + (PINNED * moved) ** 2)
     value += _log_t(np.sum((new.place - center) ** 2) / center_sd**2, 2) - 2 * np.log(center_sd)
     made, made_sd = float("nan"), float("nan")
     if len(new.composition):
@@ -273,15 +274,18 @@ def _vanishing(paths: Paths, ends: np.ndarray, missed: float) -> dict[int, float
     Learned from those that had no other droplet near them, by their radius.
     """
     last = len(paths.by_frame) - 1
-    alone = ~_near_others(paths) & _inside(paths.place, float(np.median(paths.spread)), paths.shape)
-    whole = alone & (paths.when < last)
+    inner = _inside(paths.place, float(np.median(paths.spread)), paths.shape)
+    counted = ~_near_others(paths) & inner & (paths.when < last)
+    once = (paths.before < 0) & (paths.when > 0)
     log_radius = np.log(paths.radius)
-    ended = np.intersect1d(ends, np.flatnonzero(whole))
+    ended = np.zeros(len(paths.when), bool)
+    ended[ends] = True
     result = {}
     for row in ends:
-        kernel = np.exp(-0.5 * ((log_radius[whole] - log_radius[row]) / WIDTH) ** 2).sum()
-        gone = np.exp(-0.5 * ((log_radius[ended] - log_radius[row]) / WIDTH) ** 2).sum()
-        p = (gone + VANISHED * VANISHED_WEIGHT) / (kernel + VANISHED_WEIGHT)
+        guess, weight = (FLASH, FLASH_WEIGHT) if once[row] else (VANISHED, VANISHED_WEIGHT)
+        like = counted & (once == once[row])
+        kernel = np.exp(-0.5 * ((log_radius[like] - log_radius[row]) / WIDTH) ** 2)
+        p = (kernel[ended[like]].sum() + guess * weight) / (kernel.sum() + weight)
         if not _inside(paths.place[row][None], float(paths.spread[paths.when[row]]), paths.shape)[0]:
             p = max(p, AT_BORDER)
         left = last - paths.when[row]

@@ -16,7 +16,7 @@ from scipy.special import gammaln
 from .frames import Frame, Frames
 from .motion import LEAST_MOTION, Motion, Step, grown, spread_of
 
-TAILS = 4.0
+TAILS = 6.0
 """Degrees of freedom of Student's t: outliers of a measurement are more frequent than a Gaussian's."""
 GATE = 8.0
 """Links farther than this, in standard deviations of a displacement, are not thought of."""
@@ -26,8 +26,14 @@ BORN = 0.02
 """First guess: droplets that are new in a frame, over all."""
 AT_BORDER = 0.3
 """Probability to leave, and new over all, for droplets that the next displacement may take over the border."""
-SMOOTHING = 0.5
-"""Weight of the last change of a radius in what is expected for the next one."""
+LEAST_GAIN = 0.35
+"""Weight of a new observation in what is known of a droplet's radius and composition; 1 / n of its first ones."""
+JUMP = 0.1
+"""A relative change of the squared radius beyond this is no trend: droplets merged, or a measurement was bad."""
+SWEEPS = 2
+"""Through the movie after the first one, with what is known of droplets by their later frames."""
+TREND_GAIN, TREND_FROM = 0.1, 5
+"""Weight of a new observation in its own change of radius, and the observations from which on it counts."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +65,68 @@ class _Open:
     """Its own change of the squared radius in a step, besides that of all."""
     missed: np.ndarray
     """Steps since it was seen."""
+    count: np.ndarray
+    """How often it was seen."""
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """Variance of the expected radius and composition, in those of one observation."""
+        return _uncertainty(self.count)
 
     def some(self, index: np.ndarray) -> _Open:
         return _Open(**{name: value[index] for name, value in vars(self).items()})
 
 
+@dataclass(frozen=True)
+class _Later:
+    """What droplets are like by their later observations; by rows of the table of all."""
+
+    radius: np.ndarray
+    composition: np.ndarray
+    uncertainty: np.ndarray
+    """Variance, in those of one observation."""
+
+
 def link(frames: Frames, motion: Motion, max_gap: int) -> np.ndarray:
     """(L, 2) rows of the table of all: a droplet, and the same one in the next frame in which it is seen."""
-    rates = Rates()
-    links, rates = _sweep(frames, motion, max_gap, rates)
-    return _sweep(frames, motion, max_gap, rates)[0]
+    links, rates = _sweep(frames, motion, max_gap, Rates())
+    for _ in range(SWEEPS):
+        links, rates = _sweep(frames, motion, max_gap, rates, _later(frames, motion, links))
+    return links
 
 
-def _sweep(frames: Frames, motion: Motion, max_gap: int, rates: Rates) -> tuple[np.ndarray, Rates]:
+def _later(frames: Frames, motion: Motion, links: np.ndarray) -> _Later:
+    """Radius and composition of each droplet from the path that it begins, a filter that runs backward in time."""
+    n, k = len(frames.table), frames.frames[0].composition.shape[1]
+    radius, made, count = np.zeros(n), np.zeros((n, k)), np.ones(n)
+    after, when = np.full(n, -1), np.zeros(n, int)
+    after[links[:, 0]] = links[:, 1]
+    grown_by = np.concatenate([[0.0], np.cumsum([s.growth for s in motion.steps])])
+    for number, frame in enumerate(frames.frames):
+        when[frame.rows] = number
+    for frame in reversed(frames.frames):
+        rows = frame.rows
+        radius[rows], made[rows] = frame.radius, frame.composition
+        on = after[rows] >= 0
+        here, there = rows[on], after[rows[on]]
+        count[here] = count[there] + 1
+        gain = np.maximum(1 / count[here], LEAST_GAIN)
+        squared = radius[there] ** 2 - (grown_by[when[there]] - grown_by[when[here]])
+        own = radius[here] ** 2
+        news = np.clip(own - squared, -JUMP * own, JUMP * own)
+        radius[here] = np.sqrt(own - (1 - gain) * news)
+        made[here] = made[there] + gain[:, None] * (made[here] - made[there])
+    return _Later(radius, made, _uncertainty(count))
+
+
+def _uncertainty(count: np.ndarray) -> np.ndarray:
+    """Variance of what is known after so many observations, in those of one."""
+    return np.maximum(1 / count, LEAST_GAIN / (2 - LEAST_GAIN))
+
+
+def _sweep(
+    frames: Frames, motion: Motion, max_gap: int, rates: Rates, later: _Later | None = None
+) -> tuple[np.ndarray, Rates]:
     """Go through the movie once; the links, and what they say of the rates."""
     open_ = _opened(frames.frames[0], np.arange(len(frames.frames[0])))
     links: list[np.ndarray] = []
@@ -81,7 +136,7 @@ def _sweep(frames: Frames, motion: Motion, max_gap: int, rates: Rates) -> tuple[
     for step, length, b in zip(motion.steps, frames.steps, frames.frames[1:], strict=True):
         predicted = step.moved(open_.place) + motion.persistence * open_.own
         radius = grown(open_.radius, step.growth + open_.trend)
-        gain, d, change = _gains(open_, predicted, radius, b, step, length, motion, rates, populations, frames.shape)
+        gain, d, change = _gains(open_, predicted, radius, b, step, length, motion, rates, populations, frames.shape, later)
         i, j = linear_sum_assignment(gain, maximize=True) if gain.size else (np.zeros(0, int),) * 2
         sure = gain[i, j] > 0
         i, j = i[sure], j[sure]
@@ -142,6 +197,7 @@ def _gains(
     rates: Rates,
     population: _Population,
     shape: tuple[int, int],
+    later: _Later | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(M, N) nats by which each link is better than none, at least 0; and displacements and changes of radius in sds."""
     steps = (open_.missed + 1)[:, None]
@@ -150,25 +206,31 @@ def _gains(
     sd = np.sqrt(rates.scale**2 * (step.spread**2 * length * steps + extra))
     away = np.hypot(*np.moveaxis(predicted[:, None] - b.place, -1, 0))
     d = away / sd
-    change = np.log(b.radius / radius[:, None])
+    there, made, known = b.radius, b.composition, np.ones(len(b))
+    if later is not None:
+        there, made, known = later.radius[b.rows], later.composition[b.rows], later.uncertainty[b.rows]
+    change = np.log(there / radius[:, None])
     error = (open_.radius_sd / open_.radius)[:, None] ** 2 + (b.radius_sd / b.radius) ** 2
     usual = float(np.median(error)) if error.size else 0.0
     radius_sd = rates.radius_scale * np.sqrt(
-        motion.radius_spread**2 * (0.5 + 0.5 * length * steps) + np.maximum(error - usual, 0)
+        motion.radius_spread**2 / 2 * (known + open_.uncertainty[:, None] + length * steps - 1)
+        + np.maximum(error - usual, 0) * (known + open_.uncertainty[:, None]) / 2
     )
     radius_z = change / radius_sd
     value = _log_t(d**2, 2) - 2 * np.log(sd) + _log_t(radius_z**2, 1) - np.log(radius_sd)
-    other = (np.log(b.radius) - population.log_radius) / population.log_radius_sd
+    other = (np.log(there) - population.log_radius) / population.log_radius_sd
     null = -0.5 * other**2 - np.log(population.log_radius_sd) - 0.919
     k = b.composition.shape[1]
     if k:
         made_sd = np.sqrt(
-            motion.composition_spread**2 + open_.composition_sd[:, None] ** 2 + b.composition_sd**2
+            motion.composition_spread**2 / 2 * (known[:, None] + open_.uncertainty[:, None, None])
+            + open_.composition_sd[:, None] ** 2 * open_.uncertainty[:, None, None]
+            + b.composition_sd**2 * known[:, None]
         )
-        made_z = (open_.composition[:, None] - b.composition) / made_sd
+        made_z = (open_.composition[:, None] - made) / made_sd
         share = max(k - 1, 1) / k  # of a simplex one is not free
         value = value + share * (_log_t(made_z**2, 1) - np.log(made_sd)).sum(-1)
-        free = (b.composition - population.composition) / population.composition_sd
+        free = (made - population.composition) / population.composition_sd
         null = null + share * (-0.5 * free**2 - np.log(population.composition_sd) - 0.919).sum(-1)
     leaving = ~_inside(predicted, step.spread, shape)
     coming = ~_inside(b.place, step.spread, shape)
@@ -210,6 +272,7 @@ def _opened(frame: Frame, which: np.ndarray) -> _Open:
         np.zeros((n, 2)),
         np.zeros(n),
         np.zeros(n, int),
+        np.ones(n, int),
     )
 
 
@@ -229,10 +292,13 @@ def _next(
     seen = _opened(b, np.arange(len(b)))
     steps = open_.missed[i] + 1
     seen.own[j] = (b.place[j] - step.moved(open_.place[i])) / steps[:, None]
-    last = (b.radius[j] ** 2 - open_.radius[i] ** 2) / steps - step.growth
-    # a jump (of a merged droplet, of a bad measurement) is no trend
-    last = np.clip(last, -0.1 * b.radius[j] ** 2, 0.1 * b.radius[j] ** 2)
-    seen.trend[j] = SMOOTHING * last + (1 - SMOOTHING) * open_.trend[i]
+    seen.count[j] = open_.count[i] + 1
+    gain = np.maximum(1 / seen.count[j], LEAST_GAIN)
+    news = b.radius[j] ** 2 - radius[i] ** 2
+    news = np.clip(news, -JUMP * b.radius[j] ** 2, JUMP * b.radius[j] ** 2)
+    seen.radius[j] = np.sqrt(b.radius[j] ** 2 - (1 - gain) * news)
+    seen.trend[j] = np.where(seen.count[j] >= TREND_FROM, open_.trend[i] + TREND_GAIN * news / steps, 0)
+    seen.composition[j] = open_.composition[i] + gain[:, None] * (b.composition[j] - open_.composition[i])
     coasting = open_.some(lost & (open_.missed + length <= max_gap))
     if len(coasting.row):
         kept = np.flatnonzero(lost & (open_.missed + length <= max_gap))

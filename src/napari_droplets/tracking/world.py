@@ -129,10 +129,9 @@ class World:
         """Droplets that leave the field come back on its other side, as others."""
         for name, side in (("x", self.width), ("y", self.height)):
             value, length = getattr(self, name), side + 2 * self.margin
-            inside = (value + self.margin) % length - self.margin
-            left = np.flatnonzero(inside != value)
-            setattr(self, name, inside)
-            self.track_id[left] = self._ids(len(left))
+            left = (value < -self.margin) | (value >= length - self.margin)
+            setattr(self, name, np.where(left, (value + self.margin) % length - self.margin, value))
+            self.track_id[left] = self._ids(int(left.sum()))
 
     def _grow(self) -> None:
         squared = self.radius**2 + self.rate

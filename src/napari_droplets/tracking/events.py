@@ -1,0 +1,325 @@
+"""Merging judged by physics: whether volume and composition of what is there after are those of what was before.
+
+At each proposed event the states of the droplets before and after, with their errors, are weighed against the other
+explanation: that one droplet is gone, or missed, and the other what it was. Splitting is merging with time reversed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.special import expit, logsumexp, ndtr
+
+from .linking import AT_BORDER, _inside, _log_t
+from .paths import End, Paths
+
+REACH = 3.0
+"""Standard deviations of a displacement by which droplets may have been apart in the frame before they merge."""
+MOST_PARENTS = 3
+"""Droplets that may merge into one in a step."""
+PINNED = 0.5
+"""Error of the center of a merged droplet, as a part of how far it is from the largest parent: droplets on a surface
+stay where the largest one was."""
+VOLUME_ERROR = 0.01
+"""Relative error of a radius that is systematic: focus, evaporation between two frames."""
+COMPOSITION_ERROR = 0.03
+"""Likewise of a composition: mixing that is not linear in the components."""
+VANISHED, VANISHED_WEIGHT = 0.003, 30.0
+"""First guess of the probability to be gone in a step, and the number of droplets that it counts like ..."""
+FLASH, FLASH_WEIGHT = 0.3, 5.0
+"""... and for what was seen once, and not in the first frame: it may have been no droplet."""
+WIDTH = 0.25
+"""Radii are alike, in what they say of vanishing, within this difference of their logarithms."""
+MERGING, SPLITTING = 0.1, 0.0005
+"""First guess of the probability that two droplets in contact merge in a step, and that a droplet splits ..."""
+PRIOR_WEIGHT = 3.0
+"""... and the number of events that it counts like."""
+ROUNDS = 3
+"""Of judging all proposals and of learning these probabilities from the judgment."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """What became one (or, of splits, came of one)."""
+
+    one: int
+    """Row of the droplet after a merge in its first frame; of the droplet before a split in its last one."""
+    several: tuple[int, ...]
+    """Rows of those that merge in their last frames; of those that came of a split in their first ones."""
+    continued: int
+    """Which of these was linked to `one` as if it were the same droplet; -1 for none."""
+    p: float
+    volume_residual: float
+    """Relative: of the one against the sum of the several."""
+    volume_residual_sd: float
+    composition_residual: float
+    """Largest difference of a component; NaN where compositions are not known."""
+    composition_residual_sd: float
+
+
+@dataclass(frozen=True)
+class _Proposal:
+    one: int
+    several: tuple[int, ...]
+    continued: int
+    evidence: float
+    """Nats for the event, its prior probability left out."""
+    residuals: tuple[float, float, float, float]
+
+
+def merges(paths: Paths, max_gap: int, exponent: float, missed: float, *, splitting: bool = False) -> list[Event]:
+    """Events that are more probable than not; with `splitting` the paths run backward."""
+    proposals = _proposals(paths, max_gap, exponent, missed)
+    if not proposals:
+        return []
+    opportunities = len(paths.when) if splitting else _contacts(paths)
+    prior = SPLITTING if splitting else MERGING
+    weight = PRIOR_WEIGHT
+    p = np.zeros(len(proposals))
+    first = prior
+    for _ in range(ROUNDS):
+        p = _probabilities(proposals, prior)
+        accepted = _accepted(proposals, p)
+        prior = float(np.clip((p[accepted].sum() + weight * first) / (opportunities + weight), 1e-6, 0.9))
+    return [
+        Event(q.one, q.several, q.continued, float(p[k]), *q.residuals)
+        for k in _accepted(proposals, p)
+        for q in [proposals[k]]
+    ]
+
+
+def _probabilities(proposals: Sequence[_Proposal], prior: float) -> np.ndarray:
+    """Of each proposal, against nothing and against all others for the same droplets."""
+    logit = np.array([q.evidence + (len(q.several) - 1) * np.log(prior) for q in proposals])
+    rivals: dict[tuple[str, int], list[int]] = {}
+    for k, q in enumerate(proposals):
+        rivals.setdefault(("one", q.one), []).append(k)
+        for row in q.several:
+            if row != q.continued:
+                rivals.setdefault(("several", row), []).append(k)
+    p = np.empty(len(proposals))
+    for k, q in enumerate(proposals):
+        others = set(rivals["one", q.one])
+        for row in q.several:
+            others |= set(rivals.get(("several", row), ()))
+        others.discard(k)
+        against = logsumexp([0.0, *(logit[list(others)])])
+        p[k] = expit(logit[k] - against)
+    return p
+
+
+def _accepted(proposals: Sequence[_Proposal], p: np.ndarray) -> list[int]:
+    """The most probable ones first, each droplet in one of them."""
+    used_one: set[int] = set()
+    used_several: set[int] = set()
+    chosen = []
+    for k in np.argsort(-p, kind="stable"):
+        q = proposals[k]
+        if p[k] < 0.5:
+            break
+        if q.one in used_one or used_several & set(q.several):
+            continue
+        used_one.add(q.one)
+        used_several |= set(q.several)
+        chosen.append(int(k))
+    return chosen
+
+
+def _proposals(paths: Paths, max_gap: int, exponent: float, missed: float) -> list[_Proposal]:
+    """Sets of paths that end where another droplet is in the next frame."""
+    ends = paths.ends
+    if not len(ends):
+        return []
+    gone = _vanishing(paths, ends, missed)
+    found = []
+    last = len(paths.by_frame) - 1
+    by_frame: dict[int, list[int]] = {}
+    for row in ends:
+        for frame in range(paths.when[row] + 1, min(paths.when[row] + 1 + max_gap, last) + 1):
+            by_frame.setdefault(frame, []).append(int(row))
+    for frame, rows in by_frame.items():
+        there = paths.by_frame[frame]
+        expected = {row: paths.expected(row, frame) for row in rows}
+        tree = cKDTree(paths.place[there])
+        near: dict[int, list[int]] = {}
+        for row, end in expected.items():
+            largest = paths.radius[there].max()
+            for k in tree.query_ball_point(end.place, end.radius + largest + REACH * end.place_sd):
+                one = int(there[k])
+                reach = end.radius + paths.radius[one] + REACH * end.place_sd
+                if np.hypot(*(end.place - paths.place[one])) < reach:
+                    near.setdefault(one, []).append(row)
+        for one, several in near.items():
+            found += _for(paths, one, several, expected, gone, frame, exponent, max_gap, missed)
+    return found
+
+
+def _for(
+    paths: Paths,
+    one: int,
+    ended: list[int],
+    expected: dict[int, End],
+    gone: dict[int, float],
+    frame: int,
+    exponent: float,
+    max_gap: int,
+    missed: float,
+) -> list[_Proposal]:
+    """All proposals for a droplet and the paths that ended near it."""
+    continued = int(paths.before[one])
+    if continued >= 0 and paths.when[continued] < frame - 1 - max_gap:
+        return []
+    new = paths.begun(one)
+    states = {row: expected[row] for row in ended}
+    if continued >= 0:
+        states[continued] = paths.expected(continued, frame)
+    found = []
+    ended = sorted(ended, key=lambda r: np.hypot(*(states[r].place - new.place)))[:4]
+    for count in range(1 if continued >= 0 else 2, MOST_PARENTS + (continued < 0)):
+        for chosen in combinations(ended, count):
+            several = (*chosen, continued) if continued >= 0 else chosen
+            parts = [states[r] for r in several]
+            evidence, residuals = _merged(new, parts, exponent, paths)
+            if continued >= 0:
+                other = _same(new, states[continued], paths)
+            else:
+                other = _born(new, paths)
+            other += sum(np.log(gone[r]) for r in chosen)
+            evidence += sum(frame - 1 - paths.when[r] for r in several) * np.log(missed)
+            found.append(_Proposal(one, several, continued, evidence - other, residuals))
+    return found
+
+
+def _merged(
+    new: End, parts: Sequence[End], exponent: float, paths: Paths
+) -> tuple[float, tuple[float, float, float, float]]:
+    """Log density of what is there if it is made of these parts; the residuals."""
+    radii = np.array([p.radius for p in parts])
+    volumes = radii**exponent
+    share = volumes / volumes.sum()
+    places = np.stack([p.place for p in parts])
+    motion = np.array([p.place_sd for p in parts])
+    radius_sd = np.array([p.log_radius_sd for p in parts])
+    # volume
+    expected = volumes.sum() ** (1 / exponent)
+    sd = np.sqrt(new.log_radius_sd**2 + np.sum((share * radius_sd) ** 2) + 2 * VOLUME_ERROR**2)
+    z = np.log(new.radius / expected) / sd
+    value = _log_t(z**2, 1) - np.log(sd)
+    # contact: the nearest two of them met within the step
+    reached = 0.0
+    for k in range(len(parts)):
+        others = [m for m in range(len(parts)) if m != k]
+        gaps = [np.hypot(*(places[k] - places[m])) - radii[k] - radii[m] for m in others]
+        sds = [np.hypot(motion[k], motion[m]) + 0.1 * min(radii[k], radii[m]) for m in others]
+        reached += min(0.0, max(np.log(2 * ndtr(-g / s) + 1e-12) for g, s in zip(gaps, sds, strict=True)))
+    value += reached / len(parts) * (len(parts) - 1)
+    # center
+    center = share @ places
+    moved = np.hypot(*(center - places[np.argmax(volumes)]))
+    center_sd = np.sqrt(np.sum((share * motion) ** 2) + (PINNED * moved) ** 2)
+    value += _log_t(np.sum((new.place - center) ** 2) / center_sd**2, 2) - 2 * np.log(center_sd)
+    made, made_sd = float("nan"), float("nan")
+    if len(new.composition):
+        mixed = share @ np.stack([p.composition for p in parts])
+        mixed_sd = np.sqrt(
+            new.composition_sd**2
+            + np.sum((share[:, None] * np.stack([p.composition_sd for p in parts])) ** 2, 0)
+            + COMPOSITION_ERROR**2
+        )
+        value += _composition(new.composition - mixed, mixed_sd)
+        worst = int(np.argmax(np.abs(new.composition - mixed) / mixed_sd))
+        made, made_sd = float((new.composition - mixed)[worst]), float(mixed_sd[worst])
+    residual = (new.radius / expected) ** exponent - 1
+    return value, (float(residual), float(exponent * sd), made, made_sd)
+
+
+def _same(new: End, old: End, paths: Paths) -> float:
+    """Log density of what is there if it is the old droplet."""
+    sd = np.sqrt(new.log_radius_sd**2 + old.log_radius_sd**2 + 2 * VOLUME_ERROR**2)
+    value = _log_t((np.log(new.radius / old.radius) / sd) ** 2, 1) - np.log(sd)
+    motion = old.place_sd
+    value += _log_t(np.sum((new.place - old.place) ** 2) / motion**2, 2) - 2 * np.log(motion)
+    if len(new.composition):
+        made_sd = np.sqrt(new.composition_sd**2 + old.composition_sd**2 + COMPOSITION_ERROR**2)
+        value += _composition(new.composition - old.composition, made_sd)
+    return float(value)
+
+
+def _born(new: End, paths: Paths) -> float:
+    """Log density of what is there if it is new: any place, radius and composition of the movie."""
+    log_radius = np.log(paths.radius)
+    sd = max(float(log_radius.std()), 0.1)
+    z = (np.log(new.radius) - np.median(log_radius)) / sd
+    rate = len(paths.when) / len(paths.by_frame) * VANISHED / (paths.shape[0] * paths.shape[1])
+    near = _inside(new.place[None], float(np.median(paths.spread)), paths.shape)[0]
+    value = np.log(rate) + (0 if near else np.log(AT_BORDER / VANISHED)) - 0.5 * z**2 - np.log(sd) - 0.919
+    if len(new.composition):
+        spread = np.maximum(paths.composition.std(0), 0.02)
+        value += _composition(new.composition - paths.composition.mean(0), spread)
+    return float(value)
+
+
+def _composition(away: np.ndarray, sd: np.ndarray) -> float:
+    k = len(away)
+    return float(max(k - 1, 1) / k * np.sum(_log_t((away / sd) ** 2, 1) - np.log(sd)))
+
+
+def _vanishing(paths: Paths, ends: np.ndarray, missed: float) -> dict[int, float]:
+    """For each end of a path the probability that its droplet is gone, or missed, without having merged.
+
+    Learned from those that had no other droplet near them, by their radius.
+    """
+    last = len(paths.by_frame) - 1
+    inner = _inside(paths.place, float(np.median(paths.spread)), paths.shape)
+    counted = ~_near_others(paths) & inner & (paths.when < last)
+    once = (paths.before < 0) & (paths.when > 0)
+    log_radius = np.log(paths.radius)
+    ended = np.zeros(len(paths.when), bool)
+    ended[ends] = True
+    result = {}
+    for row in ends:
+        guess, weight = (FLASH, FLASH_WEIGHT) if once[row] else (VANISHED, VANISHED_WEIGHT)
+        like = counted & (once == once[row])
+        kernel = np.exp(-0.5 * ((log_radius[like] - log_radius[row]) / WIDTH) ** 2)
+        p = (kernel[ended[like]].sum() + guess * weight) / (kernel.sum() + weight)
+        if not _inside(paths.place[row][None], float(paths.spread[paths.when[row]]), paths.shape)[0]:
+            p = max(p, AT_BORDER)
+        left = last - paths.when[row]
+        result[int(row)] = float(min(p + missed**left, 1.0))
+    return result
+
+
+def _near_others(paths: Paths) -> np.ndarray:
+    """(R,) whether another droplet is within reach of a merge."""
+    near = np.zeros(len(paths.when), bool)
+    for k, rows in enumerate(paths.by_frame):
+        i, j, gap = _pairs(paths, k, rows)
+        close = gap < REACH * np.sqrt(2) * paths.spread[min(k, len(paths.spread) - 1)]
+        near[rows[i[close]]] = True
+        near[rows[j[close]]] = True
+    return near
+
+
+def _contacts(paths: Paths) -> float:
+    """How many pairs of droplets could have merged in all steps."""
+    total = 0.0
+    for k, rows in enumerate(paths.by_frame[:-1]):
+        i, j, gap = _pairs(paths, k, rows)
+        sd = np.sqrt(2) * paths.spread[k] + 0.1 * np.minimum(paths.radius[rows[i]], paths.radius[rows[j]])
+        total += float(np.minimum(2 * ndtr(-gap / sd), 1).sum())
+    return total
+
+
+def _pairs(paths: Paths, k: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Droplets of a frame near to one another, and the gaps between their outlines."""
+    if len(rows) < 2:
+        empty = np.zeros(0, int)
+        return empty, empty, np.zeros(0)
+    place, radius = paths.place[rows], paths.radius[rows]
+    reach = 2 * radius.max() + 2 * REACH * paths.spread[min(k, len(paths.spread) - 1)]
+    i, j = cKDTree(place).query_pairs(reach, output_type="ndarray").T
+    return i, j, np.hypot(*(place[i] - place[j]).T) - radius[i] - radius[j]

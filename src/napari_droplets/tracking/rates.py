@@ -1,0 +1,166 @@
+"""How fast each droplet grows, shrinks and changes: straight lines through its frames, with honest intervals.
+
+The scatter of a droplet's measurements is judged from how far each lies off the line between its neighbors in time, so
+that a bent curve (radii of evaporating droplets) is no error; droplets of like size lend one another what few frames
+cannot say. Where errors of measurement last over several frames the scatter around a smooth curve is larger than that,
+and counts instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+if TYPE_CHECKING:
+    from .tracks import Tracks
+
+LEVEL = 0.95
+PRIOR_FREEDOM = 6.0
+"""Degrees of freedom that the scatter of like droplets counts for each."""
+WIDTH = 0.3
+"""Droplets are alike within this difference of log radii."""
+SMOOTH_FROM = 8
+"""Frames of a track from which a cubic curve shows whether errors last over several frames."""
+AT_BORDER = 1.5
+"""A track that begins or ends nearer to the border than so many radii came from there, or left."""
+
+
+def track_table(tracks: Tracks) -> pd.DataFrame:
+    """A row for each track; see the documentation of tracks.csv."""
+    table = tracks.droplets
+    time = table["time_s" if "time_s" in table else "frame"].to_numpy(float)
+    order = np.lexsort((time, table["track_id"].to_numpy()))
+    ids, starts = np.unique(table["track_id"].to_numpy()[order], return_index=True)
+    groups = np.split(order, starts[1:])
+    radius = table["radius"].to_numpy(float)
+    quantities = {"dr": radius, "dr2": radius**2}
+    components = [c for c in table.columns if c.startswith("composition_") and c.removeprefix("composition_").isdigit()]
+    quantities |= {f"d{c}": table[c].to_numpy(float) for c in components}
+    frame = table["frame"].to_numpy()
+    rows: dict[str, Any] = {
+        "track_id": ids,
+        "birth": [int(frame[g].min()) for g in groups],
+        "death": [int(frame[g].max()) for g in groups],
+    }
+    if "time_s" in table:
+        rows |= {"birth_s": [time[g].min() for g in groups], "death_s": [time[g].max() for g in groups]}
+    rows["n_frames"] = [len(g) for g in groups]
+    for name in ("x", "y", "radius", *components):
+        values = table[name].to_numpy(float)
+        rows[name] = [float(values[g].mean()) for g in groups]
+    log_radius = np.array([np.log(radius[g].mean()) for g in groups])
+    own = table["radius_sd"].to_numpy(float) if "radius_sd" in table else None
+    for name, values in quantities.items():
+        noise, freedom = _scatter(values, time, groups, log_radius)
+        slope, sd = _slopes(values, time, groups, noise)
+        if own is not None and name in ("dr", "dr2"):
+            sd = np.hypot(sd, np.abs(slope) * _shared(own, radius, groups, name, noise))
+        half = student.ppf(0.5 + LEVEL / 2, freedom) * sd
+        label = f"{name}_dt"
+        rows |= {label: slope, f"{label}_sd": sd, f"{label}_low": slope - half, f"{label}_high": slope + half}
+    found = pd.DataFrame(rows)
+    return found.assign(**_origins(tracks, found, groups))
+
+
+def _scatter(
+    values: np.ndarray, time: np.ndarray, groups: list[np.ndarray], log_radius: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviation of one measurement for each track, and its degrees of freedom."""
+    own, weight = np.full(len(groups), np.nan), np.zeros(len(groups))
+    near, smooth = [], []
+    for k, g in enumerate(groups):
+        if len(g) < 3:
+            continue
+        t, v = time[g], values[g]
+        left = (t[2:] - t[1:-1]) / (t[2:] - t[:-2])
+        away = v[1:-1] - left * v[:-2] - (1 - left) * v[2:]
+        factor = 1 + left**2 + (1 - left) ** 2
+        own[k] = np.mean(away**2 / factor)
+        weight[k] = (len(g) - 2) * 2 / 3  # neighbors share measurements: fewer degrees of freedom than differences
+        if len(g) >= SMOOTH_FROM:
+            scaled = (t - t.mean()) / np.ptp(t)
+            rest = v - np.polynomial.polynomial.polyval(scaled, np.polynomial.polynomial.polyfit(scaled, v, 3))
+            near.append(own[k])
+            smooth.append(np.sum(rest**2) / (len(g) - 4))
+    lasting = 1.0
+    if len(near) >= 5:
+        lasting = max(1.0, float(np.median(np.array(smooth) / np.maximum(near, 1e-30))))
+    known = np.isfinite(own)
+    pooled = np.full(len(groups), np.nan)
+    for k in range(len(groups)):
+        alike = np.exp(-0.5 * ((log_radius[known] - log_radius[k]) / WIDTH) ** 2) * weight[known]
+        if alike.sum() > 0:
+            # outliers, as tracks that swapped, do not rule: a weighted median, for one degree of freedom in many
+            pooled[k] = _weighted_median(own[known], alike)
+    freedom = weight + PRIOR_FREEDOM
+    variance = (weight * np.where(known, own, 0) + PRIOR_FREEDOM * pooled) / freedom
+    return np.sqrt(variance * lasting), freedom
+
+
+def _weighted_median(values: np.ndarray, weight: np.ndarray) -> float:
+    order = np.argsort(values)
+    below = np.cumsum(weight[order])
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])
+
+
+def _slopes(
+    values: np.ndarray, time: np.ndarray, groups: list[np.ndarray], noise: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    slope, sd = np.full(len(groups), np.nan), np.full(len(groups), np.nan)
+    for k, g in enumerate(groups):
+        if len(g) < 2:
+            continue
+        t = time[g] - time[g].mean()
+        square = t @ t
+        slope[k] = t @ values[g] / square
+        sd[k] = noise[k] / np.sqrt(square)
+    return slope, sd
+
+
+def _shared(own: np.ndarray, radius: np.ndarray, groups: list[np.ndarray], name: str, noise: np.ndarray) -> np.ndarray:
+    """Relative error of a rate by what all frames of a track have in common: a scale of radii that is wrong.
+
+    That is the part of the stated deviations of the radius that does not scatter from frame to frame.
+    """
+    found = np.zeros(len(groups))
+    for k, g in enumerate(groups):
+        r = radius[g].mean()
+        stated = np.nanmean(own[g] ** 2) if np.isfinite(own[g]).any() else 0.0
+        scatter = noise[k] if name == "dr" else noise[k] / (2 * r)
+        power = 1 if name == "dr" else 2
+        found[k] = power * np.sqrt(max(stated - np.nan_to_num(scatter) ** 2, 0)) / r
+    return found
+
+
+def _origins(tracks: Tracks, found: pd.DataFrame, groups: list[np.ndarray]) -> dict[str, list[str]]:
+    """How each track began and ended, and of and to which others."""
+    table = tracks.droplets
+    ids, frame = table["track_id"].to_numpy(), table["frame"].to_numpy()
+    x, y, radius = (table[name].to_numpy(float) for name in ("x", "y", "radius"))
+    shape = tracks.options.get("shape") or (y.max() + 1, x.max() + 1)
+    first, last = frame.min(), frame.max()
+    begun: dict[int, str] = {}
+    ended: dict[int, str] = {}
+    for kind, events in (("merge", tracks.merges), ("split", tracks.splits)):
+        for e in events:
+            one, several = [ids[e.one]], [ids[r] for r in e.several]
+            for i in one if kind == "merge" else several:
+                begun[i] = kind
+            for i in several if kind == "merge" else one:
+                ended[i] = kind
+    origin, fate = [], []
+    for i, g in zip(found["track_id"], groups, strict=True):
+        a, b = g[0], g[-1]
+
+        def at_border(k: int) -> bool:
+            reach = AT_BORDER * radius[k]
+            return bool(min(x[k], y[k]) < reach or x[k] > shape[1] - 1 - reach or y[k] > shape[0] - 1 - reach)
+
+        seen_first = "first frame" if frame[a] == first else "border" if at_border(a) else "appeared"
+        seen_last = "last frame" if frame[b] == last else "border" if at_border(b) else "vanished"
+        origin.append(begun.get(i, seen_first))
+        fate.append(ended.get(i, seen_last))
+    return {"origin": origin, "fate": fate}

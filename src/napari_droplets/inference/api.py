@@ -387,8 +387,13 @@ def refit(
     return run(iterate_refit(fit, edited_table, region, **settings), callback)
 
 
-def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = None, **settings: Any) -> Steps:
-    """`refit` as a generator, as `iterate`."""
+def iterate_refit(
+    fit: Fit, edited_table: pd.DataFrame, region: Region | None = None, *, proportions: bool = True, **settings: Any
+) -> Steps:
+    """`refit` as a generator, as `iterate`.
+
+    Without `proportions` those of classes stay as they were in the summary, which is quicker.
+    """
     from ..compiling.disk import keep_compiled
     from .refit import MAY_CHANGE, find_edits, iterate_refit
 
@@ -402,7 +407,7 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     after = usable(edited_table, fit.image, chosen)
     keep_compiled()
     if chosen.region is None:
-        return _with_border(iterate_refit(fit, after, chosen, region, clock), fit.image)
+        return _with_border(iterate_refit(fit, after, chosen, region, clock, proportions=proportions), fit.image)
     from .part import Part, in_region
 
     part = Part.of_fit(fit, chosen, after)
@@ -415,7 +420,7 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     if region is not None:
         x0, y0, x1, y1 = region
         region = (x0 - part.left, y0 - part.top, x1 - part.left, y1 - part.top)
-    return part.run(iterate_refit(fit, after, chosen, region, clock))
+    return part.run(iterate_refit(fit, after, chosen, region, clock, proportions=proportions))
 
 
 def _with_border(steps: Steps, image: Image) -> Steps:

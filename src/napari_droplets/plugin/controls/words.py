@@ -118,10 +118,14 @@ def class_text(one: dict[str, Any]) -> str:
 
 
 def legend_text(legend: list[tuple[tuple[float, ...] | None, str]]) -> str:
-    """Colors and what they mean, as rich text."""
-    squares = ("" if color is None else f'<font color="{_hex(color)}">■</font>&nbsp;' for color, _ in legend)
-    words = (escape(word).replace(" ", "&nbsp;") for _, word in legend)
-    return "&nbsp;&nbsp; ".join(f"{square}{word}" for square, word in zip(squares, words, strict=True))
+    """Colors and what they mean, as rich text that breaks between them."""
+    parts = []
+    for color, word in legend:
+        if color is None:
+            parts.append(escape(word))
+        else:
+            parts.append(f'<font color="{_hex(color)}">■</font>&nbsp;{escape(word).replace(" ", "&nbsp;")}')
+    return "&nbsp;&nbsp; ".join(parts)
 
 
 def _hex(color: tuple[float, ...]) -> str:

@@ -12,8 +12,11 @@ import numpy as np
 from ...colors import UNKNOWN_COLOR, readable
 
 TAG = "napari_droplets"  # key in layer.metadata of the layers we made
-ROWS = "rows"
-"""In our notes on a layer: the row of its table that each point was drawn for, below 0 for points added since."""
+NUMBERS = "numbers"
+"""In our notes on a layer: the number of the droplet that each point is, which it keeps through edits and refits; the
+index of the table in the notes."""
+ADDED = -1
+"""In place of a number: points added that nobody has numbered yet."""
 FACE_OPACITY = 0.15  # the droplet stays visible below its disc
 RING_SATURATION = 0.8
 POINT_STATE = ("features", "feature_defaults", "size", "border_width", "face_color", "border_color")
@@ -84,18 +87,18 @@ def _ring(colors: np.ndarray) -> np.ndarray:
 def point_state(points: Any) -> dict[str, Any]:
     """All that `set_points` sets, copied."""
     state = {name: getattr(points, name) for name in ("data", *POINT_STATE)}
-    rows = points.metadata[TAG].get(ROWS)
-    if rows is not None and len(rows) == len(points.data):
-        state[ROWS] = rows
+    numbers = points.metadata[TAG].get(NUMBERS)
+    if numbers is not None and len(numbers) == len(points.data):
+        state[NUMBERS] = numbers
     return {name: value.copy() for name, value in state.items()}
 
 
 def set_points(points: Any, state: dict[str, Any]) -> None:
     """Replace all points; not told as an edit, and in the order that napari can follow."""
-    points.selected_data = set()
-    if ROWS in state:
-        points.metadata[TAG][ROWS] = state[ROWS]
     with writing(points), points.events.data.blocker():
+        points.selected_data = set()
+        if NUMBERS in state:
+            points.metadata[TAG][NUMBERS] = state[NUMBERS]
         points.data = state["data"]
         for name in POINT_STATE:
             if name in state and (len(points.data) or name == "features"):
@@ -111,7 +114,7 @@ def remember(points: Any, table: Any = None) -> None:
     drawn = (points.data.copy(), points.size.copy(), points.features.copy())
     tag |= {"drawn": drawn, "edited": False}
     if table is not None:
-        tag |= {"table": table, ROWS: np.arange(len(table))}
+        tag |= {"table": table, NUMBERS: table.index.to_numpy()}
     if len(tag["table"]):
         with points.block_update_properties():  # or selected points would change, too
             points.current_size = 2 * float(np.median(tag["table"]["radius"]))

@@ -75,6 +75,22 @@ def test_the_picture_far_away_is_unchanged(fitted, edited, again):
     assert np.abs(again.reconstruction - fitted.reconstruction)[there].max() > 0.01
 
 
+def test_droplets_left_alone_stay_in_the_picture(fitted):
+    t = fitted.table
+    apart = np.hypot(*(t[c].to_numpy()[:, None] - t[c].to_numpy() for c in ("x", "y")))
+    beyond = apart - 2 * t["radius"].to_numpy()[:, None] - t["radius"].to_numpy()  # 0: just out of reach of an edit
+    rows = np.argsort(np.where(beyond > 1, beyond, np.inf).min(1))[:2]
+    for row in rows:
+        table = fitted.table.copy()
+        table.loc[row, "x"] += 1.0
+        again = nd.refit(fitted, table, steps=5)
+        alone = (again.table[PLACES] == fitted.table[PLACES]).all(axis=1)
+        x, y = (np.rint(fitted.table[c][alone]).astype(int) for c in ("x", "y"))
+        inside = (x >= 0) & (x < 112) & (y >= 0) & (y < 96)
+        at = y[inside], x[inside]
+        np.testing.assert_array_equal(again.reconstruction[at], fitted.reconstruction[at])
+
+
 def test_touched_droplets_do_not_jump(fitted):
     """Nothing is new in the region: its droplets stay where they were, by their deviations."""
     t = fitted.table

@@ -15,7 +15,9 @@ from .images import Image, PixelSize
 from .images.pixel_size import divided, mean_side, pixel_size, width_height
 
 SCALAR_COLUMNS = ("x", "y", "radius", "x_sd", "y_sd", "radius_sd", "p_present")
-LABEL_COLUMNS = ("class", "class_p", "frame", "plane", "track_id", "pinned")
+LABEL_COLUMNS = ("class", "class_p", "frame", "plane", "track_id", "pinned", "edited")
+GUIDE_BY_ROW = ("anchor", "droplets", "droplets_tril", "prior_mean", "prior_sd")
+"""What `Fit.guide` holds for each droplet; the rest is of the image."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Droplets:
     composition, composition_sd : ndarray, optional
         (N, K) posterior means and standard deviations.
     labels : dict
-        Further columns by name: class, class_p, frame, track_id, pinned, cut_by_border, or the user's own.
+        Further columns by name: class, class_p, frame, track_id, pinned, edited, cut_by_border, or the user's own.
     pixel_size_um : float or (float, float), optional
         Side of a pixel, or width and height where they differ: with it the table also has x_um, y_um, radius_um, the
         last of a circle of the same area.

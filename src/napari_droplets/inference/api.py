@@ -271,6 +271,7 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
 
             image, start = focused(image, start)
     clock.lap("detect")
+    yield found(start, settings)
     settings, tried = yield from resolved(image, start, optics, settings, clock)
     setup, state = prepare(image.rescaled(settings.scale), start.scaled(settings.scale), optics, settings)
     frame = Frame(image, settings, start, optics)
@@ -310,11 +311,17 @@ def start_of(image: Image, given: Droplets | None, settings: Settings) -> Drople
 def waiting(stage: str, settings: Settings, n_droplets: int = 0) -> Progress:
     """Progress at the start of a stage before the first step."""
 
-    def nothing() -> tuple[Droplets, np.ndarray]:
+    def nothing() -> tuple[Droplets, np.ndarray | None]:
         raise RuntimeError("there is no snapshot before the first step")
 
     nan = float("nan")
     return Progress(stage, 0, settings.steps, nan, nan, n_droplets, nothing)
+
+
+def found(start: Droplets, settings: Settings) -> Progress:
+    """Progress when it is known where a fit starts: the probable ones of the candidates, of which nothing is drawn."""
+    shown = probable(start, settings)
+    return waiting("detect", settings)._replace(n_droplets=len(shown), snapshot=lambda: (shown, None))
 
 
 def usable(droplets: Droplets | pd.DataFrame, image: Image, settings: Settings) -> Droplets:
@@ -387,8 +394,13 @@ def refit(
     return run(iterate_refit(fit, edited_table, region, **settings), callback)
 
 
-def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = None, **settings: Any) -> Steps:
-    """`refit` as a generator, as `iterate`."""
+def iterate_refit(
+    fit: Fit, edited_table: pd.DataFrame, region: Region | None = None, *, proportions: bool = True, **settings: Any
+) -> Steps:
+    """`refit` as a generator, as `iterate`.
+
+    Without `proportions` those of classes stay as they were in the summary, which is quicker.
+    """
     from ..compiling.disk import keep_compiled
     from .refit import MAY_CHANGE, find_edits, iterate_refit
 
@@ -402,7 +414,7 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     after = usable(edited_table, fit.image, chosen)
     keep_compiled()
     if chosen.region is None:
-        return _with_border(iterate_refit(fit, after, chosen, region, clock), fit.image)
+        return _with_border(iterate_refit(fit, after, chosen, region, clock, proportions=proportions), fit.image)
     from .part import Part, in_region
 
     part = Part.of_fit(fit, chosen, after)
@@ -415,7 +427,7 @@ def iterate_refit(fit: Fit, edited_table: pd.DataFrame, region: Region | None = 
     if region is not None:
         x0, y0, x1, y1 = region
         region = (x0 - part.left, y0 - part.top, x1 - part.left, y1 - part.top)
-    return part.run(iterate_refit(fit, after, chosen, region, clock))
+    return part.run(iterate_refit(fit, after, chosen, region, clock, proportions=proportions))
 
 
 def _with_border(steps: Steps, image: Image) -> Steps:

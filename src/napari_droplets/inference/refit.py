@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..composition.anchors import PREFIX, known_compositions
 from ..composition.classes import Classes, same_classes
-from ..droplets import Droplets, Fit
+from ..droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
 from ..errors import InputError
 from ..model.background import SplineGrid
 from ..model.priors import COMMON_SD
@@ -26,6 +26,7 @@ from .posterior import CLASS_DRAWS, Frame, droplets_of, sample_droplets
 from .prepare import form_of, shared_of
 from .run import iterate_rounds
 from .start import Ground, compositions_under
+from .surroundings import Surroundings
 
 Region = tuple[float, float, float, float]
 
@@ -60,9 +61,13 @@ def find_edits(before: Droplets, after: Droplets) -> Edits:
 
 
 def iterate_refit(
-    fit: Fit, after: Droplets, settings: Settings, region: Region | None, clock: Clock
+    fit: Fit, after: Droplets, settings: Settings, region: Region | None, clock: Clock, *, proportions: bool = True
 ) -> Generator[Progress, bool | None, Fit]:
-    """Refit to the edited droplets; see `api.refit`. Yields Progress, returns the new Fit."""
+    """Refit to the edited droplets; see `api.refit`. Yields Progress, returns the new Fit.
+
+    Without `proportions` those of classes in the summary stay as they were: they are of all droplets, which takes
+    longer than to refit a few.
+    """
     assert fit.image is not None
     edits = find_edits(fit.droplets, after)
     changed = edits.same < 0
@@ -70,27 +75,33 @@ def iterate_refit(
     active = _active(after, edits, fit.droplets, region)
     if not active.any():
         raise InputError("refit: nothing to refit there; give a region that holds droplets, or edit some")
-    setup, state = _localized(fit, after, edits.same, active, pinned, settings)
+    around = Surroundings.of(fit, after, edits.gone, active, whole=settings.scale != 1)
+    near = around.near
+    setup, state = _localized(fit, after[near], edits.same[near], active[near], pinned[near], settings, around)
+    frame, size = Frame(around.image, settings, None), fit.droplets.pixel_size_um
+    clock.lap("fit")
+
+    def snapshot(*now: Any) -> tuple[Droplets, np.ndarray]:
+        some, drawn = frame.snapshot(*now)
+        x, y = (np.array(a, float) for a in (after.x, after.y))
+        radius = np.array(after.radius, float)
+        x[near], y[near], radius[near] = some.x + around.left, some.y + around.top, some.radius
+        return Droplets(x, y, radius), around.patched(fit.reconstruction, drawn)
+
+    outcome = yield from iterate_rounds(setup, state, settings, clock, fit.image.name, snapshot)
+    result = frame.result(outcome, clock)
+    left = ~active & (edits.same >= 0)
+    guide = _guide(fit, result, edits.same, left, around)
+    everyone = replace(droplets_of(guide, settings.composition), pixel_size_um=size)
+    misfit = np.full(len(after), np.nan)
+    misfit[near] = result.droplets.labels["misfit"]
+    everyone = replace(everyone, labels={"misfit": misfit})
+    counts = {"edited": int(changed.sum()), "removed": len(edits.gone), "refitted": int(active.sum())}
     known = {k: v for k, v in after.labels.items() if str(k).startswith(PREFIX)}
     start = Droplets(after.x, after.y, after.radius, composition=after.composition, labels=known)
-    frame, size = Frame(fit.image, settings, None), fit.droplets.pixel_size_um
-    clock.lap("fit")
-    outcome = yield from iterate_rounds(setup, state, settings, clock, fit.image.name, frame.snapshot)
-    result = frame.result(outcome, clock)
-    own = dict(result.guide, systematic=fit.guide["systematic"])
-    result = replace(
-        result,
-        guide=own,
-        droplets=replace(droplets_of(own, settings.composition), labels=result.droplets.labels, pixel_size_um=size),
-    )
-    counts = {"edited": int(changed.sum()), "removed": len(edits.gone), "refitted": int(active.sum())}
     held = np.isfinite(known_compositions(start, settings.components, settings.composition)).all(1)
-    droplets = _merged(result.droplets, after, fit.droplets, edits.same, active, pinned, held)
-    guide, left = dict(result.guide), ~active & (edits.same >= 0)
-    for name in ("droplets_tril",):  # made from the pixels around what was refitted alone
-        guide[name] = np.array(guide[name])
-        guide[name][left] = fit.guide[name][edits.same[left]]
-    picture = _patched(fit, after, edits, active, result.reconstruction)
+    droplets = _merged(everyone, after, fit.droplets, edits.same, active, pinned, held)
+    picture = around.patched(fit.reconstruction, result.reconstruction)
     optics = replace(fit.optics, noise_sd=fit.optics.noise_sd)  # a refit learns none
     summary = fit.summary | {
         "n_droplets": len(droplets),
@@ -100,49 +111,64 @@ def iterate_refit(
         "stopped": result.summary["stopped"],
         "refit": counts,
     }
+    result = replace(result, droplets=droplets, guide=guide, optics=optics, reconstruction=picture, image=fit.image)
     if optics.classes is not None:
-        draws = sample_droplets(guide, optics.composition, CLASS_DRAWS, settings.seed)["composition"]
-        found = same_classes(optics.classes, draws, droplets.p_present)
-        droplets = replace(
-            droplets, labels=dict(droplets.labels) | _classified(after, fit.droplets, edits.same, active, found)
-        )
-        summary |= {"classes": found.proportions, "class_mixture": optics.classes}
-    return replace(result, droplets=droplets, guide=guide, optics=optics, summary=summary, reconstruction=picture)
+        some = {k: v[~left] if k in GUIDE_BY_ROW else v for k, v in guide.items()}
+        found = _classes_of(some, droplets[~left], optics, settings)
+        labels = _classified(after, fit.droplets, edits.same, left, found)
+        result = replace(result, droplets=replace(droplets, labels=dict(droplets.labels) | labels))
+    result = replace(result, summary=summary)
+    return with_proportions(result) if proportions else result
 
 
-def _patched(fit: Fit, after: Droplets, edits: Edits, active: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """The reconstruction of the fit, drawn anew around what was edited or refitted."""
-    h, w = drawn.shape[:2]
-    v, u = np.mgrid[:h, :w]
-    near = np.zeros((h, w), bool)
-    for droplets, rows in ((after, np.flatnonzero(active)), (fit.droplets, edits.gone)):
-        for x, y, radius in zip(droplets.x[rows], droplets.y[rows], droplets.radius[rows], strict=True):
-            reach = 2 * radius + 3
-            box = np.s_[max(0, int(y - reach)) : int(y + reach) + 2, max(0, int(x - reach)) : int(x + reach) + 2]
-            near[box] |= np.hypot(u[box] - x, v[box] - y) <= reach
-    picture = fit.reconstruction.copy()
-    picture[near] = drawn[near]
-    return picture
+def with_proportions(fit: Fit) -> Fit:
+    """A fit whose summary has the proportions of classes among its droplets as they are now."""
+    if fit.optics.classes is None:
+        return fit
+    found = _classes_of(fit.guide, fit.droplets, fit.optics, Settings.of(**fit.summary["settings"]))
+    return replace(fit, summary=fit.summary | {"classes": found.proportions, "class_mixture": fit.optics.classes})
+
+
+def _classes_of(guide: dict[str, np.ndarray], droplets: Droplets, optics: Optics, settings: Settings) -> Classes:
+    draws = sample_droplets(guide, optics.composition, CLASS_DRAWS, settings.seed)["composition"]
+    assert optics.classes is not None
+    return same_classes(optics.classes, draws, droplets.p_present)
+
+
+def _guide(fit: Fit, result: Fit, same: np.ndarray, left: np.ndarray, around: Surroundings) -> dict[str, np.ndarray]:
+    """The posterior of all droplets: of those left alone as it was, of the others as refitted."""
+    guide = dict(fit.guide)
+    place = np.full(len(same), -1)
+    place[around.near] = np.arange(int(around.near.sum()))
+    shift = np.array([around.left, around.top, 0], np.float32)
+    for name in GUIDE_BY_ROW:
+        new = result.guide[name][place[~left]]
+        guide[name] = np.empty((len(same), *new.shape[1:]), new.dtype)
+        guide[name][left] = fit.guide[name][same[left]]
+        guide[name][~left] = new + shift if name == "anchor" else new
+    return guide
 
 
 def _classified(
-    after: Droplets, before: Droplets, same: np.ndarray, active: np.ndarray, found: Classes
+    after: Droplets, before: Droplets, same: np.ndarray, left: np.ndarray, found: Classes
 ) -> dict[str, np.ndarray]:
-    """Classes of droplets that were refitted; of the others, and where the user chose one, as in the edited table."""
+    """Classes of droplets that were refitted; of those `left`, and where the user chose one, as in the edited table."""
     told = after.labels.get("class")
     if told is None:
-        return {"class": found.label, "class_p": found.p}
+        return {}
     told, old = np.asarray(told), before.labels.get("class")
-    kept = ~active & (same >= 0)
+    kept = left.copy()
     if old is not None:
         here = np.flatnonzero(same >= 0)
         was = np.asarray(old)[same[here]]
         kept[here] |= np.array([str(a) != str(b) for a, b in zip(told[here], was, strict=True)], bool)
-    labels = np.where(kept, told, found.label)
+    label, class_p = np.full(len(left), -1), np.full(len(left), np.nan)
+    label[~left], class_p[~left] = found.label, found.p
+    labels = np.where(kept, told, label)
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
         labels = labels.astype(int)  # rows that were added have left the others' as floats
     p = after.labels.get("class_p")
-    return {"class": labels, "class_p": found.p if p is None else np.where(kept, np.asarray(p, float), found.p)}
+    return {"class": labels, "class_p": class_p if p is None else np.where(kept, np.asarray(p, float), class_p)}
 
 
 def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | None) -> np.ndarray:
@@ -164,11 +190,16 @@ def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | No
 
 
 def _localized(
-    fit: Fit, after: Droplets, same: np.ndarray, active: np.ndarray, pinned: np.ndarray, settings: Settings
+    fit: Fit,
+    after: Droplets,
+    same: np.ndarray,
+    active: np.ndarray,
+    pinned: np.ndarray,
+    settings: Settings,
+    around: Surroundings,
 ) -> tuple[Setup, State]:
     """Start unchanged droplets and all that is shared exactly where the fit ended; let only active droplets move."""
-    assert fit.image is not None
-    work = fit.image.rescaled(settings.scale)
+    work = around.image.rescaled(settings.scale)
     form, n, scale = form_of(work.shape[2], settings), len(after), settings.scale
     x, y, radius = (np.array(a, float) for a in (after.x, after.y, after.radius))
     mean = np.zeros((n, form.dimensions))
@@ -178,9 +209,14 @@ def _localized(
     x[old], y[old], radius[old] = fit.guide["anchor"][same[old]].astype(float).T
     mean[old] = fit.guide["droplets"][same[old]]
     prior_mean[old], prior_sd[old] = (fit.guide[name][same[old]] for name in ("prior_mean", "prior_sd"))
+    x, y = x - around.left, y - around.top
     x, y, radius = (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5, radius * scale
     shared = shared_of(fit.optics, scale)
-    grid = _grid_of(work.shape[:2], fit.guide["background"])
+    assert fit.image is not None
+    h, w = (work if around.whole else fit.image).shape[:2]
+    grid = _grid_of((h, w), fit.guide["background"])
+    if not around.whole:
+        grid = SplineGrid(grid.rows[around.box[0]], grid.columns[around.box[1]])
     field = grid.field(fit.guide["background"])
     h, w = field.shape[:2]
     ground = Ground(field, fit.guide["background"], fit.guide["background_sd"], np.zeros((h, w), bool))

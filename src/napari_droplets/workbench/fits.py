@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..droplets import Droplets, Fit
+from ..droplets import GUIDE_BY_ROW, Droplets, Fit
 from .rows import changed_rows, numbered, with_rows
 
-BY_ROW = ("anchor", "droplets", "droplets_tril", "prior_mean", "prior_sd")
-"""Parameters of the posterior that each droplet has its own of; all others a refit leaves alone."""
 MOST_PIXELS = 4_000_000
 """Values of a picture that are kept for undo; where a refit draws more anew, undo leaves the picture to the next."""
 
@@ -53,7 +51,7 @@ class Change(NamedTuple):
         common = one.index.intersection(other.index)
         differs = np.zeros(len(common), bool)
         at, to = one.index.get_indexer(common), other.index.get_indexer(common)
-        for name in BY_ROW:
+        for name in GUIDE_BY_ROW:
             if name in old.fit.guide and name in new.fit.guide:
                 a, b = old.fit.guide[name][at], new.fit.guide[name][to]
                 differs |= (a != b).reshape(len(common), -1).any(axis=1)
@@ -72,9 +70,43 @@ class Change(NamedTuple):
         return _swapped(fit, self.after, self.before, self.box)
 
 
+Fits = dict[tuple[int, ...], Numbered]
+"""The fit of each plane."""
+
+
+class FitChange(NamedTuple):
+    """A change of the fit of one plane of a sheet."""
+
+    plane: tuple[int, ...]
+    change: Change
+
+    def forth(self, fits: Fits) -> Fits:
+        """The fits with it done."""
+        return fits | {self.plane: self.change.forth(fits[self.plane])}
+
+    def back(self, fits: Fits) -> Fits:
+        """The fits as they were before."""
+        return fits | {self.plane: self.change.back(fits[self.plane])}
+
+
+class NewFits(NamedTuple):
+    """Other fits in place of all."""
+
+    before: Fits
+    after: Fits
+
+    def forth(self, fits: Fits) -> Fits:
+        """The fits with it done."""
+        return self.after
+
+    def back(self, fits: Fits) -> Fits:
+        """The fits as they were before."""
+        return self.before
+
+
 def _side(fit: Numbered, numbers: pd.Index, box: tuple[slice, slice] | None) -> Side:
     at = pd.Index(fit.numbers).get_indexer(numbers)
-    guide = {name: fit.fit.guide[name][at].copy() for name in BY_ROW if name in fit.fit.guide}
+    guide = {name: fit.fit.guide[name][at].copy() for name in GUIDE_BY_ROW if name in fit.fit.guide}
     picture = None if box is None else fit.fit.reconstruction[box].copy()
     rest = {"summary": fit.fit.summary, "losses": fit.fit.losses, "optics": fit.fit.optics}
     return Side(fit.table.loc[numbers], guide, picture, rest)

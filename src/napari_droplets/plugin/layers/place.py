@@ -153,6 +153,11 @@ def check_shown(layer: Any, dims: Any) -> None:
         )
 
 
+def plane_columns(leading: int) -> tuple[str, ...]:
+    """Columns that say where droplets are along so many leading axes of a stack."""
+    return ("frame",) if leading == 1 else tuple(f"axis_{i}" for i in range(leading))
+
+
 def plane_of(layer: Any, place: Place) -> Any:
     """The pixels to work on, (H, W) or (H, W, 3|4); not yet read where the layer is lazy."""
     return _finest(layer)[place.plane]

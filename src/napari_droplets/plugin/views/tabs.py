@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from ...errors import InputError
 from ...workbench.filters import Filters
 from ...workbench.session import Session
+from ...workbench.sheet import Sheet
 from ..controls.panel import Panel
 from ..controls.parts import button
 from ..layers.place import check_shown, plane_of
@@ -45,6 +47,8 @@ class Views:
         Gets the tabs.
     points : callable
         The Points layer of the droplets worked on, None where there is none.
+    busy : callable
+        Whether droplets are being found.
 
     Attributes
     ----------
@@ -53,8 +57,15 @@ class Views:
     plots : PlotBox
     """
 
-    def __init__(self, session: Session, viewer: Any, panel: Panel, points: Callable[[], Any]) -> None:
-        self.session, self.viewer, self._points = session, viewer, points
+    def __init__(
+        self,
+        session: Session,
+        viewer: Any,
+        panel: Panel,
+        points: Callable[[], Any],
+        busy: Callable[[], bool],
+    ) -> None:
+        self.session, self.viewer, self._points, self._busy = session, viewer, points, busy
         self.filters = FilterBox(session, lambda: region_layers(viewer), self._region, [panel.colors.uncertain])
         self.inspector = Inspector(session, self._pictures, self._look_at, self._show_layer)
         self.plots = PlotBox(session)
@@ -69,9 +80,13 @@ class Views:
         self._colors = panel.colors
         session.classes_named.connect(self._renamed)
         self._prefer(preferences())
-        session.filters_changed.connect(self._apply)
-        session.table_changed.connect(self._fitted)
-        session.sheet_changed.connect(self._fitted)
+        least = panel.form.inputs["min_probability"]
+        session.set_filters(min_probability=float(least.value) or None)
+        self._soon = QTimer(panel, singleShot=True, interval=0)
+        self._soon.timeout.connect(self._apply)
+        session.filters_changed.connect(self._on_filters)
+        session.table_changed.connect(self._on_table)
+        session.sheet_changed.connect(self._on_sheet)
 
     def reset_choices(self) -> None:
         """Read the layer list again."""
@@ -113,13 +128,41 @@ class Views:
         self._panel.form.offer_pixel_size(None)
         self.filters.read()
 
-    def _apply(self, filters: dict[str, Any]) -> None:
+    def close(self) -> None:
+        """Let go of the session; nobody sees the panel any more."""
+        self._soon.stop()
+        self.calibration.stop()
+        for signal, slot in (
+            (self.session.filters_changed, self._on_filters),
+            (self.session.table_changed, self._on_table),
+            (self.session.sheet_changed, self._on_sheet),
+        ):
+            signal.disconnect(slot, missing_ok=True)
+
+    def _on_filters(self, filters: dict[str, Any]) -> None:
+        least = filters.get("min_probability", 0.0)
+        if self._panel.form.inputs["min_probability"].value != least:
+            self._panel.form.set(min_probability=least)
+        self._apply()
+
+    def _on_table(self, sheet: Sheet, numbers: Any) -> None:
+        """Other droplets, all of them, are filtered, too; what is edited stays in sight."""
+        self._fitted()
+        if not len(sheet.table.index.difference(numbers)):
+            self._soon.start()
+
+    def _on_sheet(self) -> None:
+        self._fitted()
+        self._soon.start()
+
+    def _apply(self) -> None:
         points = self._points()
-        if points is not None:
-            try:
-                show_filtered(points, Filters.of(filters))
-            except InputError as error:
-                self.filters.count.setText(str(error))
+        if points is None or self._busy():
+            return
+        try:
+            show_filtered(points, Filters.of(self.session.filters))
+        except InputError as error:
+            self.filters.count.setText(str(error))
 
     # what views ask for
 
@@ -136,7 +179,7 @@ class Views:
     def _pictures(self) -> Pictures:
         """Of the fit, which knows the pixels that it was made of; else those of the layer."""
         sheet = self.session.sheet
-        fit = None if sheet is None else sheet.fit
+        fit = None if sheet is None else sheet.fit_of()
         if fit is not None and fit.image is not None:
             return Pictures(fit.image.pixels, fit.reconstruction, None, fit.optics.noise_sd)
         layer = self._image_layer()

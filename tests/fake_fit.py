@@ -89,7 +89,7 @@ class FakeFit:
         start = found(self.n, settings.get("types", 3)) if droplets is None else Droplets.from_dataframe(droplets)
         return (yield from self._steps(image, start, settings))
 
-    def iterate_refit(self, fit, edited_table, region=None, **settings):
+    def iterate_refit(self, fit, edited_table, region=None, *, proportions=True, **settings):
         self.calls.append(("refit", fit.image, edited_table, settings))
         return (yield from self._steps(fit.image, Droplets.from_dataframe(edited_table), settings))
 

@@ -17,7 +17,7 @@ from napari_droplets.plugin.layers import to_layers
 from napari_droplets.plugin.layers.correction import corrected
 from napari_droplets.plugin.layers.following import follow
 from napari_droplets.plugin.layers.place import Place
-from napari_droplets.plugin.layers.points import ROWS, TAG
+from napari_droplets.plugin.layers.points import NUMBERS, TAG
 from napari_droplets.plugin.layers.presence import show_probable
 
 N = 6
@@ -96,7 +96,7 @@ def test_features_say_where_the_points_are(points, edit):
     np.testing.assert_allclose(table[["y", "x"]], points.data)
     np.testing.assert_allclose(2 * table["radius"], points.size)
     np.testing.assert_allclose(table[["x_um", "y_um", "radius_um"]], table[["x", "y", "radius"]] / 2)
-    assert len(points.metadata[TAG][ROWS]) == len(points.data)
+    assert len(points.metadata[TAG][NUMBERS]) == len(points.data)
 
 
 def test_what_was_moved_keeps_nothing_of_its_old_place(points):
@@ -139,8 +139,8 @@ def test_edits_are_counted_whatever_the_features_say(points):
     add(points)
     paste(points)
     drawn = points.metadata[TAG]["table"]
-    rows = points.metadata[TAG][ROWS]
-    found = corrected(drawn, points.features, points.data, points.size, rows=rows)
+    rows = points.metadata[TAG][NUMBERS]
+    found = corrected(drawn, points.features, points.data, points.size, numbers=rows)
     assert (found.added, found.changed, found.deleted) == (2, 1, 1)
 
 
@@ -150,8 +150,8 @@ def test_a_duplicate_is_followed_for_itself(points):
     follow(twin)
     twin.remove([1, 2])
     add(twin)
-    assert points.metadata[TAG][ROWS].tolist() == [1, 2, 3, 4, 5]
-    assert twin.metadata[TAG][ROWS].tolist() == [1, 4, 5, -2]
+    assert points.metadata[TAG][NUMBERS].tolist() == [1, 2, 3, 4, 5]
+    assert twin.metadata[TAG][NUMBERS].tolist() == [1, 4, 5, 6]
 
 
 def test_hidden_points_come_back_as_they_were(points):
@@ -160,7 +160,7 @@ def test_hidden_points_come_back_as_they_were(points):
     points.remove([0])
     move(points, 0, 30, 70)
     show_probable(points, 0.0)
-    assert sorted(points.metadata[TAG][ROWS]) == [0, 2, 3, 4, 5]
+    assert sorted(points.metadata[TAG][NUMBERS]) == [0, 2, 3, 4, 5]
     np.testing.assert_allclose(points.features[["y", "x"]], points.data)
     assert points.features["note"].tolist() == ["d", "e", "f", "a", "c"]
 

@@ -330,8 +330,8 @@ def test_a_point_added_by_hand_claims_nothing(once):
     assert points.features["p_present"].iloc[-1] == 1  # but that it is there
     ring = readable(np.array([UNKNOWN_COLOR]), points.metadata["napari_droplets"]["place"].ground.median)
     np.testing.assert_allclose(points.border_color[-1:, :3], ring, atol=1e-6)
-    rows = points.metadata["napari_droplets"]["rows"]
-    result = corrected(found.to_dataframe(), points.features, points.data, points.size, rows=rows)
+    rows = points.metadata["napari_droplets"]["numbers"]
+    result = corrected(found.to_dataframe(), points.features, points.data, points.size, numbers=rows)
     assert (result.added, result.changed, result.deleted) == (1, 0, 1)
 
 

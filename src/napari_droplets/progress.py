@@ -26,9 +26,10 @@ class Progress(NamedTuple):
     """At most, estimated from the last chunks; NaN while unknown."""
     n_droplets: int
     """0 while detecting."""
-    snapshot: Callable[[], tuple[Droplets, np.ndarray]]
+    snapshot: Callable[[], tuple[Droplets, np.ndarray | None]]
     """Droplets and (H, W, C) reconstruction at this moment, computed when called, from the thread that runs the
-    fit (not during 'detect'); takes some tenths of a second."""
+    fit; takes some tenths of a second. During 'detect' there is nothing until `n_droplets` are told; those are where
+    the fit starts, and of them nothing is drawn yet (None)."""
 
 
 class Clock:

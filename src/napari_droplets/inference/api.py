@@ -271,6 +271,7 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
 
             image, start = focused(image, start)
     clock.lap("detect")
+    yield found(start, settings)
     settings, tried = yield from resolved(image, start, optics, settings, clock)
     setup, state = prepare(image.rescaled(settings.scale), start.scaled(settings.scale), optics, settings)
     frame = Frame(image, settings, start, optics)
@@ -310,11 +311,17 @@ def start_of(image: Image, given: Droplets | None, settings: Settings) -> Drople
 def waiting(stage: str, settings: Settings, n_droplets: int = 0) -> Progress:
     """Progress at the start of a stage before the first step."""
 
-    def nothing() -> tuple[Droplets, np.ndarray]:
+    def nothing() -> tuple[Droplets, np.ndarray | None]:
         raise RuntimeError("there is no snapshot before the first step")
 
     nan = float("nan")
     return Progress(stage, 0, settings.steps, nan, nan, n_droplets, nothing)
+
+
+def found(start: Droplets, settings: Settings) -> Progress:
+    """Progress when it is known where a fit starts: the probable ones of the candidates, of which nothing is drawn."""
+    shown = probable(start, settings)
+    return waiting("detect", settings)._replace(n_droplets=len(shown), snapshot=lambda: (shown, None))
 
 
 def usable(droplets: Droplets | pd.DataFrame, image: Image, settings: Settings) -> Droplets:

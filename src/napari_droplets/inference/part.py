@@ -146,9 +146,9 @@ class Part(NamedTuple):
     def whole_progress(self, progress: Progress) -> Progress:
         """Progress whose pictures are of the whole image."""
 
-        def snapshot() -> tuple[Droplets, np.ndarray]:
+        def snapshot() -> tuple[Droplets, np.ndarray | None]:
             droplets, drawn = progress.snapshot()
-            return self.back(droplets), self.picture(drawn, droplets)
+            return self.back(droplets), None if drawn is None else self.picture(drawn, droplets)
 
         return progress._replace(snapshot=snapshot)
 

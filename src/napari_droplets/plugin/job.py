@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..progress import Progress
 
 WITH_PICTURE = ("fit", "posterior")
+FOUND = "detect"
+"""The stage that ends with droplets, but without a picture."""
 PICTURE_SECONDS = 0.5  # least time between two pictures
 PICTURE_SHARE = 0.2  # most of the time that computing and drawing them may take
 
@@ -33,7 +35,7 @@ class Update(NamedTuple):
     """What the window draws next."""
 
     progress: Progress
-    picture: tuple[Droplets, np.ndarray] | None
+    picture: tuple[Droplets, np.ndarray | None] | None
 
 
 class Outcome(NamedTuple):
@@ -146,10 +148,12 @@ class Job:
             reason = next(iter(str(error).strip().splitlines()), "")
             return Outcome(error=f"something went wrong: {type(error).__name__}: {reason}", expected=False)
 
-    def _picture(self, progress: Progress) -> tuple[Droplets, np.ndarray] | None:
+    def _picture(self, progress: Progress) -> tuple[Droplets, np.ndarray | None] | None:
         now = time.monotonic()
         wanted = self._drawn.is_set() and now >= self._next_picture and not self.cancelled
-        if not (wanted and progress.step and progress.stage in WITH_PICTURE):  # before the first step there is none
+        found = progress.stage == FOUND and progress.n_droplets > 0
+        there = found or (progress.step and progress.stage in WITH_PICTURE)  # before the first step there is none
+        if not (wanted and there):
             return None
         self._drawn.clear()
         self._picture_begun = now

@@ -7,16 +7,18 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-import pandas as pd
 
 from ..errors import InputError
+from ..workbench.filters import Filters
+from ..workbench.rows import changed_rows
+from ..workbench.sheet import Sheet, Snapshot
 from . import work
 from .controls.form import DEFAULTS, LABELS
-from .layers.correction import Corrected, corrected
-from .layers.following import in_step
+from .layers.correction import KEYS, Corrected, corrected
+from .layers.linking import link, read_now
 from .layers.place import Place, Plane, check_shown, place_of, plane_shape
-from .layers.points import ROWS, tag_of
-from .layers.presence import n_hidden
+from .layers.points import NUMBERS, TAG, tag_of
+from .layers.presence import filters_of, n_hidden, show_filtered
 from .layers.regions import region_of
 
 
@@ -27,6 +29,8 @@ class Refit(NamedTuple):
     place: Place
     text: str
     """What is said of it."""
+    since: Snapshot | None = None
+    """Of a local refit: what is refitted."""
 
 
 def refit_of(
@@ -55,28 +59,45 @@ def refit_of(
         There is nothing to refit, or the points are not all on one plane, or the image is not the one fitted.
     """
     tag = tag_of(points, "droplets")
-    fit, place = tag["fit"], tag["place"]
+    place = tag["place"]
     check_planes(points, place)
-    in_step(points)
+    read_now(points)
+    sheet = link(points)
+    if sheet is not None and sheet.image.plane in sheet.fits:
+        return _local(points, sheet, viewer, image_of, settings_of)
+    show_filtered(points, Filters(filters_of(points).min_probability))  # what is hidden by its size is there, too
     now = points.features, points.data, points.size
-    correction = corrected(tag["table"], *now, n_hidden(points), place.shape, tag[ROWS])
+    correction = corrected(tag["table"], *now, n_hidden(points), place.shape, tag[NUMBERS])
     if correction.hidden and not len(correction.table):
         raise InputError(f"{points.name}: all points are hidden; set '{LABELS['min_probability']}' lower")
     if not len(correction.table):
         raise InputError(f"{points.name}: no points are left; add some, or press Run")
     edits = _edits_text(correction)
-    if fit is None:  # only detected so far, or a table
-        layer = image_of(place)
-        here = _place_on(layer, place, viewer)
-        settings = settings_of(layer) | {"region": region_of(region, layer, here)}
-        start = correction.table
-        if not tag.get("detected"):  # a fit's own uncertainties as the prior would count the pixels twice
-            start = start.drop(columns=["x_sd", "y_sd", "radius_sd"], errors="ignore")
-        steps = partial(work.fit_from, start, Plane.of(layer, here), settings)
-        return Refit(steps, place, f"Fit from these points, which may move: {edits}")
+    layer = image_of(place)
+    here = _place_on(layer, place, viewer)
+    settings = settings_of(layer) | {"region": region_of(region, layer, here)}
+    start = correction.table
+    if not tag.get("detected"):  # a fit's own uncertainties as the prior would count the pixels twice
+        start = start.drop(columns=["x_sd", "y_sd", "radius_sd"], errors="ignore")
+    steps = partial(work.fit_from, start, Plane.of(layer, here), settings)
+    return Refit(steps, place, f"Fit from these points, which may move: {edits}")
+
+
+def _local(
+    points: Any,
+    sheet: Sheet,
+    viewer: Any,
+    image_of: Callable[[Place], Any],
+    settings_of: Callable[[Any], dict[str, Any]],
+) -> Refit:
+    """A refit around what was edited since the fit, hidden or not; the rest of the fit stays."""
+    place = points.metadata[TAG]["place"]
+    since = sheet.snapshot(sheet.image.plane)
+    if not len(since.table):
+        raise InputError(f"{points.name}: no points are left; add some, or press Run")
     # what a fit is made of stays; how long to go on is asked anew, where it is asked at all
     settings, plane = settings_of(None), cast(Any, None)
-    if fit.image is None:
+    if since.fit.fit.image is None:
         layer = image_of(place)
         settings, plane = settings_of(layer), Plane.of(layer, _place_on(layer, place, viewer))
     elif (layer := layer_of(viewer, place)) is not None:
@@ -84,10 +105,16 @@ def refit_of(
     limits = {"max_seconds": settings["max_seconds"]}
     if settings["steps"] != DEFAULTS["steps"]:
         limits["steps"] = settings["steps"]
-    asked = "steps" in limits or not _same(correction, tag["table"])
-    table = correction.table if asked else None
-    steps = partial(work.refit, fit, table, plane, settings["pixel_size_um"], limits)
-    return Refit(steps, place, f"Refit: {edits}")
+    steps = partial(work.refit, since, plane, settings["pixel_size_um"], limits)
+    before, now = since.fit.table.index, since.table.index
+    edits = Corrected(
+        since.table,
+        len(now.difference(before)),
+        len(changed_rows(since.fit.table[KEYS], since.table[KEYS])),
+        len(before.difference(now)),
+        0,
+    )
+    return Refit(steps, place, f"Refit: {_edits_text(edits)}", since)
 
 
 def check_planes(points: Any, place: Place) -> None:
@@ -133,12 +160,3 @@ def _place_on(layer: Any, place: Place, viewer: Any) -> Place:
 def _edits_text(correction: Corrected) -> str:
     text = f"{correction.added} added, {correction.changed} changed, {correction.deleted} deleted"
     return text + (f", {correction.hidden:,} hidden and left out" if correction.hidden else "")
-
-
-def _same(correction: Corrected, drawn: pd.DataFrame) -> bool:
-    """Whether nothing was edited: neither points nor what the table says of them."""
-    table = correction.table
-    if correction or correction.hidden or len(table) != len(drawn) or set(table) != set(drawn):
-        return False
-    one, other = (t[list(drawn)].reset_index(drop=True).astype(object) for t in (table, drawn))
-    return bool(((one == other) | (one.isna() & other.isna())).all(axis=None))

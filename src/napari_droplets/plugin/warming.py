@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from . import work
@@ -35,6 +36,10 @@ class Warmer:
 
     def start(self, plane: Plane, candidates: int, settings: dict[str, Any]) -> None:
         """Compile what a fit of an image with so many candidates will need; what is there already takes no time."""
+        self.run(lambda wanted: work.warm(plane, candidates, settings, wanted))
+
+    def run(self, make: Callable[[Callable[[], bool]], None]) -> None:
+        """Do something that compiles; it is told by what it calls whether it is still wanted."""
         self.stop()
         before, stopped = self._thread, threading.Event()
         self._stopped = stopped
@@ -47,7 +52,7 @@ class Warmer:
                 before.join()
             try:
                 if wanted():
-                    work.warm(plane, candidates, settings, wanted)
+                    make(wanted)
             except Exception:  # nobody has asked for it, so that nobody is told
                 log.info("nothing was compiled ahead", exc_info=True)
 

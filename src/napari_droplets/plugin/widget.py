@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,21 +14,25 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..inference.api import Detection
+from ..workbench.journal import Journal
 from ..workbench.session import Session
+from ..workbench.sheet import Sheet
 from . import layers, work
 from .controls.command import command_text
 from .controls.panel import ACTIONS, Panel
 from .controls.parts import draw_now
-from .controls.words import count_text, fit_text, line, progress_text, sizes_text, stored_text
+from .controls.words import progress_text
+from .correcting import Corrections
+from .desk import Desk
 from .files.saving import asked_path, save_points
 from .job import Job, Outcome, Update
-from .layers.coloring import n_poor
-from .layers.following import follow
-from .layers.place import Place, Plane, check_shown, pixel_size_um, place_of, shape_of, shown_as_stored, size_of_file
-from .layers.presence import n_hidden, show_probable
+from .layers.linking import sheet_of
+from .layers.place import Place, Plane, check_shown, pixel_size_um, place_of, size_of_file
+from .layers.presence import n_hidden
 from .layers.regions import region_of
-from .refitting import layer_of, refit_of
+from .nearby import NearbyRefits
+from .refitting import Refit, layer_of, refit_of
+from .showing import shown_result, told_of_fit
 from .views.tabs import Views
 from .warming import FORM_OF_FIT, Warmer
 
@@ -75,20 +80,24 @@ class DropletsWidget(QWidget):
         self._showing = False
         self._detected: tuple[Place, int] | None = None
         self._warmer = Warmer()
+        self.session = Session()
+        self._desk = Desk(self.session, napari_viewer, self._our_points)
+        self._nearby = NearbyRefits(self, self.session, lambda: self.busy, self._to_compare, self._tell)
         self._soon = QTimer(self, singleShot=True, interval=CALM_MS)
         actions = {name: getattr(self, name.lower()) for name in ACTIONS}
         panel = self._panel = Panel(napari_viewer, actions, self._our_points)
         self.form, self.image, self.region = panel.form, panel.image, panel.region
         self.color = panel.colors.by
-        self.session = Session()
-        self.views = Views(self.session, napari_viewer, panel, self._our_points)
+        self.views = Views(self.session, napari_viewer, panel, self._our_points, lambda: self.busy)
         self._bar, self._status, self._colors, self._say = panel.bar, panel.status, panel.colors, panel.say
+        self._corrections = Corrections(self.session, self._our_points, self._say)
         QVBoxLayout(self).addWidget(panel)
         self._follow_active()
         for event, action in self._listening():
             event.connect(action)
-        self._follow_points()
+        self._desk.update()
         self.image.changed.connect(self._colors.apply)
+        self.image.changed.connect(self._desk.update)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
         self._soon.timeout.connect(self._warm)
@@ -105,6 +114,25 @@ class DropletsWidget(QWidget):
     def preparing(self) -> bool:
         """Whether what a fit needs is being compiled; it can be started all the same."""
         return self._warmer.busy
+
+    @property
+    def refitting(self) -> bool:
+        """Whether surroundings of edits are refitted in the background, or will be soon; see `refit_edits`."""
+        return self._nearby.busy
+
+    @property
+    def refit_edits(self) -> bool:
+        """Whether the surroundings of an edit are refitted in the background; can be set."""
+        return self._nearby.on
+
+    @refit_edits.setter
+    def refit_edits(self, value: bool) -> None:
+        self._nearby.on = value
+
+    @property
+    def journal(self) -> Journal:
+        """What was done to the droplets that are worked on, step by step."""
+        return self._corrections.journal
 
     @property
     def message(self) -> str:
@@ -148,6 +176,30 @@ class DropletsWidget(QWidget):
             self._end_job()
             self._say("Stopped; nothing was changed")
 
+    def undo(self) -> bool:
+        """Take back the last edit of the points, and what was refitted since; whether there was one."""
+        return self._corrections.undo()
+
+    def redo(self) -> bool:
+        """Do again what was undone last; whether there was something."""
+        return self._corrections.redo()
+
+    def merge(self) -> None:
+        """Make one droplet, of the same area, of those selected."""
+        self._corrections.merge()
+
+    def split(self) -> None:
+        """Make two droplets of each one selected, side by side."""
+        self._corrections.split()
+
+    def classify(self, name: Any) -> None:
+        """Sort the droplets selected into a class by hand."""
+        self._corrections.classify(name)
+
+    def pin(self, pin: bool = True) -> None:
+        """Keep the droplets selected where they are in refits, or no longer."""
+        self._corrections.pin(pin)
+
     def save(self, path: str | Path | None = None) -> None:
         """Save the points as they are now, those shown, as a droplets table; asks for the file where none is given."""
         self._guarded(partial(self._save, path))
@@ -155,6 +207,7 @@ class DropletsWidget(QWidget):
     def reset_choices(self, event: Any = None) -> None:
         """Read the layer list again (called by napari when it changes)."""
         self._panel.reset_choices()
+        self.views.reset_choices()
         self._colors.apply()
 
     # what is started
@@ -188,7 +241,10 @@ class DropletsWidget(QWidget):
         if points is None:
             raise InputError("nothing to refit: press Run first, then correct the points")
         refit = refit_of(points, self.viewer, self._image_of, self._settings, self.region.value)
-        self._start(refit.steps, layers.Output(self.viewer, refit.place, points), keeps=True)
+        if refit.since is None:
+            self._start(refit.steps, layers.Output(self.viewer, refit.place, points), keeps=True)
+        else:
+            self._start(refit.steps, None, keeps=True, then=partial(self._on_refitted, refit))
         self._say(refit.text)
 
     def _save(self, path: str | Path | None) -> None:
@@ -205,11 +261,30 @@ class DropletsWidget(QWidget):
         place = place_of(layer, self.viewer.dims.point)
         plane, settings = Plane.of(layer, place), self._settings(layer)
         settings["region"] = region_of(self.region.value, layer, place)
-        self._start(lambda: work.estimate(plane, settings), None)
+        self._start(lambda: work.estimate(plane, settings), None, then=self._on_estimated)
 
-    def _start(self, steps: Callable[[], work.Steps], output: layers.Output | None, *, keeps: bool = False) -> None:
-        """Start work; `keeps` if there is something to keep when it is cancelled, even before droplets are found."""
-        job = Job(steps, partial(self._on_update, output), partial(self._on_end, output))
+    def _on_estimated(self, diameter: float, cancelled: bool) -> None:
+        self.form.set(diameter=diameter)
+        self._say(f"Estimated diameter: {diameter:.1f} px")
+
+    def _start(
+        self,
+        steps: Callable[[], work.Steps],
+        output: layers.Output | None,
+        *,
+        keeps: bool = False,
+        then: Callable[[Any, bool], None] | None = None,
+    ) -> None:
+        """Start work that shows its results by `output`, or by `then`, called with them and whether it was cancelled.
+
+        `keeps` if there is something to keep when it is cancelled, even before droplets are found.
+        """
+        self._nearby.stop()
+        self._warmer.stop()
+        if then is None:
+            assert output is not None
+            then = partial(self._show_result, output)
+        job = Job(steps, partial(self._on_update, output), partial(self._on_end, output, then))
         self._job, self._output, self._keeps = job, output, keeps
         self.destroyed.connect(job.abandon)
         self._panel.show_busy()
@@ -254,23 +329,23 @@ class DropletsWidget(QWidget):
             droplets, reconstruction = picture
             with self._results():
                 output.show(droplets, reconstruction, final=False)
+            self._desk.update()
             self._colors.apply()
             # a timer of 0 fires when the window has drawn
             QTimer.singleShot(0, self._job.drawn if self._job else lambda: None)
 
-    def _on_end(self, output: layers.Output | None, outcome: Outcome) -> None:
+    def _on_end(self, output: layers.Output | None, then: Callable[[Any, bool], None], outcome: Outcome) -> None:
         cancelled = self._job is not None and self._job.cancelled
         self._end_job(done=outcome.error is None)
         if outcome.error is not None:
             if output is not None:
                 output.restore()
             self._say(outcome.error, "warning" if outcome.expected else "error")
-        elif output is None:
-            self.form.set(diameter=outcome.result)
-            self._say(f"Estimated diameter: {outcome.result:.1f} px")
         else:
-            self._show_result(output, outcome.result, cancelled)
+            then(outcome.result, cancelled)
         self._colors.apply()
+        self._desk.update()
+        self._nearby.soon()
 
     def _end_job(self, *, done: bool = False) -> None:
         if self._job is not None:
@@ -279,44 +354,39 @@ class DropletsWidget(QWidget):
         self._panel.show_idle(done=done)
 
     def _show_result(self, output: layers.Output, outcome: Fit | work.Detected, cancelled: bool) -> None:
-        result: Fit | Detection
-        if isinstance(outcome, Fit):
-            result, notes = outcome, () if outcome.image is None else outcome.image.notes
-        else:
-            result, notes = outcome
-        self.result = result if isinstance(result, Fit) else result.droplets
-        shape, kind = None, ""
-        with suppress(InputError):  # the image may be gone
-            layer = self._image_of(output.place)
-            shape, kind = shape_of(layer), shown_as_stored(layer)
-        if isinstance(result, Fit):
-            with self._results():
-                output.show(result.droplets, result.reconstruction, fit=result)
-            found = len(result.droplets)
-            text = fit_text(result, n_poor(result.table), cancelled=cancelled)
-            sizes, details = sizes_text(result, shape)
-        else:
-            with self._results():
-                output.show(result.candidates, detected=True)
-            show_probable(output.points, self._least())
-            found = len(output.points.data)
-            where = "" if result.region is None else " in the region"
-            text = line([f"Done: {found:,} droplets{where}", *count_text(result, found)])
-            sizes, details = sizes_text(result.droplets, shape, result.region)
-            self._detected = (output.place, len(result.candidates))
+        with self._results():
+            told = shown_result(output, outcome, self._least(), cancelled=cancelled, image_of=self._image_of)
+        self.result = told.result
+        if told.candidates is not None:
+            self._detected = (output.place, told.candidates)
             self._warm()
-        text += f"\n{sizes}" if sizes else ""
-        self._status.setToolTip(details)
-        if not found:
-            text = f"{output.place.name}: no droplets found; set the diameter, or check the image"
-            if hidden := n_hidden(output.points):
-                text = f"{output.place.name}: no droplets found, but {hidden:,} improbable candidates are hidden"
-        text += "".join(f"\n{note}" for note in notes)
-        if kind:
-            text += f"\n{stored_text(kind)}"
-        if output.kept:
-            text += f"\n{output.kept} and is kept; the result is in {output.points.name!r}"
-        self._say(text, "" if found else "warning" if isinstance(result, Fit) else "info")
+        elif isinstance(self.result, Fit):
+            self._warmer.run(partial(work.rehearse, self.result))
+        self._status.setToolTip(told.details)
+        self._say(told.text, told.level)
+
+    def _on_refitted(self, refit: Refit, found: work.Refitted, cancelled: bool) -> None:
+        """A local refit that was asked for has ended; what was edited meanwhile stays as it is."""
+        points = self._our_points()
+        sheet = sheet_of(points)
+        assert refit.since is not None
+        if sheet is None or not sheet.take(found.change, found.table, refit.since):
+            self._say("The points are others now; nothing was changed")
+            return
+        self.result = sheet.fit_of(refit.since.plane)
+        told = told_of_fit(found.fit, sheet.table, refit.place, self._image_of, cancelled=cancelled)
+        self._status.setToolTip(told.details)
+        self._say(told.text, told.level)
+
+    def _to_compare(self, sheet: Sheet, plane: tuple[int, ...]) -> Plane | None:
+        """The pixels of a sheet's image layer, None where it is gone."""
+        place = self._desk.place_of(sheet)
+        layer = None if place is None else layer_of(self.viewer, place)
+        return None if layer is None else Plane.of(layer, replace(place, plane=plane))
+
+    def _tell(self, text: str) -> None:
+        if not self.busy:
+            self._say(text)
 
     @contextmanager
     def _results(self) -> Iterator[None]:
@@ -349,10 +419,8 @@ class DropletsWidget(QWidget):
     def _hide_improbable(self) -> None:
         """The slider was moved: show and hide points at once."""
         points = self._our_points()
-        if points is None or "p_present" not in points.features:
-            return
-        show_probable(points, self._least())
-        if not self.busy:
+        self.session.set_filters(min_probability=self._least() or None)
+        if points is not None and "p_present" in points.features and not self.busy:
             shown = len(points.data)
             self._say(f"{shown:,} of {shown + n_hidden(points):,} points shown in {points.name!r}")
 
@@ -373,6 +441,9 @@ class DropletsWidget(QWidget):
                 self._output.restore()
         self._soon.stop()
         self._warmer.stop()
+        self._nearby.close()
+        self.views.close()
+        self._desk.close()
         for event, action in self._listening():
             event.disconnect(action)
 
@@ -381,15 +452,11 @@ class DropletsWidget(QWidget):
         events = self.viewer.layers.events
         return [
             *((event, self.reset_choices) for event in (events.inserted, events.removed, events.renamed)),
-            (events.inserted, self._follow_points),
+            (events.inserted, self._desk.update),
+            (events.removed, self._desk.update),
             (events.removed, self._draw_without),
             (self.viewer.layers.selection.events.active, self._follow_active),
         ]
-
-    def _follow_points(self, event: Any = None) -> None:
-        """Layers of ours that were opened, too."""
-        for layer in self.viewer.layers:
-            follow(layer)
 
     def _draw_without(self, event: Any) -> None:
         """A layer of ours was removed: draw, or napari may crash when several have gone at once and new ones come."""
@@ -401,4 +468,6 @@ class DropletsWidget(QWidget):
         if layers.is_image(active) and not self._showing:
             self.image.reset_choices()
             self.image.value = active
+        if not self._showing:
+            self._desk.update()
         self._colors.apply()

@@ -14,10 +14,19 @@ from ..errors import InputError
 from ..images import as_image
 from ..inference import api as fitting
 from ..settings import AUTO, READING, Settings
+from ..workbench.fits import Change, Numbered
+from ..workbench.rows import changed_rows, numbered
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..droplets import Fit
+    from ..images import PixelSize
+    from ..workbench.sheet import Snapshot
     from .layers.place import Plane
+
+REHEARSED = 0.1
+"""Pixels by which a droplet is moved to rehearse a refit: any edit does."""
 
 Steps = Generator[fitting.Progress, bool | None, Any]
 
@@ -54,26 +63,44 @@ def estimate(plane: Plane, settings: dict[str, Any]) -> Steps:
     return estimate_diameter(image, settings["weights"])
 
 
-def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None, settings: dict[str, Any]) -> Steps:
-    """Refit after corrections, on the plane where the fit has no image at hand.
+class Refitted(NamedTuple):
+    """What a refit of a plane of a sheet found."""
+
+    change: Change
+    table: pd.DataFrame
+    """The droplets by number."""
+    fit: Fit
+
+
+def refit(
+    since: Snapshot,
+    plane: Plane | None,
+    pixel_size_um: PixelSize | None,
+    settings: dict[str, Any],
+    *,
+    proportions: bool = True,
+) -> Steps:
+    """Refit after corrections, on the plane where the fit has no image at hand; returns what was `Refitted`.
 
     Parameters
     ----------
-    fit : Fit
-    table : DataFrame, optional
-        The edited droplets; None where nothing was edited.
+    since : Snapshot
+        The droplets with the corrections, and their fit.
     plane : Plane, optional
         The pixels of the layer now, which must be those that were fitted.
-    pixel_size_um : float, optional
+    pixel_size_um : float or (float, float), optional
         For a fit that does not say.
     settings : dict
         Those that a refit may differ in.
+    proportions : bool
+        Whether those of classes are found anew, too, which takes longer.
 
     Raises
     ------
     InputError
         The image is another than the one fitted, or there is nothing to refit.
     """
+    fit = since.fit.fit
     if plane is not None:
         yield _waiting("detect")
     if fit.image is None:
@@ -89,9 +116,25 @@ def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None
         raise InputError(
             f"{plane.name}: its pixels are not those that were fitted; press Run to fit the image as it is"
         )
-    if table is None:
+    table = since.table
+    if "steps" not in settings and not len(changed_rows(since.fit.table, table)) and len(table) == len(fit.droplets):
         raise InputError("nothing to refit: no point was added, moved, resized or deleted since the fit")
-    return (yield from fitting.iterate_refit(fit, table, **settings))
+    new = yield from fitting.iterate_refit(fit, table.reset_index(drop=True), proportions=proportions, **settings)
+    numbers = table.index.to_numpy()
+    change = Change.between(since.fit, Numbered(new, numbers))
+    return Refitted(change, numbered(new.table, numbers), new)
+
+
+def rehearse(fit: Fit, wanted: Callable[[], bool]) -> None:
+    """Compile what refits of a fit will need, by one whose result nobody uses."""
+    if fit.image is None or not len(fit.droplets):
+        return
+    table = fit.table
+    table.loc[int(table["radius"].sub(table["radius"].median()).abs().argmin()), "x"] += REHEARSED
+    steps = fitting.iterate_refit(fit, table, proportions=False, steps=1)
+    for _ in steps:
+        if not wanted():
+            steps.close()
 
 
 def _is_of(fit: Fit, plane: Plane) -> bool:

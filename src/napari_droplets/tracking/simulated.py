@@ -148,9 +148,7 @@ def simulate_movie(
     if composition not in ("simplex", "free"):
         raise InputError(f"composition={composition!r}: must be 'simplex' or 'free'")
     world_rng, light_rng, noise_rng = np.random.default_rng(seed).spawn(3)
-    laws = Laws(
-        drift, drift_jitter, brownian, flow, growth, growth_spread, coalescence, splitting, exponent
-    )
+    laws = Laws(drift, drift_jitter, brownian, flow, growth, growth_spread, coalescence, splitting, exponent)
     simplex = composition == "simplex" and types > 1
     world = World.of((height, width), n, types, radius, radius_spread, laws, simplex, world_rng)
     slide = illumination(height, width, unevenness, light_rng)

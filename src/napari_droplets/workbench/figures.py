@@ -60,8 +60,8 @@ def filters_text(sheet: Sheet, filters: Filters, hidden: bool = True) -> str:
 def _options(sheet: Sheet) -> dict[str, Any]:
     """What a fit knows besides its droplets."""
     options: dict[str, Any] = {"shape": sheet.image.shape, "draws": DRAWS}
-    if sheet.fit is not None:
-        known = known_of(sheet.fit.summary)
+    if sheet.fit_of() is not None:
+        known = known_of(sheet.fit_of().summary)
         options |= {name: known[name] for name in ("radius_percent", "region", "visible") if name in known}
     return options
 

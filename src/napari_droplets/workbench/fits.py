@@ -70,6 +70,40 @@ class Change(NamedTuple):
         return _swapped(fit, self.after, self.before, self.box)
 
 
+Fits = dict[tuple[int, ...], Numbered]
+"""The fit of each plane."""
+
+
+class FitChange(NamedTuple):
+    """A change of the fit of one plane of a sheet."""
+
+    plane: tuple[int, ...]
+    change: Change
+
+    def forth(self, fits: Fits) -> Fits:
+        """The fits with it done."""
+        return fits | {self.plane: self.change.forth(fits[self.plane])}
+
+    def back(self, fits: Fits) -> Fits:
+        """The fits as they were before."""
+        return fits | {self.plane: self.change.back(fits[self.plane])}
+
+
+class NewFits(NamedTuple):
+    """Other fits in place of all."""
+
+    before: Fits
+    after: Fits
+
+    def forth(self, fits: Fits) -> Fits:
+        """The fits with it done."""
+        return self.after
+
+    def back(self, fits: Fits) -> Fits:
+        """The fits as they were before."""
+        return self.before
+
+
 def _side(fit: Numbered, numbers: pd.Index, box: tuple[slice, slice] | None) -> Side:
     at = pd.Index(fit.numbers).get_indexer(numbers)
     guide = {name: fit.fit.guide[name][at].copy() for name in GUIDE_BY_ROW if name in fit.fit.guide}

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from .fits import FitChange, NewFits
 from .rows import as_like, with_rows
 
 EditKind = Literal["add", "move", "resize", "delete", "merge", "split", "class", "pin", "change"]
@@ -35,15 +36,15 @@ class Step:
         their types are those of the whole table then, even where there are no rows.
     when : float
         Seconds since 1970.
-    fit : object, optional
-        Of a refit: what it changed of the fit, see `fits.Change`.
+    fit : FitChange or NewFits, optional
+        Of a refit: what it changed of the fits.
     """
 
     kind: str
     before: pd.DataFrame
     after: pd.DataFrame
     when: float = field(default_factory=time.time)
-    fit: Any = None
+    fit: FitChange | NewFits | None = None
 
     @property
     def is_edit(self) -> bool:

@@ -24,8 +24,10 @@ def changed_rows(before: pd.DataFrame, after: pd.DataFrame) -> pd.Index:
 
     A column that one of them lacks is unknown there, and a mark that is missing is false.
     """
-    both = before.index.intersection(after.index)
-    one, other = before.loc[both], after.loc[both]
+    both, one, other = before.index, before, after
+    if not before.index.equals(after.index):
+        both = before.index.intersection(after.index)
+        one, other = before.loc[both], after.loc[both]
     differs = np.zeros(len(both), bool)
     for column in dict.fromkeys([*before, *after]):
         differs |= ~_same(_column(one, column), _column(other, column))

@@ -1,22 +1,24 @@
-"""A sheet: the droplets of one image, what was done to them, and the fit that they come from."""
+"""A sheet: the droplets of an image, or of planes of a stack, what was done to them, the fits they come from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 from psygnal import Signal
 
 from ..droplets import Fit
-from .fits import Change, Numbered
+from .fits import Change, FitChange, Fits, NewFits, Numbered
 from .journal import EDITS, Journal, Step
-from .rows import changed_rows, numbered
+from .rows import NUMBER, changed_rows, numbered
 
 PLACE = ["x", "y", "radius"]
 AT_ONCE = 1.0
-"""Seconds within which the sizes of the same droplets that are set again count as one step: a slider sets many."""
+"""Seconds within which sizes of the same droplets that are set again count as one step: a slider sets many."""
+
+Plane = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -30,23 +32,28 @@ class ImageReference:
     path : str, optional
         Of its file.
     sha256 : str, optional
-        Of its pixels, once known.
+        Of the pixels that were fitted, where it is of one plane and known.
     shape : (int, int), optional
         Height and width, pixels.
     plane : tuple of int
-        Along the leading axes of a stack; empty for a single image, and for a sheet of several planes.
+        The plane of a stack that was worked on, along its leading axes; empty for a single image and for
+        several planes.
+    axes : tuple of str
+        Of a stack, the columns of the table that say on which plane a droplet is.
     """
 
     name: str = "image"
     path: str | None = None
     sha256: str | None = None
     shape: tuple[int, int] | None = None
-    plane: tuple[int, ...] = ()
+    plane: Plane = ()
+    axes: tuple[str, ...] = ()
 
 
 class Snapshot(NamedTuple):
-    """A sheet as it was when a refit began."""
+    """Droplets of a plane as they were when a refit began."""
 
+    plane: Plane
     table: pd.DataFrame
     fit: Numbered
     last: Step | None
@@ -65,9 +72,11 @@ class Sheet:
         The droplets table as it is now, edits and hidden droplets included; its index are the droplets' numbers.
         Not to be changed in place: `edit` takes a new one.
     image : ImageReference
-    journal : Journal
     detected : bool
         Whether the droplets were only detected.
+    journal : Journal
+    fits : dict
+        The fit of each plane, `Numbered`, as the last refit left it; empty where droplets were detected or opened.
     changed : psygnal Signal
         Emits the sheet and the numbers of droplets that are others now.
     """
@@ -77,20 +86,35 @@ class Sheet:
     image: ImageReference = field(default_factory=ImageReference)
     detected: bool = False
     journal: Journal = field(default_factory=Journal)
-    numbered_fit: Numbered | None = None
+    fits: Fits = field(default_factory=dict)
     next_number: int = 0
+    _before: tuple[pd.DataFrame, Fits, bool] | None = None
 
-    changed = Signal(object, object)
+    changed: ClassVar[Signal] = Signal(object, object)
 
     def __post_init__(self) -> None:
-        if self.table.index.name != numbered(self.table[:0]).index.name:
+        if self.table.index.name != NUMBER:
             self.table = numbered(self.table)
         self.next_number = max(self.next_number, int(self.table.index.max()) + 1 if len(self.table) else 0)
 
     @property
     def fit(self) -> Fit | None:
-        """What the droplets come from, as the last refit left it; None where they were detected or opened."""
-        return None if self.numbered_fit is None else self.numbered_fit.fit
+        """The fit of the only plane; None where there is none, or one of each of several planes (`fit_of`)."""
+        fits = list(self.fits.values())
+        return fits[0].fit if len(fits) == 1 else None
+
+    def fit_of(self, plane: Plane | None = None) -> Fit | None:
+        """The fit of a plane; by default that of the sheet's own."""
+        found = self.fits.get(self.image.plane if plane is None else plane)
+        return None if found is None else found.fit
+
+    def on(self, plane: Plane, table: pd.DataFrame | None = None) -> pd.DataFrame:
+        """The rows of a plane."""
+        table = self.table if table is None else table
+        here = np.ones(len(table), bool)
+        for column, index in zip(self.image.axes, plane, strict=False):
+            here &= table[column].to_numpy(float) == index
+        return table[here]
 
     def new_numbers(self, n: int) -> np.ndarray:
         """Numbers (n,) for droplets that are added."""
@@ -98,15 +122,41 @@ class Sheet:
         self.next_number += n
         return numbers
 
-    def begin(self, table: pd.DataFrame, fit: Fit | None = None, *, detected: bool = False) -> None:
-        """Other droplets take the place of all: those of a run. The journal begins anew."""
-        before = self.table.index
-        self.table = numbered(table)
-        self.next_number = len(table)
-        self.numbered_fit = None if fit is None else Numbered(fit, self.table.index.to_numpy())
-        self.detected = detected
-        self.journal.clear()
-        self.changed.emit(self, before.union(self.table.index))
+    def preview(self, table: pd.DataFrame) -> None:
+        """Show droplets of work that goes on; `begin` makes them last, and `revert` gives back what was before."""
+        if self._before is None:
+            self._before = self.table, self.fits, self.detected
+        self._replace(table, {}, self.detected)
+
+    def begin(self, table: pd.DataFrame, fits: dict[Plane, Fit] | None = None, *, detected: bool = False) -> None:
+        """Other droplets take the place of all: those of a run.
+
+        The journal begins anew. Where something was edited it goes on, so that the run can be undone with the edit
+        before it.
+        """
+        before = self._before or (self.table, self.fits, self.detected)
+        self._before = None
+        self._replace(table, fits or {}, detected)
+        if self.journal.edits:
+            self.journal.add(Step("refit", before[0], self.table, fit=NewFits(before[1], self.fits)))
+        else:
+            self.journal.clear()
+
+    def revert(self) -> None:
+        """Give back what was before the preview, if there was one."""
+        if self._before is not None:
+            gone = self.table.index
+            self.table, self.fits, self.detected = self._before
+            self._before = None
+            self.changed.emit(self, gone.union(self.table.index))
+
+    def _replace(self, table: pd.DataFrame, fits: dict[Plane, Fit], detected: bool) -> None:
+        gone = self.table.index
+        if not self.journal.edits:
+            self.next_number = 0
+        self.table, self.detected = numbered(table, self.new_numbers(len(table))), detected
+        self.fits = {plane: Numbered(fit, self.on(plane).index.to_numpy()) for plane, fit in fits.items()}
+        self.changed.emit(self, gone.union(self.table.index))
 
     def edit(self, table: pd.DataFrame, kind: str | None = None) -> Step | None:
         """The user did something: note what, and go on from there.
@@ -126,6 +176,9 @@ class Sheet:
         step = step_between(self.table, table, kind)
         if step is None:
             return None
+        if self._before is not None:  # what is edited is what the work has found so far
+            self.journal.add(Step("refit", self._before[0], self.table, fit=NewFits(self._before[1], self.fits)))
+            self._before = None
         last = self.journal[-1] if len(self.journal) else None
         if last is not None and _goes_on(last, step):
             step = Step(step.kind, last.before, step.after, step.when)
@@ -133,6 +186,7 @@ class Sheet:
         else:
             self.journal.add(step)
         self.table = step.forth(self.table)
+        self.next_number = max(self.next_number, int(self.table.index.max()) + 1 if len(self.table) else 0)
         self.changed.emit(self, step.numbers)
         return step
 
@@ -141,20 +195,20 @@ class Sheet:
         steps = self.journal.to_undo()
         for step in steps:
             self.table = step.back(self.table)
-            if step.fit is not None and self.numbered_fit is not None:
-                self.numbered_fit = step.fit.back(self.numbered_fit)
-        return self._moved(steps, -len(steps))
+            if step.fit is not None:
+                self.fits = step.fit.back(self.fits)
+        return self._went(steps, -len(steps))
 
     def redo(self) -> bool:
         """Do again what was undone last; whether there was something."""
         steps = self.journal.to_redo()
         for step in steps:
             self.table = step.forth(self.table)
-            if step.fit is not None and self.numbered_fit is not None:
-                self.numbered_fit = step.fit.forth(self.numbered_fit)
-        return self._moved(steps, len(steps))
+            if step.fit is not None:
+                self.fits = step.fit.forth(self.fits)
+        return self._went(steps, len(steps))
 
-    def _moved(self, steps: list[Step], by: int) -> bool:
+    def _went(self, steps: list[Step], by: int) -> bool:
         self.journal.done += by
         if steps:
             numbers = steps[0].numbers
@@ -165,19 +219,21 @@ class Sheet:
 
     # refits
 
-    def unfitted(self) -> pd.Index:
+    def unfitted(self, plane: Plane) -> pd.Index:
         """Numbers of droplets that the fit does not know as they are: added, moved, resized, deleted since."""
-        if self.numbered_fit is None:
+        if plane not in self.fits:
             return self.table.index[:0]
-        of_fit = self.numbered_fit.table
-        gone = of_fit.index.symmetric_difference(self.table.index)
-        return gone.union(changed_rows(of_fit[PLACE], self.table[PLACE]))
+        fitted, now = self.fits[plane].table[PLACE], self.on(plane)[PLACE]
+        return fitted.index.symmetric_difference(now.index).union(changed_rows(fitted, now))
 
-    def snapshot(self) -> Snapshot:
-        """The sheet as it is, for a refit in another thread."""
-        assert self.numbered_fit is not None
+    def to_refit(self) -> list[Plane]:
+        """Planes with droplets that their fit does not know as they are."""
+        return [plane for plane in self.fits if len(self.unfitted(plane))]
+
+    def snapshot(self, plane: Plane) -> Snapshot:
+        """A plane as it is, for a refit in another thread."""
         last = self.journal[-1] if len(self.journal) else None
-        return Snapshot(self.table, self.numbered_fit, last)
+        return Snapshot(plane, self.on(plane), self.fits[plane], last)
 
     def take(self, change: Change, table: pd.DataFrame, since: Snapshot) -> bool:
         """Take over what a refit has found, but for droplets that the user has touched meanwhile.
@@ -196,17 +252,20 @@ class Sheet:
         bool
             False where it is of no use any more, as what was refitted has been undone or replaced.
         """
-        if self.numbered_fit is not since.fit:
+        plane = since.plane
+        if self.fits.get(plane) is not since.fit:
             return False
         if since.last is not None and all(step is not since.last for step in self.journal):
             return False
-        touched = changed_rows(since.table, self.table).union(since.table.index.symmetric_difference(self.table.index))
+        now = self.on(plane)
+        touched = changed_rows(since.table, now).union(since.table.index.symmetric_difference(now.index))
         new = table.loc[table.index.difference(touched)]
         different = changed_rows(self.table, new)
-        step = Step("refit", self.table.loc[different], new.loc[different], fit=change)
+        fits = FitChange(plane, change)
+        step = Step("refit", self.table.loc[different], new.loc[different], fit=fits)
         self.journal.add(step)
         self.table = step.forth(self.table)
-        self.numbered_fit = change.forth(self.numbered_fit)
+        self.fits = fits.forth(self.fits)
         self.changed.emit(self, step.numbers)
         return True
 
@@ -231,7 +290,9 @@ def _kind(before: pd.DataFrame, after: pd.DataFrame, added: bool, deleted: bool)
         there = [c for c in columns if c in before or c in after]
         if there and len(changed_rows(before.reindex(columns=there), after.reindex(columns=there))):
             found.add(kind)
-    if found & {"move", "resize", "class"}:  # what is corrected is pinned, too
+    if found & {"move", "resize"}:  # what is moved is pinned by that, and its class is unknown
+        found -= {"pin", "class"}
+    if "class" in found:
         found.discard("pin")
     return found.pop() if len(found) == 1 else "change"
 

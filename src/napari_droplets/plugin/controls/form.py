@@ -26,7 +26,6 @@ ADVANCED = (
     "classes",
     "noise",
     "scale",
-    "pixel_size_um",
     "channels",
     "intensity_range",
     "seed",

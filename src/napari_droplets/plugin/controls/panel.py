@@ -10,8 +10,10 @@ from qtpy.QtWidgets import QFormLayout, QProgressBar, QSizePolicy, QTabWidget, Q
 
 from ..layers.regions import region_layers
 from ..layers.results import image_layers
+from .activity import Activity
 from .form import ADVANCED, LABELS, MAIN, SettingsForm
 from .parts import ColorBox, button, folded, read_only, row, scrolled, text_label
+from .presets import preset_box
 from .words import TIPS
 
 ACTIONS = ("Detect", "Run", "Refit", "Save", "Cancel", "Estimate")
@@ -42,6 +44,12 @@ class Panel(QWidget):
     colors : ColorBox
     tabs : QTabWidget
         The settings first.
+    find : QVBoxLayout
+        Of the settings.
+    pixel_row : QWidget
+        The size of a pixel, beside which there is room.
+    preset : QComboBox
+        Its data is the name of a preset, None where settings are others.
     """
 
     def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], None]], points: Callable[[], Any]) -> None:
@@ -54,6 +62,8 @@ class Panel(QWidget):
         self.buttons = {name: button(name, actions[name], TIPS[name.lower()]) for name in ACTIONS}
         self.command = read_only("Press Detect or Run", TIPS["command"])
         self.bar = QProgressBar()
+        self.activity = Activity(self.bar) if hasattr(viewer, "window") else None
+        self.preset = preset_box(self.form)
         self.status = text_label(3)
         self.colors = ColorBox(points)
         self._lay_out()
@@ -79,11 +89,15 @@ class Panel(QWidget):
     def show_busy(self) -> None:
         """Work has begun, nobody knows for how long."""
         self.bar.setMaximum(0)
+        if self.activity is not None:
+            self.activity.begin()
         self._enable(idle=False)
         self.say("Starting …")
 
     def show_idle(self, *, done: bool = False) -> None:
         """Work can begin; the last one was done, or not."""
+        if self.activity is not None:
+            self.activity.end()
         self.bar.setMaximum(1)
         self.bar.setValue(1 if done else 0)
         self._enable(idle=True)
@@ -96,9 +110,12 @@ class Panel(QWidget):
         main, inner = QFormLayout(), QFormLayout()
         main.addRow("Image", self.image.native)
         main.addRow("Region", self.region.native)
+        main.addRow("Kind of image", self.preset)
         for name in MAIN:
             widget = self.form.inputs[name].native
             main.addRow(LABELS[name], row(widget, self.buttons["Estimate"]) if name == "diameter" else widget)
+        self.pixel_row = row(self.form.inputs["pixel_size_um"].native)
+        main.addRow(LABELS["pixel_size_um"], self.pixel_row)
         for name in ADVANCED:
             inner.addRow(LABELS[name], self.form.inputs[name].native)
         inner.addRow("Command", self.command)
@@ -110,10 +127,10 @@ class Panel(QWidget):
         self.setSizePolicy(QSizePolicy.Preferred, QSizePolicy.Expanding)  # or napari gives the room to nothing
         self.tabs = QTabWidget()
         find = QWidget()
-        found = QVBoxLayout(find)
-        found.addLayout(main)
-        found.addWidget(folded("Advanced", inner))
-        found.addStretch(1)
+        self.find = QVBoxLayout(find)
+        self.find.addLayout(main)
+        self.find.addWidget(folded("Advanced", inner))
+        self.find.addStretch(1)
         self.add_tab(find, "Find")
         layout.addWidget(self.tabs, 1)
         layout.addWidget(row(*(self.buttons[name] for name in ("Detect", "Run"))))

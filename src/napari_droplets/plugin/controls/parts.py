@@ -122,6 +122,7 @@ class ColorBox(QWidget):
         self.by.tooltip = TIPS["color"]
         self.by.changed.connect(self.apply)
         self.legend = text_label(2)
+        self.legend.setTextFormat(Qt.RichText)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)

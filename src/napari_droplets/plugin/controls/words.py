@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ...droplets import Droplets, Fit
     from ...inference.api import Detection
     from ...progress import Progress
+    from ...workbench.journal import Step
 
 PANEL_DRAWS = 100  # a tenth of a second for thousands of droplets
 STAGES = {
@@ -24,6 +25,21 @@ STAGES = {
     "posterior": "Computing uncertainties",
 }
 
+
+DONE = {
+    "add": "added",
+    "move": "moved",
+    "resize": "resized",
+    "delete": "deleted",
+    "merge": "merged",
+    "split": "split",
+    "class": "sorted into a class",
+    "pin": "pinned",
+    "change": "changed",
+    "refit": "refitted",
+}
+Z = 1.96
+"""Standard deviations on either side that hold 95 %."""
 
 TIPS = {
     "detect": "Find droplets without fitting: positions and sizes in seconds, no composition.\n"
@@ -60,35 +76,66 @@ def progress_text(progress: Progress) -> str:
     return line(parts)
 
 
-def count_text(detection: Detection, shown: int) -> list[str]:
-    """What a detection says of the number of droplets, beside how many are shown."""
-    parts = []
+def detection_text(detection: Detection, shown: int, plane: tuple[int, ...] = ()) -> str:
+    """What was detected, in a line; `shown` droplets are on the screen."""
+    count = detection.count_mean, detection.count_sd
+    parts = found_text(detection.droplets, shown, count, 0, regional=detection.region is not None)
     if hidden := len(detection.candidates) - shown:
         parts.append(f"{hidden:,} less probable hidden")
-    if detection.count_mean is not None:
-        parts.append(f"expected {detection.count_mean:,.1f} ± {detection.count_sd:,.1f}")
-    return parts
+    return plane_text(plane) + line(parts)
 
 
-def fit_text(fit: Fit, poor: int, *, cancelled: bool) -> str:
-    """What a fit found; `poor` is the number of droplets that it explains poorly."""
+def fit_text(fit: Fit, poor: int, plane: tuple[int, ...] = (), *, cancelled: bool) -> str:
+    """What a fit found, in a line; another one of its classes. It explains `poor` droplets badly."""
     summary = fit.summary
-    where = " in the region" if "region" in summary else ""
-    parts = [f"{'Stopped' if cancelled else 'Done'}: {len(fit.droplets):,} droplets{where}"]
-    if summary.get("count_mean") is not None:
-        sd = summary.get("count_sd")
-        parts.append(f"expected {summary['count_mean']:,.1f}" + ("" if sd is None else f" ± {sd:,.1f}"))
-    if poor:
-        parts.append(f"{poor:,} poorly explained")
-    if summary.get("rmse") is not None:
-        parts.append(f"RMS residual {summary['rmse']:.3f}")
-    if "seconds" in summary:
-        parts.append(f"{summary['seconds']['total']:.0f} s")
-    text = line(parts)
+    count = summary.get("count_mean"), summary.get("count_sd")
+    parts = found_text(fit.droplets, len(fit.droplets), count, poor, regional="region" in summary)
+    text = ("Stopped: " if cancelled else "") + plane_text(plane) + line(parts)
     classes = summary.get("classes") or []
     if len(classes) > 1:  # one class is none
         text += "\n" + line([class_text(one) for one in classes])
     return text
+
+
+def found_text(
+    droplets: Droplets, n: int, count: tuple[float | None, float | None], poor: int, *, regional: bool
+) -> list[str]:
+    """How many droplets with the 95 % interval of their number, how large, how many of them somebody should look at."""
+    number = f"{n:,} droplet{'' if n == 1 else 's'}{' in the region' if regional else ''}"
+    mean, sd = count
+    if mean is not None and sd is not None:
+        low, high = max(0.0, mean - Z * sd), mean + Z * sd
+        number += f" ({low:,.0f}-{high:,.0f})"
+    parts = [number]
+    if len(droplets):
+        columns = droplets.in_micrometres()
+        diameter, unit = 2 * columns.get("radius_um", droplets.radius), "µm" if columns else "px"
+        parts.append(f"diameter {_with_spread(diameter)} {unit}")
+    if poor:
+        parts.append(f"{poor:,} to look at")
+    return parts
+
+
+def step_text(step: Step) -> str:
+    """What was done, in words."""
+    n = len(step.numbers)
+    return f"{DONE[step.kind]} {n:,} droplet{'' if n == 1 else 's'}"
+
+
+def plane_text(plane: tuple[int, ...]) -> str:
+    """Which plane of a stack is spoken of; empty for a single image."""
+    if not plane:
+        return ""
+    return f"{'Frame' if len(plane) == 1 else 'Plane'} {', '.join(map(str, plane))}: "
+
+
+def _with_spread(values: np.ndarray) -> str:
+    """Mean and standard deviation, to two digits of the latter."""
+    mean, sd = float(np.mean(values)), float(np.std(values))
+    if len(values) < 2 or sd <= 0:
+        return f"{mean:.3g}"
+    digits = max(0, 1 - int(np.floor(np.log10(sd))))
+    return f"{mean:,.{digits}f} ± {sd:,.{digits}f}"
 
 
 def sizes_text(result: Fit | Droplets, shape: tuple[int, int] | None, region: Any = None) -> tuple[str, str]:
@@ -118,10 +165,14 @@ def class_text(one: dict[str, Any]) -> str:
 
 
 def legend_text(legend: list[tuple[tuple[float, ...] | None, str]]) -> str:
-    """Colors and what they mean, as rich text."""
-    squares = ("" if color is None else f'<font color="{_hex(color)}">■</font>&nbsp;' for color, _ in legend)
-    words = (escape(word).replace(" ", "&nbsp;") for _, word in legend)
-    return "&nbsp;&nbsp; ".join(f"{square}{word}" for square, word in zip(squares, words, strict=True))
+    """Colors and what they mean, as rich text that breaks between them."""
+    parts = []
+    for color, word in legend:
+        if color is None:
+            parts.append(escape(word))
+        else:
+            parts.append(f'<font color="{_hex(color)}">■</font>&nbsp;{escape(word).replace(" ", "&nbsp;")}')
+    return "&nbsp;&nbsp; ".join(parts)
 
 
 def _hex(color: tuple[float, ...]) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ...errors import InputError
 from ..layers.following import in_step
-from .writers import write_droplets
+from ..layers.points import TAG
+from .writers import filters_text, write_droplets
 
 SUFFIXES = (".csv", ".parquet", ".xlsx")
 KINDS = ";;".join(("CSV (*.csv)", "Parquet (*.parquet)", "Excel (*.xlsx)"))
@@ -51,7 +52,10 @@ def save_points(points: Any, path: str | Path) -> str:
     if not path.parent.is_dir():
         raise InputError(f"{path}: no folder {path.parent}")
     write_droplets(str(path), data, attributes)
-    return f"Saved {len(data):,} droplets to {path}"
+    said, tag = f"Saved {len(data):,} droplets to {path}", points.metadata[TAG]
+    if text := filters_text(tag):
+        said += f"\n{len(tag['hidden']['data']):,} are hidden and not in it; shown: {text}"
+    return said
 
 
 def with_suffix(path: Path, suffix: str = SUFFIXES[0]) -> Path:

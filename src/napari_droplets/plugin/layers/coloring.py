@@ -100,11 +100,33 @@ def recolor(
             points.face_color, points.border_color = face[:n], border[:n]
         if hidden is not None:
             tag["hidden"] = hidden | {"face_color": face[n:], "border_color": border[n:]}
-        tag["color_by"] = told
+        tag |= {"color_by": told, "picture": picture if told == OWN else None}
     _show_scale(points, found.scale)
     colors = [None if color is None else _seen(np.array([color]), ground)[0] for color, _ in found.legend]
     words = [word for _, word in found.legend]
     return [(None if c is None else tuple(map(float, c)), word) for c, word in zip(colors, words, strict=True)]
+
+
+def drawn_colors(tag: Any, table: pd.DataFrame, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colors (N, 4) of the faces and rings of droplets as the others of their layer are colored now.
+
+    Parameters
+    ----------
+    tag : dict
+        Our notes on the layer.
+    table : DataFrame
+        The droplets.
+    where : ndarray
+        (N, 3) their x, y, radius, pixels.
+    """
+    by, ground = tag.get("color_by", COMPOSITION), tag["place"].ground
+    if by == OWN and tag.get("picture") is not None:
+        return looks(_own(tag["picture"], where).colors, ground=ground, where=where)
+    colors = coloring(table, by, tag["table"]).colors
+    face, border = looks(colors, exact=by not in (COMPOSITION, OWN), ground=ground, where=where)
+    unknown = (colors == UNKNOWN_COLOR).all(axis=1)
+    border[unknown] = looks(colors[unknown], exact=True, ground=ground, where=where[unknown])[1]
+    return face, border
 
 
 def _seen(colors: np.ndarray, ground: Ground | None) -> np.ndarray:

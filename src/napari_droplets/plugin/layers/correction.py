@@ -43,7 +43,7 @@ def corrected(
     size: np.ndarray,
     hidden: int = 0,
     shape: tuple[int, int] | None = None,
-    rows: np.ndarray | None = None,
+    numbers: np.ndarray | None = None,
 ) -> Corrected:
     """Compare the points of a layer with the table that was drawn.
 
@@ -61,13 +61,15 @@ def corrected(
         How many drawn points are not among these because they are hidden, not deleted.
     shape : (int, int), optional
         Height and width of the image: whether its border cuts what was edited is not known without.
-    rows : ndarray, optional
-        (N,) int: the row of `drawn` that each point was drawn for, -1 for points added since. By default the x, y,
+    numbers : ndarray, optional
+        (N,) int: the number of each point, in the index of `drawn` or of a droplet added since. By default the x, y,
         radius among the features tell: napari moves a point's row along with it when other points are deleted.
     """
     n = len(data)
     own = set(KEYS) <= set(features)
-    if rows is None:
+    if numbers is not None:
+        rows = drawn.index.get_indexer(numbers)
+    else:
         rows = told_rows(drawn, features) if own else np.full(n, -1)
     now = places(data, size)
     new = rows < 0
@@ -131,7 +133,7 @@ def edited_table(
         return table
     for column in table:
         name = str(column)
-        if column in KEYS or name in ("p_present", "pinned", "cut_by_border"):
+        if column in KEYS or name in ("p_present", "pinned", "edited", "cut_by_border"):
             continue
         lost = new.copy()
         if OF_PLACE.fullmatch(name):
@@ -143,8 +145,9 @@ def edited_table(
     table.loc[edited, KEYS] = now[edited]
     if "p_present" in table:
         table.loc[edited, "p_present"] = 1.0  # somebody has looked
-    pinned = table["pinned"].eq(True).to_numpy() if "pinned" in table else np.zeros(len(table), bool)
-    table["pinned"] = pinned | edited
+    for mark in ("pinned", "edited"):
+        marked = table[mark].eq(True).to_numpy() if mark in table else np.zeros(len(table), bool)
+        table[mark] = marked | edited
     if "cut_by_border" in table:
         cut = cut_by_border(Droplets(*now.T), shape) if shape else np.full(len(table), None)
         cut = np.where(edited, cut, table["cut_by_border"].to_numpy(object))

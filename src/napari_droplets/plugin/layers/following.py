@@ -7,14 +7,10 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ...colors import UNKNOWN_COLOR
 from ...droplets import Droplets
-from .coloring import COMPOSITION, coloring
+from .coloring import drawn_colors
 from .correction import KEYS, UM_COLUMNS, differs, edited_table, in_micrometres, places, told_rows
-from .points import ROWS, TAG, is_written, looks, tag_of, writing
-
-ADDED, TOLD = -1, -2
-"""In place of a row of the table: points added that the features do not tell yet, and those that they do."""
+from .points import ADDED, NUMBERS, TAG, is_written, tag_of, writing
 
 _followed: WeakSet[Any] = WeakSet()
 
@@ -26,10 +22,10 @@ def follow(points: Any) -> None:
         return
     _followed.add(points)
     points.metadata[TAG] = tag = dict(tag)  # a duplicate of a layer shares it
-    if ROWS not in tag or len(tag[ROWS]) != len(points.data):
-        tag[ROWS] = _rows_of(tag, points.features)
-    if tag.get("hidden") is not None and ROWS not in tag["hidden"]:
-        tag["hidden"] = tag["hidden"] | {ROWS: _rows_of(tag, tag["hidden"]["features"])}
+    if NUMBERS not in tag or len(tag[NUMBERS]) != len(points.data):
+        tag[NUMBERS] = _numbers_of(tag, points.features)
+    if tag.get("hidden") is not None and NUMBERS not in tag["hidden"]:
+        tag["hidden"] = tag["hidden"] | {NUMBERS: _numbers_of(tag, tag["hidden"]["features"])}
     points.events.data.connect(_on_data)
     for event in (points.events.size, points.events.set_data):  # pasted points are told by set_data alone
         event.connect(_on_change)
@@ -46,10 +42,10 @@ def in_step(points: Any) -> None:
     features = points.features
     if not set(KEYS) <= set(features) or len(features) != n or len(points.size) != n:
         return
-    rows = tag[ROWS] = np.append(tag[ROWS], np.full(max(0, n - len(tag[ROWS])), ADDED))[:n]
+    numbers = tag[NUMBERS] = np.append(tag[NUMBERS], np.full(max(0, n - len(tag[NUMBERS])), ADDED))[:n]
     now = places(points.data, points.size)
     moved, resized = differs(now, features[KEYS].to_numpy(float))
-    new = rows == ADDED
+    new = numbers == ADDED
     edited = moved | resized | new
     if not edited.any() or not np.isfinite(now).all():
         return
@@ -58,12 +54,8 @@ def in_step(points: Any) -> None:
     pixel = Droplets.from_dataframe(tag["table"]).pixel_size_um
     if pixel is not None:
         table.loc[edited, UM_COLUMNS] = in_micrometres(now, pixel)[edited]
-    tag[ROWS] = np.where(new, TOLD, rows)
-    by = tag.get("color_by", COMPOSITION)
-    colors = coloring(table, by, tag["table"]).colors[edited]
-    face, border = looks(colors, exact=by != COMPOSITION, ground=place.ground, where=now[edited])
-    unknown = (colors == UNKNOWN_COLOR).all(axis=1)
-    border[unknown] = looks(colors[unknown], exact=True, ground=place.ground, where=now[edited][unknown])[1]
+    numbers[new] = new_numbers(tag, int(new.sum()))
+    face, border = drawn_colors(tag, table[edited], now[edited])
     with writing(points):
         points.features = table
         faces, borders = points.face_color, points.border_color
@@ -71,8 +63,19 @@ def in_step(points: Any) -> None:
         points.face_color, points.border_color = faces, borders
 
 
-def _rows_of(tag: dict[str, Any], features: Any) -> np.ndarray:
-    return told_rows(tag["table"], features) if set(KEYS) <= set(features) else np.full(len(features), TOLD)
+def new_numbers(tag: dict[str, Any], n: int) -> np.ndarray:
+    """Numbers (n,) that no droplet of a layer has, or had; `tag` are our notes on it."""
+    known = [tag["table"].index, tag.get(NUMBERS, ()), (tag.get("hidden") or {}).get(NUMBERS, ())]
+    first = max([tag.get("next", 0), *(int(np.max(some)) + 1 for some in known if len(some))])
+    tag["next"] = first + n
+    return np.arange(first, first + n)
+
+
+def _numbers_of(tag: dict[str, Any], features: Any) -> np.ndarray:
+    rows = told_rows(tag["table"], features) if set(KEYS) <= set(features) else np.full(len(features), -1)
+    numbers = np.where(rows < 0, ADDED, tag["table"].index.to_numpy()[rows] if len(tag["table"]) else ADDED)
+    numbers[numbers == ADDED] = new_numbers(tag, int((numbers == ADDED).sum()))
+    return numbers
 
 
 def _on_data(event: Any) -> None:
@@ -81,7 +84,7 @@ def _on_data(event: Any) -> None:
         return
     if event.action == "removing":  # they are still there
         tag = points.metadata[TAG]
-        tag[ROWS] = np.delete(tag[ROWS], list(event.data_indices))
+        tag[NUMBERS] = np.delete(tag[NUMBERS], list(event.data_indices))
     else:
         in_step(points)
 

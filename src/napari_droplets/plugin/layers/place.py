@@ -61,7 +61,7 @@ def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
     """
     if layer.ndim < 2:
         raise InputError(f"{layer.name}: {layer.ndim} dimension; give an image, (H, W) or (H, W, 3)")
-    transform = _transform(layer)
+    transform = transform_of(layer)
     leading = layer.ndim - 2
     if not leading:
         return Place(
@@ -92,7 +92,7 @@ def place_over(name: str, images: Sequence[Any], x: np.ndarray, y: np.ndarray, l
     for layer in named or (images if len(images) == 1 else ()):
         h, w = plane_shape(layer)
         inside = (x > -w) & (x < 2 * w) & (y > -h) & (y < 2 * h)  # droplets may be centered outside
-        transform, n = _transform(layer), 2 + leading
+        transform, n = transform_of(layer), 2 + leading
         if not inside.all() or layer.ndim < n:
             continue
         if layer.ndim == n:
@@ -102,7 +102,7 @@ def place_over(name: str, images: Sequence[Any], x: np.ndarray, y: np.ndarray, l
     return Place(name)
 
 
-def _transform(layer: Any) -> dict[str, Any]:
+def transform_of(layer: Any) -> dict[str, Any]:
     """What puts a layer where another one is, as arguments of `Layer.create`.
 
     napari draws points by their sizes times the last scale, whatever the affine is. Where that makes all larger by the
@@ -151,6 +151,11 @@ def check_shown(layer: Any, dims: Any) -> None:
             f"{layer.name}: what is shown is no plane of the last two axes, in which droplets are looked for; "
             "show the stack in 2D and roll its axes back (the buttons below the list of layers)"
         )
+
+
+def plane_columns(leading: int) -> tuple[str, ...]:
+    """Columns that say where droplets are along so many leading axes of a stack."""
+    return ("frame",) if leading == 1 else tuple(f"axis_{i}" for i in range(leading))
 
 
 def plane_of(layer: Any, place: Place) -> Any:

@@ -13,8 +13,11 @@ from ...colors import UNKNOWN_COLOR, readable, readable_around
 from .ground import Ground
 
 TAG = "napari_droplets"  # key in layer.metadata of the layers we made
-ROWS = "rows"
-"""In our notes on a layer: the row of its table that each point was drawn for, below 0 for points added since."""
+NUMBERS = "numbers"
+"""In our notes on a layer: the number of the droplet that each point is, which it keeps through edits and refits; the
+index of the table in the notes."""
+ADDED = -1
+"""In place of a number: points added that nobody has numbered yet."""
 FACE_OPACITY = 0.15  # the droplet stays visible below its disc
 RING_SATURATION = 0.8
 POINT_STATE = ("features", "feature_defaults", "size", "border_width", "face_color", "border_color")
@@ -108,12 +111,13 @@ def show_uncertainty(points: Any, on: bool) -> None:
     tag["uncertain"] = on
     hidden = tag.get("hidden")
     if len(points.data):
-        points.border_width = _widths(points.features, points.size, on)
+        points.border_width = ring_widths(points.features, points.size, uncertain=on)
     if hidden is not None:
-        tag["hidden"] = hidden | {"border_width": _widths(hidden["features"], hidden["size"], on)}
+        tag["hidden"] = hidden | {"border_width": ring_widths(hidden["features"], hidden["size"], uncertain=on)}
 
 
-def _widths(features: Any, diameter: np.ndarray, uncertain: bool) -> np.ndarray:
+def ring_widths(features: Any, diameter: np.ndarray, *, uncertain: bool) -> np.ndarray:
+    """Widths of the rings (N,) of droplets with these features, as shares of their diameters."""
     if not uncertain or "radius_sd" not in features:
         return ring_width(diameter)
     return uncertain_width(diameter, features["radius_sd"].to_numpy(float))
@@ -128,19 +132,19 @@ def _ring(colors: np.ndarray) -> np.ndarray:
 def point_state(points: Any) -> dict[str, Any]:
     """All that `set_points` sets, copied."""
     state = {name: getattr(points, name) for name in ("data", *POINT_STATE)}
-    rows = points.metadata[TAG].get(ROWS)
-    if rows is not None and len(rows) == len(points.data):
-        state[ROWS] = rows
+    numbers = points.metadata[TAG].get(NUMBERS)
+    if numbers is not None and len(numbers) == len(points.data):
+        state[NUMBERS] = numbers
     return {name: value.copy() for name, value in state.items()}
 
 
 def set_points(points: Any, state: dict[str, Any]) -> None:
     """Replace all points; not told as an edit, and in the order that napari can follow."""
-    points.selected_data = set()
-    if ROWS in state:
-        points.metadata[TAG][ROWS] = state[ROWS]
     events = points.events
     with writing(points), events.data.blocker():
+        points.selected_data = set()
+        if NUMBERS in state:
+            points.metadata[TAG][NUMBERS] = state[NUMBERS]
         with ExitStack() as quiet:
             for drawn in (events.set_data, events.border_width, events.border_color, events.face_color):
                 quiet.enter_context(drawn.blocker())  # else all points are drawn for each of these
@@ -160,7 +164,7 @@ def remember(points: Any, table: Any = None) -> None:
     drawn = (points.data.copy(), points.size.copy(), points.features.copy())
     tag |= {"drawn": drawn, "edited": False}
     if table is not None:
-        tag |= {"table": table, ROWS: np.arange(len(table))}
+        tag |= {"table": table, NUMBERS: table.index.to_numpy()}
     if len(tag["table"]):
         with points.block_update_properties():  # or selected points would change, too
             points.current_size = 2 * float(np.median(tag["table"]["radius"]))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...workbench.filters import Filters, passes
 from .correction import KEYS, differs, places
-from .points import TAG, is_edited, point_state, set_points
+from .points import NUMBERS, TAG, is_edited, point_state, set_points, writing
 
 TABLES = ("features", "feature_defaults")
 
@@ -26,7 +26,11 @@ def show_filtered(points: Any, filters: Filters) -> None:
     if shown[: len(points.data)].all() and shown.sum() == len(points.data):
         return
     tag |= {"edited": is_edited(points), "hidden": _picked(state, ~shown)}
-    set_points(points, _picked(state, shown))
+    with writing(points), points.block_update_properties():
+        selected = tag[NUMBERS][list(points.selected_data)] if NUMBERS in state else ()
+        set_points(points, _picked(state, shown))
+        if len(selected):
+            points.selected_data = set(np.flatnonzero(np.isin(tag[NUMBERS], selected)).tolist())
     tag["drawn"] = (points.data.copy(), points.size.copy(), points.features.copy())
 
 

@@ -15,8 +15,8 @@ from ...colors import droplet_colors
 from ...droplets import Droplets, Fit
 from ...errors import InputError
 from ...images import Image
-from .following import follow
-from .place import Place, Plane, check_shown, pixel_size_um, place_of
+from .linking import drawn, given_back
+from .place import Place, Plane, check_shown, pixel_size_um, place_of, plane_columns
 from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, ring_width, set_points, tag_of
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class Output:
             state, tag = self._before
             set_points(self.points, state)
             self.points.metadata[TAG] = tag
+            given_back(self.points)
         if self._picture_before is not None and self.reconstruction in self.viewer.layers:
             self.reconstruction.data = self._picture_before
 
@@ -197,8 +198,8 @@ class Output:
             set_points(self.points, {"data": data, **{k: attributes[k] for k in POINT_STATE if k in attributes}})
             self.points.metadata[TAG] = attributes["metadata"][TAG] | {"name": self.points.name}
         self.points.metadata[TAG]["detected"] = detected
-        remember(self.points, droplets.to_dataframe())
-        follow(self.points)
+        remember(self.points, new[1]["metadata"][TAG]["table"])
+        drawn(self.points, last=final)
 
     def _why_spared(self, detected: bool) -> str:
         """Why the layer must not be written to; empty where it may."""
@@ -258,7 +259,8 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
     n = len(droplets)
     data = np.column_stack([*(np.full(n, i) for i in place.plane), droplets.y, droplets.x])
     colors = droplet_colors(droplets)
-    table = droplets.to_dataframe()
+    on = {column: np.full(n, i) for column, i in zip(plane_columns(len(place.plane)), place.plane, strict=True)}
+    table = droplets.to_dataframe().assign(**on)
     name = f"{place.name} droplets"
     attributes = {
         "name": name,

@@ -164,7 +164,7 @@ class Inspector(QWidget):
         for made in (self.previous_button, self.next_button):
             made.setEnabled(n > 0)
         for box in self.layer_boxes.values():
-            box.setEnabled(sheet is not None and sheet.fit is not None)
+            box.setEnabled(sheet is not None and sheet.fit_of() is not None)
         self.confirm_button.setEnabled(bool(chosen))
         while self._facts.rowCount():
             self._facts.removeRow(0)

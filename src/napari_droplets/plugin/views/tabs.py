@@ -6,21 +6,32 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from ...errors import InputError
 from ...workbench.filters import Filters
 from ...workbench.session import Session
+from ...workbench.sheet import Sheet
 from ..controls.panel import Panel
-from ..layers.place import plane_of
+from ..controls.parts import button
+from ..layers.place import check_shown, plane_of
 from ..layers.points import TAG, tag_of
 from ..layers.presence import show_filtered
 from ..layers.regions import region_layers, region_of
+from ..preferences import Preferences, preferences
 from ..refitting import layer_of
+from .calibrate import Calibration
 from .filters import FilterBox
+from .guide import show_help
 from .inspector import Inspector, Pictures
 from .plots import PlotBox
 from .residual import residual_layer, show_residual
 
+TABS = ("Show", "Inspect", "Plots")
+TIPS = {
+    "calibrate": "Tell the size of a pixel: draw a line along a scale bar or ruler, type its length",
+    "help": "What to do, in seven steps",
+}
 SEEN_RADIUS = 30.0
 """Pixels of the screen: the camera comes nearer to a droplet that looks smaller."""
 
@@ -36,6 +47,8 @@ class Views:
         Gets the tabs.
     points : callable
         The Points layer of the droplets worked on, None where there is none.
+    busy : callable
+        Whether droplets are being found.
 
     Attributes
     ----------
@@ -44,31 +57,112 @@ class Views:
     plots : PlotBox
     """
 
-    def __init__(self, session: Session, viewer: Any, panel: Panel, points: Callable[[], Any]) -> None:
-        self.session, self.viewer, self._points = session, viewer, points
+    def __init__(
+        self,
+        session: Session,
+        viewer: Any,
+        panel: Panel,
+        points: Callable[[], Any],
+        busy: Callable[[], bool],
+    ) -> None:
+        self.session, self.viewer, self._points, self._busy = session, viewer, points, busy
         self.filters = FilterBox(session, lambda: region_layers(viewer), self._region, [panel.colors.uncertain])
         self.inspector = Inspector(session, self._pictures, self._look_at, self._show_layer)
         self.plots = PlotBox(session)
-        for view, title in ((self.filters, "Show"), (self.inspector, "Inspect"), (self.plots, "Plots")):
+        for view, title in zip((self.filters, self.inspector, self.plots), TABS, strict=True):
             panel.add_tab(view, title)
+        self.calibration = Calibration(viewer, self._image_to_scale, self._scaled)
+        panel.find.insertWidget(1, self.calibration)
+        panel.pixel_row.layout().addWidget(button("Calibrate…", self.calibrate, TIPS["calibrate"]))
+        panel.tabs.setCornerWidget(button("Help", self.help, TIPS["help"]))
+        self._panel = panel
         panel.colors.picture, panel.colors.name = self._picture, session.class_name
         self._colors = panel.colors
         session.classes_named.connect(self._renamed)
-        session.filters_changed.connect(self._apply)
-        session.table_changed.connect(self._fitted)
-        session.sheet_changed.connect(self._fitted)
+        self._prefer(preferences())
+        least = panel.form.inputs["min_probability"]
+        session.set_filters(min_probability=float(least.value) or None)
+        self._soon = QTimer(panel, singleShot=True, interval=0)
+        self._soon.timeout.connect(self._apply)
+        session.filters_changed.connect(self._on_filters)
+        session.table_changed.connect(self._on_table)
+        session.sheet_changed.connect(self._on_sheet)
 
     def reset_choices(self) -> None:
         """Read the layer list again."""
         self.filters.reset_choices()
 
-    def _apply(self, filters: dict[str, Any]) -> None:
+    def next_doubtful(self) -> None:
+        """Show the next droplet that deserves a look."""
+        self._panel.tabs.setCurrentIndex(TABS.index("Inspect") + 1)
+        self.inspector.next()
+
+    def calibrate(self) -> None:
+        """Let the user draw a line along a scale bar."""
+        self._panel.tabs.setCurrentIndex(0)
+        try:
+            self.calibration.begin()
+        except InputError as error:
+            self._panel.say(str(error), "warning")
+
+    def help(self) -> None:
+        """Show what to do."""
+        show_help(self._panel)
+
+    def _prefer(self, wanted: Preferences) -> None:
+        panel = self._panel
+        panel.preset.setCurrentIndex(max(0, panel.preset.findData(wanted.preset)))
+        panel.colors.by.value = wanted.color_by
+        panel.colors.uncertain.setChecked(wanted.uncertain_rings)
+
+    def _image_to_scale(self) -> Any:
+        image = self._panel.image.value
+        if image is None:
+            raise InputError("no image layer: open an image first")
+        check_shown(image, self.viewer.dims)
+        return image
+
+    def _scaled(self, text: str) -> None:
+        self._panel.say(text)
+        self._panel.form.set(pixel_size_um=None)  # the layer knows it now
+        self._panel.form.offer_pixel_size(None)
+        self.filters.read()
+
+    def close(self) -> None:
+        """Let go of the session; nobody sees the panel any more."""
+        self._soon.stop()
+        self.calibration.stop()
+        for signal, slot in (
+            (self.session.filters_changed, self._on_filters),
+            (self.session.table_changed, self._on_table),
+            (self.session.sheet_changed, self._on_sheet),
+        ):
+            signal.disconnect(slot, missing_ok=True)
+
+    def _on_filters(self, filters: dict[str, Any]) -> None:
+        least = filters.get("min_probability", 0.0)
+        if self._panel.form.inputs["min_probability"].value != least:
+            self._panel.form.set(min_probability=least)
+        self._apply()
+
+    def _on_table(self, sheet: Sheet, numbers: Any) -> None:
+        """Other droplets, all of them, are filtered, too; what is edited stays in sight."""
+        self._fitted()
+        if not len(sheet.table.index.difference(numbers)):
+            self._soon.start()
+
+    def _on_sheet(self) -> None:
+        self._fitted()
+        self._soon.start()
+
+    def _apply(self) -> None:
         points = self._points()
-        if points is not None:
-            try:
-                show_filtered(points, Filters.of(filters))
-            except InputError as error:
-                self.filters.count.setText(str(error))
+        if points is None or self._busy():
+            return
+        try:
+            show_filtered(points, Filters.of(self.session.filters))
+        except InputError as error:
+            self.filters.count.setText(str(error))
 
     # what views ask for
 
@@ -85,7 +179,7 @@ class Views:
     def _pictures(self) -> Pictures:
         """Of the fit, which knows the pixels that it was made of; else those of the layer."""
         sheet = self.session.sheet
-        fit = None if sheet is None else sheet.fit
+        fit = None if sheet is None else sheet.fit_of()
         if fit is not None and fit.image is not None:
             return Pictures(fit.image.pixels, fit.reconstruction, None, fit.optics.noise_sd)
         layer = self._image_layer()
@@ -107,6 +201,7 @@ class Views:
         return np.clip((pictures.image.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
 
     def _renamed(self) -> None:
+        self._note_names()
         self._colors.apply()
         self.filters.read()
 
@@ -153,8 +248,15 @@ class Views:
         layer = show_residual(self.viewer, model, pictures.image, pictures.model, pictures.noise)
         layer.visible = True
 
+    def _note_names(self) -> None:
+        """So that whoever saves the layer knows what classes are called."""
+        points = self._points()
+        if points is not None:
+            points.metadata[TAG]["class_names"] = dict(self.session.class_names)
+
     def _fitted(self) -> None:
         """Other droplets, or another fit: the boxes say what is seen, and the residual is that of the fit."""
+        self._note_names()
         model = self._model_layer()
         residual = None if model is None else residual_layer(self.viewer, model)
         for name, layer in (("model", model), ("residual", residual)):

@@ -1,0 +1,131 @@
+"""The Points layers of a viewer as the sheets of a session: which one is worked on, what is selected, undo by keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
+
+import numpy as np
+
+from ..workbench.session import Session
+from ..workbench.sheet import Sheet
+from .layers.linking import link, sheet_of
+from .layers.points import NUMBERS, TAG, is_written, tag_of
+
+UNDO, REDO = "Control-Z", "Control-Shift-Z"
+
+_with_keys: WeakSet[Any] = WeakSet()
+
+
+class Desk:
+    """Keeps a session and the layers of a viewer together.
+
+    Parameters
+    ----------
+    session : Session
+    viewer : napari viewer
+    chosen : callable
+        The Points layer that is worked on, or None.
+    """
+
+    def __init__(self, session: Session, viewer: Any, chosen: Callable[[], Any]) -> None:
+        self.session, self._viewer, self._chosen = session, viewer, chosen
+        self._layers: list[Any] = []
+        self._selecting = False
+        session.selection_changed.connect(self._to_canvas)
+        session.table_changed.connect(self._draw_picture)
+
+    def update(self, _: Any = None) -> None:
+        """Layers came or went, or another one is active."""
+        there = list(self._viewer.layers)
+        for layer in [layer for layer in self._layers if layer not in there]:
+            self._leave(layer)
+        for layer in there:
+            if layer not in self._layers and (sheet := link(layer)) is not None:
+                self._layers.append(layer)
+                self.session.add(sheet)
+                layer.selected_data.events.items_changed.connect(self._to_session)
+                bind_keys(layer)
+        self.session.show(sheet_of(self._chosen()))
+        self._to_session()
+
+    def close(self) -> None:
+        """Let go of the layers; they keep their sheets, and undo."""
+        for layer in list(self._layers):
+            self._leave(layer)
+        self.session.selection_changed.disconnect(self._to_canvas, missing_ok=True)
+        self.session.table_changed.disconnect(self._draw_picture, missing_ok=True)
+
+    def layer_of(self, sheet: Sheet | None) -> Any:
+        """The layer of a sheet, None where there is none."""
+        return next((layer for layer in self._layers if sheet_of(layer) is sheet), None) if sheet else None
+
+    def place_of(self, sheet: Sheet | None) -> Any:
+        """Where the layer of a sheet belongs, None where it is gone."""
+        points = self.layer_of(sheet)
+        return None if points is None else points.metadata[TAG]["place"]
+
+    def _draw_picture(self, sheet: Sheet) -> None:
+        """What the fit draws follows refits and undo."""
+        fit, place = sheet.fit_of(), self.place_of(sheet)
+        if fit is None or place is None:
+            return
+        for layer in self._viewer.layers:
+            tag = tag_of(layer, "reconstruction")
+            if tag is None or (tag["place"].layer_id, tag["place"].plane) != (place.layer_id, place.plane):
+                continue
+            drawn = fit.reconstruction if layer.rgb else fit.reconstruction[..., 0]
+            drawn = drawn[(None,) * len(place.plane)]
+            if drawn.shape == layer.data.shape and tag.get("picture") is not fit.reconstruction:
+                layer.data = drawn
+                tag["picture"] = fit.reconstruction
+
+    def _leave(self, layer: Any) -> None:
+        self._layers.remove(layer)
+        layer.selected_data.events.items_changed.disconnect(self._to_session, missing_ok=True)
+        sheet = sheet_of(layer)
+        if sheet is not None:
+            self.session.remove(sheet)
+
+    def _to_session(self, *_: Any) -> None:
+        points = self.layer_of(self.session.sheet)
+        if points is None or self._selecting or is_written(points):
+            return
+        numbers = points.metadata[TAG][NUMBERS]
+        self._selecting = True
+        try:
+            self.session.select(numbers[[i for i in points.selected_data if i < len(numbers)]])
+        finally:
+            self._selecting = False
+
+    def _to_canvas(self, numbers: tuple[int, ...]) -> None:
+        points = self.layer_of(self.session.sheet)
+        if points is None or self._selecting:
+            return
+        self._selecting = True
+        try:
+            at = np.flatnonzero(np.isin(points.metadata[TAG][NUMBERS], numbers))
+            points.selected_data = set(at.tolist())
+        finally:
+            self._selecting = False
+
+
+def bind_keys(points: Any) -> None:
+    """Undo and redo by the usual keys while the layer is active; they work without a panel, too."""
+    if points in _with_keys:
+        return
+    _with_keys.add(points)
+
+    def undo(layer: Any) -> None:
+        """Undo the last edit."""
+        if (sheet := sheet_of(layer)) is not None:
+            sheet.undo()
+
+    def redo(layer: Any) -> None:
+        """Redo what was undone last."""
+        if (sheet := sheet_of(layer)) is not None:
+            sheet.redo()
+
+    points.bind_key(UNDO, undo, overwrite=True)
+    points.bind_key(REDO, redo, overwrite=True)

@@ -1,0 +1,136 @@
+"""The size of a pixel told by hand: all layers scaled alike, results in micrometres, nothing moved on the screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...droplets import Droplets, Fit
+from ...errors import InputError
+from ...images.pixel_size import PixelSize, of_layer
+from .correction import KEYS, UM_COLUMNS, in_micrometres
+from .place import Place, transform_of
+from .points import TAG, tag_of, writing
+
+MICROMETRE = "um"
+
+
+def line_length(layer: Any) -> float:
+    """Length of the last line drawn in a Shapes layer, in units of the world.
+
+    Raises
+    ------
+    InputError
+        There is none, or it has no length.
+    """
+    lines = [c for c, kind in zip(layer.data, layer.shape_type, strict=True) if kind in ("line", "path")]
+    if not lines:
+        raise InputError("no line is drawn yet: drag one along the scale bar, from end to end")
+    ends = [np.asarray(layer.data_to_world(corner), float)[-2:] for corner in np.asarray(lines[-1])[[0, -1]]]
+    length = float(np.linalg.norm(ends[1] - ends[0]))
+    if length <= 0:
+        raise InputError("the line has no length: drag one along the scale bar, from end to end")
+    return length
+
+
+def calibrate(viewer: Any, image: Any, world_length: float, length_um: float) -> PixelSize:
+    """Tell how long something is, so that the world is in micrometres from now on.
+
+    All layers with the units of the image are scaled alike, as they lie on one another. What is seen stays where it is.
+    Droplets already found get columns in micrometres.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+    image : napari Image layer
+    world_length : float
+        How long it is in units of the world now.
+    length_um : float
+        How long it is, micrometres.
+
+    Returns
+    -------
+    float or (float, float)
+        Size of a pixel of the image in micrometres.
+
+    Raises
+    ------
+    InputError
+        A length that is none.
+    """
+    if not (np.isfinite(length_um) and length_um > 0):
+        raise InputError(f"{length_um:g} µm: must be a positive length")
+    factor = length_um / world_length
+    before = tuple(map(str, image.units[-2:]))
+    alike = [layer for layer in viewer.layers if tuple(map(str, layer.units[-2:])) == before]
+    zoom, center = viewer.camera.zoom, viewer.camera.center
+    for layer in alike:
+        _rescale(layer, factor)
+    viewer.camera.center = (*center[:-2], *(factor * c for c in center[-2:]))
+    viewer.camera.zoom = zoom / factor
+    size = of_layer(image)
+    assert size is not None
+    for layer in alike:
+        tag = layer.metadata.get(TAG)
+        if isinstance(tag, dict) and "place" in tag:
+            tag["place"] = _moved(tag["place"], layer, image)
+            if tag_of(layer, "droplets") is not None and tag["place"].layer_id == str(image.unique_id):
+                in_pixels_of(layer, size)
+    return size
+
+
+def in_pixels_of(points: Any, size: PixelSize) -> None:
+    """Give the droplets of a Points layer of ours the size of a pixel, and with it columns in micrometres."""
+    tag = points.metadata[TAG]
+    with writing(points):
+        if set(KEYS) <= set(points.features):
+            points.features = with_size(points.features, size)
+    tag["table"] = with_size(tag["table"], size)
+    if tag.get("hidden") is not None:
+        tag["hidden"] = tag["hidden"] | {"features": with_size(tag["hidden"]["features"], size)}
+    if tag.get("fit") is not None:
+        tag["fit"] = fit_with_size(tag["fit"], size)
+    if "drawn" in tag:
+        data, diameter, features = tag["drawn"]
+        tag["drawn"] = (data, diameter, with_size(features, size))
+
+
+def with_size(table: pd.DataFrame, size: PixelSize) -> pd.DataFrame:
+    """A droplets table in pixels of a size: with columns in micrometres, in their place if it has them."""
+    values = in_micrometres(table[KEYS].to_numpy(float), size)
+    return table.assign(**dict(zip(UM_COLUMNS, values.T, strict=True)))
+
+
+def fit_with_size(fit: Fit, size: PixelSize) -> Fit:
+    """A fit of pixels of a size."""
+    droplets: Droplets = replace(fit.droplets, pixel_size_um=size)
+    image = None if fit.image is None else replace(fit.image, pixel_size_um=size)
+    return replace(fit, droplets=droplets, image=image)
+
+
+def _rescale(layer: Any, factor: float) -> None:
+    from napari.utils.transforms import Affine
+
+    n = layer.ndim
+    factors = np.ones(n)
+    factors[-2:] = factor
+    affine = layer.affine
+    if np.any(affine.translate):
+        layer.affine = Affine(linear_matrix=affine.linear_matrix, translate=np.asarray(affine.translate) * factors)
+    layer.scale = np.asarray(layer.scale) * factors
+    layer.translate = np.asarray(layer.translate) * factors
+    layer.units = (*map(str, layer.units[:-2]), MICROMETRE, MICROMETRE)
+
+
+def _moved(place: Place, layer: Any, image: Any) -> Place:
+    """The place of results after their layer was scaled."""
+    if place.layer_id != str(image.unique_id):
+        return replace(place, transform=transform_of(layer))
+    transform = transform_of(image)
+    if place.plane_translate is None:
+        return replace(place, transform=transform)
+    translate = transform["affine"].inverse(image.data_to_world((*place.plane, 0, 0)))
+    return replace(place, transform=transform, plane_translate=translate)

@@ -1,0 +1,99 @@
+"""Results as layers, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ..droplets import Droplets, Fit
+from ..errors import InputError
+from ..inference.api import Detection
+from . import layers, work
+from .controls.words import detection_text, fit_text, line, sizes_text, stored_text
+from .layers.coloring import n_poor
+from .layers.place import Place, shape_of, shown_as_stored
+from .layers.presence import n_hidden, show_probable
+
+
+class Told(NamedTuple):
+    """What to say of a result."""
+
+    result: Fit | Droplets
+    text: str
+    level: str
+    details: str
+    candidates: int | None = None
+    """How many were detected."""
+
+
+def shown_result(
+    output: layers.Output,
+    outcome: Fit | work.Detected,
+    least: float,
+    *,
+    cancelled: bool,
+    image_of: Callable[[Place], Any],
+) -> Told:
+    """Show a fit, or what was detected with a probability of at least `least`."""
+    result: Fit | Detection
+    if isinstance(outcome, Fit):
+        result = outcome
+        output.show(result.droplets, result.reconstruction, fit=result)
+        told = told_of_fit(result, result.table, output.place, image_of, cancelled=cancelled)
+    else:
+        result, notes = outcome
+        output.show(result.candidates, detected=True)
+        show_probable(output.points, least)
+        found = len(output.points.data)
+        text = detection_text(result, found, output.place.plane)
+        told = _told(result.droplets, found, text, notes, output.place, image_of, result.region)
+        hidden = n_hidden(output.points)
+        if not found and hidden:
+            text = f"{output.place.name}: no droplets found, but {hidden:,} improbable candidates are hidden"
+            told = told._replace(text=text)
+        told = told._replace(candidates=len(result.candidates))
+    if output.kept:
+        told = told._replace(text=told.text + f"\n{output.kept} and is kept; the result is in {output.points.name!r}")
+    return told
+
+
+def told_of_fit(
+    fit: Fit, table: pd.DataFrame, place: Place, image_of: Callable[[Place], Any], *, cancelled: bool
+) -> Told:
+    """What to say of a fit whose droplets are those of a table now."""
+    text = fit_text(fit, n_poor(table), place.plane, cancelled=cancelled)
+    notes = () if fit.image is None else fit.image.notes
+    told = _told(fit, len(fit.droplets), text, notes, place, image_of)
+    facts = []
+    if fit.summary.get("rmse") is not None:
+        facts.append(f"RMS residual {fit.summary['rmse']:.3f}")
+    if "seconds" in fit.summary:
+        facts.append(f"{fit.summary['seconds']['total']:.0f} s")
+    return told._replace(details=f"<p>{line(facts)}</p>{told.details}" if facts else told.details)
+
+
+def _told(
+    result: Fit | Droplets,
+    found: int,
+    text: str,
+    notes: tuple[str, ...],
+    place: Place,
+    image_of: Callable[[Place], Any],
+    region: Any = None,
+) -> Told:
+    shape, kind = None, ""
+    with suppress(InputError):  # the image may be gone
+        layer = image_of(place)
+        shape, kind = shape_of(layer), shown_as_stored(layer)
+    sizes, details = sizes_text(result, shape, region)
+    text += f"\n{sizes}" if sizes else ""
+    if not found:
+        text = f"{place.name}: no droplets found; set the diameter, or check the image"
+    text += "".join(f"\n{note}" for note in notes)
+    if kind:
+        text += f"\n{stored_text(kind)}"
+    level = "" if found else "warning" if isinstance(result, Fit) else "info"
+    return Told(result, text, level, details)

@@ -12,6 +12,7 @@ from ..composition.anchors import PREFIX, known_compositions
 from ..composition.classes import Classes, same_classes
 from ..droplets import Droplets, Fit
 from ..errors import InputError
+from ..lazy import Block, LazyPixels, Pixels
 from ..model.background import SplineGrid
 from ..model.priors import COMMON_SD
 from ..model.problem import LEAST_DROPLETS, PLACE, bucket
@@ -111,19 +112,29 @@ def iterate_refit(
     return replace(result, droplets=droplets, guide=guide, optics=optics, summary=summary, reconstruction=picture)
 
 
-def _patched(fit: Fit, after: Droplets, edits: Edits, active: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def _patched(fit: Fit, after: Droplets, edits: Edits, active: np.ndarray, drawn: Pixels) -> Pixels:
     """The reconstruction of the fit, drawn anew around what was edited or refitted."""
-    h, w = drawn.shape[:2]
-    v, u = np.mgrid[:h, :w]
-    near = np.zeros((h, w), bool)
-    for droplets, rows in ((after, np.flatnonzero(active)), (fit.droplets, edits.gone)):
-        for x, y, radius in zip(droplets.x[rows], droplets.y[rows], droplets.radius[rows], strict=True):
-            reach = 2 * radius + 3
-            box = np.s_[max(0, int(y - reach)) : int(y + reach) + 2, max(0, int(x - reach)) : int(x + reach) + 2]
-            near[box] |= np.hypot(u[box] - x, v[box] - y) <= reach
-    picture = fit.reconstruction.copy()
-    picture[near] = drawn[near]
-    return picture
+    before = fit.reconstruction
+    parts = ((after, np.flatnonzero(active)), (fit.droplets, edits.gone))
+    x, y, radius = (np.concatenate([getattr(d, n)[rows] for d, rows in parts]) for n in ("x", "y", "radius"))
+    reach = 2 * radius + 3
+
+    def read(block: Block) -> np.ndarray:
+        v, u = np.mgrid[block.slices]
+        near = np.zeros(block.shape, bool)
+        for i in np.flatnonzero(block.reached(x, y, reach)):
+            rows, columns = (
+                slice(max(0, int(c - reach[i])), max(0, int(c + reach[i]) + 2))
+                for c in (y[i] - block.top, x[i] - block.left)
+            )
+            near[rows, columns] |= np.hypot(u[rows, columns] - x[i], v[rows, columns] - y[i]) <= reach[i]
+        picture = np.array(before[block.slices])
+        if near.any():
+            picture[near] = drawn[block.slices][near]
+        return picture
+
+    h, w, c = before.shape
+    return LazyPixels((h, w, c), read) if isinstance(before, LazyPixels) else read(Block(0, h, 0, w))
 
 
 def _classified(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,16 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def replace_folder(new: Path, place: Path) -> None:
+    """Put a folder in the place of one that may be there: of two the old one goes last."""
+    old = place.with_name(f".old-{place.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        os.replace(place, old)
+    os.replace(new, place)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def writable_folder(folder: str | Path) -> Path:

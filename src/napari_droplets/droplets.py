@@ -12,6 +12,7 @@ import pandas as pd
 
 from .errors import InputError
 from .images import Image, PixelSize
+from .lazy import LazyPixels, Pixels
 from .images.pixel_size import divided, mean_side, pixel_size, width_height
 
 SCALAR_COLUMNS = ("x", "y", "radius", "x_sd", "y_sd", "radius_sd", "p_present")
@@ -263,8 +264,9 @@ class Fit:
     ----------
     droplets : Droplets
         Posterior means and standard deviations.
-    reconstruction : ndarray
-        (H, W, C) float32 in 0..1: the posterior mean of the rendered image.
+    reconstruction : ndarray or LazyPixels
+        (H, W, C) float32 in 0..1: the posterior mean of the rendered image. Of a large image it is drawn where it is
+        asked for: index it as an array.
     optics : Optics
         The learned neural optics; give it to the next `fit` of the series.
     losses : ndarray
@@ -283,7 +285,7 @@ class Fit:
     """
 
     droplets: Droplets
-    reconstruction: np.ndarray
+    reconstruction: Pixels
     optics: Optics
     losses: np.ndarray
     summary: dict[str, Any]
@@ -296,8 +298,8 @@ class Fit:
         return self.droplets.to_dataframe()
 
     @property
-    def residual(self) -> np.ndarray:
-        """(H, W, C) float32, image minus reconstruction.
+    def residual(self) -> Pixels:
+        """(H, W, C) float32, image minus reconstruction; of a large image made where it is asked for.
 
         Raises
         ------
@@ -307,7 +309,10 @@ class Fit:
         if self.image is None:
             where = self.summary.get("image", {}).get("path") or "unknown"
             raise InputError(f"residual: the image of this fit is not at hand ({where}); use read(folder, image=...)")
-        return self.image.pixels - self.reconstruction
+        pixels, drawn = self.image.pixels, self.reconstruction
+        if isinstance(pixels, LazyPixels) or isinstance(drawn, LazyPixels):
+            return LazyPixels(self.image.shape, lambda block: pixels[block.slices] - drawn[block.slices])
+        return pixels - drawn
 
     def sample(self, n: int, *, seed: int = 0) -> dict[str, np.ndarray]:
         """Draw joint samples of all droplets from the posterior.
@@ -324,7 +329,8 @@ class Fit:
     def save(self, folder: str | Path) -> Path:
         """Write droplets.csv, droplets.parquet, reconstruction.tif, optics.safetensors and summary.json.
 
-        Returns the folder.
+        The reconstruction of a large image is written block by block as a pyramid, reconstruction.ome.zarr. Returns the
+        folder.
 
         Raises
         ------

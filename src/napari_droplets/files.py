@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -15,9 +16,14 @@ from .atomic import write_whole as write_whole
 from .droplets import Droplets, Fit, Optics
 from .errors import InputError
 from .images import as_image
+from .lazy import LazyPixels, Pixels
 from .settings import READING
 from .tables import read_table as read_table
 from .tables import save_table as save_table
+
+
+RECONSTRUCTION, LARGE_RECONSTRUCTION = "reconstruction.tif", "reconstruction.ome.zarr"
+"""Where the reconstruction is, and where that of a large image."""
 
 
 def save_summary(summary: dict[str, Any], path: Path) -> None:
@@ -27,25 +33,50 @@ def save_summary(summary: dict[str, Any], path: Path) -> None:
 
 def save_fit(fit: Fit, folder: str | Path) -> Path:
     """Write all of a fit but the overlay; see `Fit.save`."""
-    import tifffile
-
     from .size_statistics import record_of
 
     folder = writable_folder(folder)
-    picture = fit.reconstruction if fit.reconstruction.shape[-1] > 1 else fit.reconstruction[..., 0]
-    kind = "rgb" if picture.ndim == 3 else "minisblack"
     save_table(fit.droplets, folder / "droplets.csv")
     save_table(fit.droplets, folder / "droplets.parquet")
-    write_whole(
-        folder / "reconstruction.tif",
-        lambda p: tifffile.imwrite(p, picture, photometric=kind, compression="zlib"),
-    )
+    _save_reconstruction(fit, folder)
     extra = {f"guide/{k}": np.ascontiguousarray(v) for k, v in fit.guide.items()}
     extra["losses"] = np.asarray(fit.losses, np.float64)
     save_optics(fit.optics, folder / "optics.safetensors", extra=extra)
     # not those of a fit that this one was made from
     save_summary(fit.summary | {"statistics": record_of(fit.droplets, fit.summary)}, folder / "summary.json")
     return folder
+
+
+def _save_reconstruction(fit: Fit, folder: Path) -> None:
+    """As a TIFF file, that of a large image as OME-Zarr; one that is there in the other form goes."""
+    import tifffile
+
+    drawn, small, large = fit.reconstruction, folder / RECONSTRUCTION, folder / LARGE_RECONSTRUCTION
+    if isinstance(drawn, LazyPixels):
+        from .pyramid import write_pyramid
+
+        write_pyramid(large, drawn.shape, drawn.read, pixel_size_um=fit.droplets.pixel_size_um)
+        small.unlink(missing_ok=True)
+        return
+    picture = drawn if drawn.shape[-1] > 1 else drawn[..., 0]
+    kind = "rgb" if picture.ndim == 3 else "minisblack"
+    write_whole(small, lambda p: tifffile.imwrite(p, picture, photometric=kind, compression="zlib"))
+    shutil.rmtree(large, ignore_errors=True)
+
+
+def _read_reconstruction(folder: Path) -> Pixels:
+    import tifffile
+
+    path = folder / RECONSTRUCTION
+    if not path.exists() and (folder / LARGE_RECONSTRUCTION).exists():
+        from .pyramid import read_pyramid
+
+        return read_pyramid(folder / LARGE_RECONSTRUCTION)
+    try:
+        picture = tifffile.imread(path).astype(np.float32)
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    return picture[..., None] if picture.ndim == 2 else picture
 
 
 def save_optics(optics: Optics, path: str | Path, *, extra: dict[str, np.ndarray] | None = None) -> Path:
@@ -133,14 +164,7 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
     droplets = read_table(path / "droplets.csv")
     if not (path / "optics.safetensors").exists():  # written by --detect-only
         return droplets
-    import tifffile
-
-    try:
-        reconstruction = tifffile.imread(path / "reconstruction.tif").astype(np.float32)
-    except Exception as error:
-        raise InputError(f"{path / 'reconstruction.tif'}: cannot be read ({error})") from error
-    if reconstruction.ndim == 2:
-        reconstruction = reconstruction[..., None]
+    reconstruction = _read_reconstruction(path)
     optics, tensors = _read_optics(path / "optics.safetensors")
     guide = {k.removeprefix("guide/"): v for k, v in tensors.items() if k.startswith("guide/")}
     if "losses" not in tensors:

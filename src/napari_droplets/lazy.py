@@ -38,6 +38,16 @@ class Block(NamedTuple):
         """Height and width."""
         return self.bottom - self.top, self.right - self.left
 
+    def common(self, other: Block) -> Block | None:
+        """What two blocks of an image have in common; None for nothing."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
+        return Block(top, bottom, left, right) if bottom > top and right > left else None
+
+    def within(self, other: Block) -> Block:
+        """This block counted from the first row and column of another one."""
+        return Block(self.top - other.top, self.bottom - other.top, self.left - other.left, self.right - other.left)
+
     def owns(self, x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """(N,) bool, the droplets of this block: those whose center is nearest to one of its pixels.
 
@@ -163,11 +173,10 @@ def in_pieces(
         out = np.empty((*block.shape, shape[2]), np.float32)
         for y in range(block.top // side * side, block.bottom, side):
             for x in range(block.left // side * side, block.right, side):
-                top, bottom = max(block.top, y), min(block.bottom, y + side)
-                left, right = max(block.left, x), min(block.right, x + side)
-                out[top - block.top : bottom - block.top, left - block.left : right - block.left] = piece(y, x)[
-                    top - y : bottom - y, left - x : right - x
-                ]
+                square = Block(y, y + side, x, x + side)
+                common = block.common(square)
+                assert common is not None
+                out[common.within(block).slices] = piece(y, x)[common.within(square).slices]
         return out
 
     return LazyPixels(shape, read)

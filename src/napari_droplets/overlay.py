@@ -13,6 +13,7 @@ from .errors import InputError
 from .files import write_whole
 from .images import Image, PixelSize
 from .images.pixel_size import mean_side, width_height
+from .lazy import LazyPixels, Pixels, means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +96,8 @@ def _title(image: Image, droplets: Droplets, fit: Fit | None) -> str:
     name = image.name if len(image.name) <= 70 else f"{image.name[:45]}…{image.name[-24:]}"
     parts = [name, f"{len(droplets):,} droplet{'' if len(droplets) == 1 else 's'}"]
     if fit is not None:
-        parts.append(f"RMSE {image.rmse(fit.reconstruction):.4f}")
+        rmse = fit.summary.get("rmse")
+        parts.append(f"RMSE {image.rmse(fit.reconstruction) if rmse is None else rmse:.4f}")
     return "   ·   ".join(parts)
 
 
@@ -141,14 +143,17 @@ def _circles(ax: Axes, image: Image, droplets: Droplets, colors: np.ndarray) -> 
 
 
 def _show(
-    ax: Axes, pixels: np.ndarray, title: str, box: tuple[int, int, int, int] | None = None, **options: Any
+    ax: Axes, pixels: Pixels, title: str, box: tuple[int, int, int, int] | None = None, **options: Any
 ) -> AxesImage:
     """Show (H, W, C) pixels, or the part in box (x0, y0, x1, y1), in coordinates of the whole image."""
     x0, y0, x1, y1 = box or (0, 0, pixels.shape[1], pixels.shape[0])
-    part = pixels[y0:y1, x0:x1]
-    step = -(-max(part.shape[:2]) // MAX_SIDE)
+    step = -(-max(y1 - y0, x1 - x0) // MAX_SIDE)
+    if step > 1 and isinstance(pixels, LazyPixels) and box is None:
+        part = means(pixels, step)
+    else:
+        part = pixels[y0:y1, x0:x1]
+        part = _block_means(part, step) if step > 1 else part
     if step > 1:
-        part = _block_means(part, step)
         x1, y1 = x0 + part.shape[1] * step, y0 + part.shape[0] * step
     drawn = ax.imshow(
         part[..., 0] if part.shape[-1] == 1 else np.clip(part, 0, 1),
@@ -248,7 +253,11 @@ def _scale_bar(ax: Axes, width: int, size: PixelSize | None) -> None:
 
 
 def _residual(ax: Axes, fit: Fit) -> None:
-    residual = fit.residual.mean(axis=-1, keepdims=True)
+    left = fit.residual
+    if isinstance(left, LazyPixels):  # of as many pixels as are shown
+        residual = means(left, -(-max(left.shape[:2]) // MAX_SIDE)).mean(axis=-1, keepdims=True)
+    else:
+        residual = left.mean(axis=-1, keepdims=True)
     limit = float(f"{np.quantile(np.abs(_thinned(residual)), 0.995):.1g}") or 1.0
     drawn = _show(ax, residual, "residual", cmap="RdBu_r", vmin=-limit, vmax=limit)
     beside = ax.inset_axes((1.02, 0, 0.04, 1))
@@ -258,7 +267,7 @@ def _residual(ax: Axes, fit: Fit) -> None:
     bar.outline.set_visible(False)
 
 
-def _thinned(pixels: np.ndarray) -> np.ndarray:
+def _thinned(pixels: Pixels) -> np.ndarray:
     """Enough of the pixels for a median or quantile."""
     step = max(1, max(pixels.shape[:2]) // 500)
     return pixels[::step, ::step]

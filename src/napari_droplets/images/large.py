@@ -117,12 +117,10 @@ def opened_large(
         bright = unit and seen.levels.high > intensities.DIM
         scale = (0.0, 1.0) if bright else intensities.range_of(stored.dtype, seen.levels)
     mend = sample.dtype != np.uint8 and not unit
-    down, across = (-(-n // SIDE) for n in shape)
     held = max(4, HELD // (SIDE * SIDE * sample.shape[-1] * sample.dtype.itemsize))
 
     @lru_cache(maxsize=held)
-    def stored_block(i: int, j: int) -> np.ndarray:
-        block = Block(i * SIDE, min((i + 1) * SIDE, shape[0]), j * SIDE, min((j + 1) * SIDE, shape[1]))
+    def stored_block(block: Block) -> np.ndarray:
         values = load(block).values
         if seen.hidden is not None and (gone := seen.hidden[block.slices]).any():
             values = np.where(gone[..., None], _as(seen.typical, values.dtype), values)
@@ -130,13 +128,13 @@ def opened_large(
 
     def read(block: Block) -> np.ndarray:
         out = np.empty((*block.shape, sample.shape[-1]), np.float32)
-        for i in range(block.top // SIDE, min(down, -(-block.bottom // SIDE))):
-            for j in range(block.left // SIDE, min(across, -(-block.right // SIDE))):
-                values, y, x = stored_block(i, j), i * SIDE, j * SIDE
-                top, left = max(block.top, y), max(block.left, x)
-                bottom, right = min(block.bottom, y + SIDE), min(block.right, x + SIDE)
-                part = intensities.unit_floats(values[top - y : bottom - y, left - x : right - x], scale)
-                out[top - block.top : bottom - block.top, left - block.left : right - block.left] = part
+        for top in range(block.top // SIDE * SIDE, block.bottom, SIDE):
+            for left in range(block.left // SIDE * SIDE, block.right, SIDE):
+                square = Block(top, min(top + SIDE, shape[0]), left, min(left + SIDE, shape[1]))
+                common = block.common(square)
+                assert common is not None
+                values = stored_block(square)[common.within(square).slices]
+                out[common.within(block).slices] = intensities.unit_floats(values, scale)
         return out
 
     return Large(LazyPixels((*shape, sample.shape[-1]), read), seen.hidden, scale, tuple(notes))

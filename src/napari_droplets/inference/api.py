@@ -13,7 +13,9 @@ from ..composition.anchors import anchored, known_compositions
 from ..droplets import Droplets, Fit, Optics, beyond_border, with_border
 from ..errors import InputError
 from ..images import Image, as_image, in_one_scale
+from ..lazy import LazyPixels
 from ..progress import Clock, Progress
+from ..pyramid import check_zarr
 from ..settings import AUTO, Settings
 
 Region = tuple[float, float, float, float]
@@ -138,7 +140,8 @@ def fit(
     Parameters
     ----------
     image : array-like, path or napari Image layer
-        (H, W) or (H, W, 3|4) of any numeric type; see `as_image`.
+        (H, W) or (H, W, 3|4) of any numeric type, lazy or not; see `as_image`. More than 32 megapixels are worked on in
+        blocks.
     droplets : Droplets or DataFrame, optional
         Where to start, in pixels of the image: columns x, y, radius; where x_sd, y_sd, radius_sd are given
         they are the prior, otherwise positions are uniform over the image and radii log-normal around their median.
@@ -231,6 +234,8 @@ def _iterate_all(
     image: Image, droplets: Droplets | pd.DataFrame | None, optics: Optics | None, settings: Settings
 ) -> Steps:
     clock = Clock(settings.max_seconds)
+    if isinstance(image.pixels, LazyPixels):
+        check_zarr(image.name)
     given = None if droplets is None else usable(droplets, image, settings)
     if settings.region is None:
         result = yield from _iterate(image, given, optics, settings, clock)

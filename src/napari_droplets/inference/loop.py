@@ -85,7 +85,7 @@ def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) 
     """List the pixels around droplets where they are now, and fit the background there if that is wanted.
 
     Not all pixels of large droplets are listed unless the list shall be `complete`. Of an image that is read by parts
-    there is no complete list: it is made block by block, see `evidence.look`.
+    there is no complete list of all droplets: it is made block by block, see `evidence.look`.
     """
     x, y, radius = circles(setup, state.mean)
     here = np.flatnonzero(state.present)
@@ -95,7 +95,7 @@ def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) 
         hidden = covered(*there, shape, state.blur, setup.reach)
         slide = empty_slide(setup.image, setup.grid, hidden, state.noise, setup.counted, state.ground.field)
         state = state._replace(ground=slide)
-    if complete and setup.in_blocks:
+    if complete and setup.in_blocks and setup.moving is None:
         mask = covered(*there, shape, state.blur, setup.reach)
         mask = mask if setup.counted is None else mask & setup.counted
         return state._replace(pixels=NO_PIXELS, rows=None, listed=float(mask.sum()), listed_at=state.mean)

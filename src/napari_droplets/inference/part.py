@@ -12,6 +12,7 @@ from scipy.ndimage import maximum_filter1d
 from ..droplets import Droplets, Fit, with_border
 from ..errors import InputError
 from ..images import Image
+from ..lazy import Block, LazyPixels, Pixels, is_large
 from ..model.assignment import covered, touching
 from ..progress import Progress
 from ..region import bounds, centers_in, record, region_mask
@@ -82,6 +83,11 @@ class Part(NamedTuple):
         """The part of these columns and rows: first and one beyond the last, left, top, right, bottom."""
         inside = _inside(whole, settings) if inside is None else inside
         left, top, right, bottom = box
+        if is_large((bottom - top, right - left)):
+            raise InputError(
+                f"{whole.name}: the region with its surroundings is {right - left} x {bottom - top} pixels, more than "
+                "are looked at whole; give a smaller one, or leave it out: large images are worked on in blocks"
+            )
         whole = replace(whole, region=inside)
         image = whole.cropped(np.s_[top:bottom, left:right])
         return cls(whole, replace(image, pixels=_clipped(image)), left, top, settings)
@@ -134,14 +140,26 @@ class Part(NamedTuple):
             image=self.whole,
         )
 
-    def picture(self, drawn: np.ndarray, droplets: Droplets) -> np.ndarray:
+    def picture(self, drawn: np.ndarray, droplets: Droplets) -> Pixels:
         """What is drawn of the part in its place: in the region and where its droplets reach; elsewhere the image."""
         assert self.image.region is not None
-        shown = self.image.region | covered(droplets.x, droplets.y, droplets.radius, self.image.shape[:2], INITIAL_BLUR)
-        h, w = shown.shape
-        picture = self.whole.pixels.copy()
-        picture[self.top : self.top + h, self.left : self.left + w][shown] = drawn[shown]
-        return picture
+        h, w, _ = self.image.shape
+        shown = self.image.region | covered(droplets.x, droplets.y, droplets.radius, (h, w), INITIAL_BLUR)
+        whole, place = self.whole.pixels, Block(self.top, self.top + h, self.left, self.left + w)
+        if not isinstance(whole, LazyPixels):
+            picture = whole.copy()
+            picture[place.slices][shown] = drawn[shown]
+            return picture
+
+        def read(block: Block) -> np.ndarray:
+            picture = np.array(whole.read(block))
+            common = block.common(place)
+            if common is not None:
+                here, there = common.within(block).slices, common.within(place).slices
+                picture[here][shown[there]] = drawn[there][shown[there]]
+            return picture
+
+        return LazyPixels(whole.shape, read)
 
     def whole_progress(self, progress: Progress) -> Progress:
         """Progress whose pictures are of the whole image."""

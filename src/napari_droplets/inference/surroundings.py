@@ -8,6 +8,7 @@ import numpy as np
 
 from ..droplets import Droplets, Fit
 from ..images import Image
+from ..lazy import Block, LazyPixels, Pixels
 from ..model.assignment import LOOKED_AT, SEEN
 from ..model.outline import GLOW_REACH, PIXEL_VARIANCE
 
@@ -57,11 +58,19 @@ class Surroundings(NamedTuple):
         drawn = _drawn(changed, others, box, edge)
         return cls(near, fit.image.cropped(box), box, drawn, whole)
 
-    def patched(self, picture: np.ndarray, piece: np.ndarray) -> np.ndarray:
-        """A picture (H, W, C) with what was drawn anew of the piece (h, w, C)."""
-        picture = picture.copy()
-        picture[self.box][self.drawn] = piece[self.drawn]
-        return picture
+    def patched(self, picture: Pixels, piece: Pixels) -> Pixels:
+        """A picture (H, W, C) with what was drawn anew of the piece (h, w, C); read by parts if it was."""
+        box = Block(*(edge for part in self.box for edge in (part.start, part.stop)))
+
+        def read(block: Block) -> np.ndarray:
+            out = np.array(picture[block.slices])
+            if (common := block.common(box)) is not None:
+                here, inside = common.within(block).slices, common.within(box).slices
+                out[here] = np.where(self.drawn[inside][..., None], piece[inside], out[here])
+            return out
+
+        h, w, c = picture.shape
+        return LazyPixels((h, w, c), read) if isinstance(picture, LazyPixels) else read(Block(0, h, 0, w))
 
 
 def _circles(droplets: Droplets, chosen: np.ndarray) -> np.ndarray:

@@ -17,9 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import __version__
+from ..atomic import replace_folder
 from ..droplets import Optics
 from ..errors import InputError
-from ..files import read_table, save_summary, save_table, writable_folder
+from ..files import (
+    LARGE_RECONSTRUCTION,
+    RECONSTRUCTION,
+    read_table,
+    save_summary,
+    save_table,
+    writable_folder,
+)
 from ..images import Image
 from ..images.convert import Opened, opened
 from ..images.intensities import Range, stated
@@ -37,7 +45,8 @@ RESULT_FILES = (
     "summary.json",  # first to go and last to come: a folder that has it is complete
     "droplets.csv",
     "droplets.parquet",
-    "reconstruction.tif",
+    RECONSTRUCTION,
+    LARGE_RECONSTRUCTION,
     "optics.safetensors",
     "overlay.png",
 )
@@ -309,10 +318,15 @@ def _move_results(source: Path, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         (target / summary).unlink(missing_ok=True)  # without it nobody takes a mixture of old and new for a result
         new = [name for name in others if (source / name).exists()]
-        for name in new:
-            os.replace(source / name, target / name)
-        for name in set(others) - set(new):
-            (target / name).unlink(missing_ok=True)
+        for name in others:
+            if (source / name).is_dir():
+                replace_folder(source / name, target / name)
+            elif name in new:
+                os.replace(source / name, target / name)
+            elif (target / name).is_dir():
+                shutil.rmtree(target / name)
+            else:
+                (target / name).unlink(missing_ok=True)
         os.replace(source / summary, target / summary)
     except OSError as error:
         raise InputError(

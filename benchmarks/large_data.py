@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ def write(path: Path, side: int, droplets: int, seed: int = 0) -> nd.Droplets:
     parts = list(blocks((side, side), SIDE))
     across = -(-side // SIDE)
 
-    @lru_cache(maxsize=4 * across)
+    @cache
     def born(number: int) -> nd.Droplets:
         """Droplets whose centers are in a block."""
         h, w = parts[number].shape

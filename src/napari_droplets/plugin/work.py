@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError
 from ..images import as_image
+from ..lazy import is_large
 from ..inference import api as fitting
 from ..settings import AUTO, READING, Settings
+from .large import made_ready
 
 if TYPE_CHECKING:
     from ..droplets import Fit
@@ -24,7 +26,9 @@ Steps = Generator[fitting.Progress, bool | None, Any]
 
 def fit_from(table: Any, plane: Plane, settings: dict[str, Any]) -> Steps:
     """Fit an image, from a table of droplets or (None) from those detected."""
-    return (yield from fitting.iterate(plane, table, **settings))
+    result = yield from fitting.iterate(plane, table, **settings)
+    made_ready(result.reconstruction)
+    return result
 
 
 class Detected(NamedTuple):
@@ -91,7 +95,9 @@ def refit(fit: Fit, table: Any, plane: Plane | None, pixel_size_um: float | None
         )
     if table is None:
         raise InputError("nothing to refit: no point was added, moved, resized or deleted since the fit")
-    return (yield from fitting.iterate_refit(fit, table, **settings))
+    result = yield from fitting.iterate_refit(fit, table, **settings)
+    made_ready(result.reconstruction)
+    return result
 
 
 def _is_of(fit: Fit, plane: Plane) -> bool:
@@ -106,7 +112,7 @@ def _is_of(fit: Fit, plane: Plane) -> bool:
 
 def warm(plane: Plane, candidates: int, settings: dict[str, Any], wanted: Callable[[], bool]) -> None:
     """Compile what a fit that starts from so many candidates will need; how many components must be known."""
-    if settings["types"] == AUTO:
+    if settings["types"] == AUTO or is_large(plane.data.shape[-2 - plane.rgb :]):  # a large one is long in the reading
         return
     from ..inference.ahead import make, usual_size
     from ..inference.prepare import form_of

@@ -47,9 +47,7 @@ def write(path: Path, side: int, droplets: int, seed: int = 0) -> nd.Droplets:
         for i in range(max(0, row - 1), min(len(parts) // across, row + 2)):
             for j in range(max(0, column - 1), min(across, column + 2)):
                 other, here = parts[i * across + j], born(i * across + j)
-                yield nd.Droplets(
-                    here.x + other.left, here.y + other.top, here.radius, composition=here.composition
-                )
+                yield nd.Droplets(here.x + other.left, here.y + other.top, here.radius, composition=here.composition)
 
     def values(block: Block) -> np.ndarray:
         number = parts.index(block)

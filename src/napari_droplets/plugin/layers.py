@@ -220,9 +220,14 @@ class Output:
         gone = layer is not None and layer not in self.viewer.layers
         if gone and not final:
             return
-        if layer is not None and not gone and (shape_of_data(layer.data), layer.rgb) != (
-            shape_of_data(new[0]),
-            new[1]["rgb"],
+        if (
+            layer is not None
+            and not gone
+            and (shape_of_data(layer.data), layer.rgb)
+            != (
+                shape_of_data(new[0]),
+                new[1]["rgb"],
+            )
         ):
             self.viewer.layers.remove(layer)
             new[1]["visible"] = layer.visible

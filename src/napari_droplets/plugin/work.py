@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import InputError
 from ..images import as_image
-from ..lazy import is_large
 from ..inference import api as fitting
+from ..lazy import is_large
 from ..settings import AUTO, READING, Settings
 from .large import made_ready
 

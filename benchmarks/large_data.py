@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ def write(path: Path, side: int, droplets: int, seed: int = 0) -> nd.Droplets:
     parts = list(blocks((side, side), SIDE))
     across = -(-side // SIDE)
 
-    @lru_cache(maxsize=4 * across)
+    @cache
     def born(number: int) -> nd.Droplets:
         """Droplets whose centers are in a block."""
         h, w = parts[number].shape
@@ -47,9 +47,7 @@ def write(path: Path, side: int, droplets: int, seed: int = 0) -> nd.Droplets:
         for i in range(max(0, row - 1), min(len(parts) // across, row + 2)):
             for j in range(max(0, column - 1), min(across, column + 2)):
                 other, here = parts[i * across + j], born(i * across + j)
-                yield nd.Droplets(
-                    here.x + other.left, here.y + other.top, here.radius, composition=here.composition
-                )
+                yield nd.Droplets(here.x + other.left, here.y + other.top, here.radius, composition=here.composition)
 
     def values(block: Block) -> np.ndarray:
         number = parts.index(block)

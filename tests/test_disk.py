@@ -13,14 +13,14 @@ PROGRAM = """
 import hashlib
 import jax, numpy as np
 import napari_droplets as nd
-from napari_droplets.inference import gauss_newton, loop, optics_step
+from napari_droplets.inference import evidence, gauss_newton, optics_step
 from napari_droplets.inference.prepare import prepare
 from napari_droplets.settings import Settings
 
 image, truth = nd.simulate((64, 80), 12, radius=5, seed=2)
 start = nd.Droplets(truth.x, truth.y, truth.radius)
 setup, state = prepare(nd.Image(image), start, None, Settings(types=2))
-raw, form = loop.padded(setup, state.mean), setup.form
+raw, form = evidence.padded(len(setup.anchor), state.mean), setup.form
 look = jax.make_jaxpr(gauss_newton.measure.__wrapped__, static_argnums=6)
 one = look(raw, setup.anchor, state.shared, state.rows, np.int32(1), np.int32(1), form)
 rates = optics_step.Learned(jax.tree.map(lambda a: 0.0, state.shared), 0.0)

@@ -12,8 +12,8 @@ import pandas as pd
 
 from .errors import InputError
 from .images import Image, PixelSize
-from .lazy import LazyPixels, Pixels
 from .images.pixel_size import divided, mean_side, pixel_size, width_height
+from .lazy import LazyPixels, Pixels
 
 SCALAR_COLUMNS = ("x", "y", "radius", "x_sd", "y_sd", "radius_sd", "p_present")
 LABEL_COLUMNS = ("class", "class_p", "frame", "plane", "track_id", "pinned", "edited")

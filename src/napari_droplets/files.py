@@ -21,7 +21,6 @@ from .settings import READING
 from .tables import read_table as read_table
 from .tables import save_table as save_table
 
-
 RECONSTRUCTION, LARGE_RECONSTRUCTION = "reconstruction.tif", "reconstruction.ome.zarr"
 """Where the reconstruction is, and where that of a large image."""
 

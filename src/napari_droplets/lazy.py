@@ -45,7 +45,7 @@ class Block(NamedTuple):
         return Block(top, bottom, left, right) if bottom > top and right > left else None
 
     def within(self, other: Block) -> Block:
-        """This block counted from the first row and column of another one."""
+        """The block counted from the first row and column of another one."""
         return Block(self.top - other.top, self.bottom - other.top, self.left - other.left, self.right - other.left)
 
     def owns(self, x: np.ndarray, y: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -159,9 +159,7 @@ class LazyPixels:
         return out
 
 
-def in_pieces(
-    shape: tuple[int, int, int], make: Callable[[Block], np.ndarray], side: int, kept: int = 4
-) -> LazyPixels:
+def in_pieces(shape: tuple[int, int, int], make: Callable[[Block], np.ndarray], side: int, kept: int = 4) -> LazyPixels:
     """Pixels that are always made in the same squares, of `side` pixels, the last `kept` of which are at hand."""
     side = max(1, side)
 

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from .droplets import Droplets
+    from .lazy import Pixels
 
 
 class Progress(NamedTuple):
@@ -26,7 +25,7 @@ class Progress(NamedTuple):
     """At most, estimated from the last chunks; NaN while unknown."""
     n_droplets: int
     """0 while detecting."""
-    snapshot: Callable[[], tuple[Droplets, np.ndarray | None]]
+    snapshot: Callable[[], tuple[Droplets, Pixels | None]]
     """Droplets and (H, W, C) reconstruction at this moment, computed when called, from the thread that runs the
     fit; takes some tenths of a second. During 'detect' there is nothing until `n_droplets` are told; those are where
     the fit starts, and of them nothing is drawn yet (None)."""

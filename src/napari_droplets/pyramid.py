@@ -132,7 +132,9 @@ def _write(
     below: Any = None
     while True:
         level, factor = len(datasets), 2 ** len(datasets)
-        array: Any = group.create_array(str(level), shape=(c, h, w), chunks=(1, min(SIDE, h), min(SIDE, w)), dtype=dtype)
+        array: Any = group.create_array(
+            str(level), shape=(c, h, w), chunks=(1, min(SIDE, h), min(SIDE, w)), dtype=dtype
+        )
         for block in blocks((h, w)):
             part = values(block) if level == 0 else _means(below, block, dtype)
             array[(slice(None), *block.slices)] = np.moveaxis(part, -1, 0)

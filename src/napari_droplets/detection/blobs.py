@@ -82,7 +82,7 @@ def detect_blobs(image: Image, diameter: float | None = None) -> Droplets:
     factor = min(1.0, 2 * WORKING_RADIUS / diameter)
     radius = diameter / 2 * factor
     pixels = image.pixels if factor == 1 else resampled(image.pixels, factor)
-    y, x, r, _ = _blobs(pixels, max(radius / SIZE_RANGE, 1.0), radius * SIZE_RANGE).T
+    y, x, r, _ = _blobs(np.asarray(pixels), max(radius / SIZE_RANGE, 1.0), radius * SIZE_RANGE).T
     return replace(Droplets(x, y, r).scaled(1 / factor), pixel_size_um=image.pixel_size_um)
 
 

@@ -126,8 +126,8 @@ def apply(
 def normalized(pixels: Pixels, counted: np.ndarray | None = None) -> Pixels:
     """Image as the network sees it: (H, W, 1 or 3) in 0..1 to (H, W, 3) float32, median 0, contrast 1.
 
-    Read by parts where the image is. One contrast for all channels, so that colors stay; the root mean square distance from the median color. Of the
-    pixels `counted` (H, W), by default all.
+    Read by parts where the image is. One contrast for all channels, so that colors stay; the root mean square distance
+    from the median color. Of the pixels `counted` (H, W), by default all.
     """
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / 100_000)))
     rows = pixels[::step]

@@ -77,9 +77,7 @@ def levels_of(load: Load, shape: tuple[int, int], nodata: float | None) -> Level
     return _looked_through(load, shape, nodata).levels
 
 
-def opened_large(
-    load: Load, shape: tuple[int, int], stored: Stored, scale: Range | None
-) -> Large:
+def opened_large(load: Load, shape: tuple[int, int], stored: Stored, scale: Range | None) -> Large:
     """Look through an image once, and make it ready to be read by parts.
 
     What is no picture takes the typical color, isolated faulty pixels the median of their neighbors.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -153,6 +153,10 @@ class Image:
         return replace(self, pixels=pixels, pixel_size_um=size, hidden=hidden, region=region)
 
 
+@overload
+def resampled(pixels: np.ndarray, factor: float) -> np.ndarray: ...
+@overload
+def resampled(pixels: Pixels, factor: float) -> Pixels: ...
 def resampled(pixels: Pixels, factor: float) -> Pixels:
     """Resize (H, W, C) by exactly `factor`: a point x of the result is (x + 0.5) / factor - 0.5 of the image.
 
@@ -179,8 +183,8 @@ def _resized(pixels: Pixels, factor: float, block: Block) -> np.ndarray:
         pads.append((0, max(0, end - n)))
     source = np.pad(pixels[spans[0], spans[1]], [*pads, (0, 0)], mode="edge").astype(np.float32, copy=False)
     (top, left), (h, w) = (s.start for s in spans), block.shape
-    box = (block.left / factor - left, block.top / factor - top)
-    box = (*box, box[0] + w / factor, box[1] + h / factor)
+    x, y = block.left / factor - left, block.top / factor - top
+    box = (x, y, x + w / factor, y + h / factor)
     channels = (Picture.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(source, -1, 0))
     resized = [np.asarray(c.resize((w, h), Picture.Resampling.BILINEAR, box=box)) for c in channels]
     return np.clip(np.stack(resized, -1), 0, 1)
@@ -192,7 +196,7 @@ def _sha256(pixels: Pixels) -> str:
         return pixels.sha256
     digest = hashlib.sha256()
     for top in range(0, pixels.shape[0], ROWS_HASHED):
-        digest.update(np.ascontiguousarray(pixels[top : top + ROWS_HASHED]))
+        digest.update(np.ascontiguousarray(pixels[top : top + ROWS_HASHED]).data)
     if isinstance(pixels, LazyPixels):
         pixels.sha256 = digest.hexdigest()
     return digest.hexdigest()

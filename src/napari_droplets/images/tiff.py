@@ -230,7 +230,7 @@ class _Lazy:
         self.leading = leading if by_page and series.size * self.dtype.itemsize > LAZY else 0
         self.whole: Any = None
         # of one large picture only the strips or tiles that are wanted, where they can be read alone
-        self.by_part = not self.leading and number is not None and is_large(sorted(self.shape, reverse=True))
+        self.by_part = not self.leading and number is not None and is_large(tuple(sorted(self.shape, reverse=True)))
 
     def __getitem__(self, where: tuple[Any, ...]) -> np.ndarray:
         import tifffile

@@ -13,7 +13,7 @@ from ..composition.anchors import anchored, known_compositions
 from ..droplets import Droplets, Fit, Optics, beyond_border, with_border
 from ..errors import InputError
 from ..images import Image, as_image, in_one_scale
-from ..lazy import LazyPixels
+from ..lazy import LazyPixels, Pixels
 from ..progress import Clock, Progress
 from ..pyramid import check_zarr
 from ..settings import AUTO, Settings
@@ -316,7 +316,7 @@ def start_of(image: Image, given: Droplets | None, settings: Settings) -> Drople
 def waiting(stage: str, settings: Settings, n_droplets: int = 0) -> Progress:
     """Progress at the start of a stage before the first step."""
 
-    def nothing() -> tuple[Droplets, np.ndarray | None]:
+    def nothing() -> tuple[Droplets, Pixels | None]:
         raise RuntimeError("there is no snapshot before the first step")
 
     nan = float("nan")

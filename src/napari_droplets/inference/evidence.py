@@ -9,7 +9,7 @@ import numpy as np
 from ..compiling import tracing
 from ..lazy import blocks
 from ..model.assignment import HALO, Pixels, covered_pixels, edge_reach
-from ..model.problem import LEAST_DROPLETS, PLACE, Form, Rows, bucket, pad, rows_of
+from ..model.problem import LEAST_DROPLETS, Form, Rows, bucket, pad, rows_of
 from ..model.rendering import Shared
 from .gauss_newton import Evidence, Sums, anchors_of, blocks_of, measure, white_noise
 from .state import Setup, State, circles

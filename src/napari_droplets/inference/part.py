@@ -71,7 +71,7 @@ class Part(NamedTuple):
         far = ~maximum_filter1d(maximum_filter1d(region, size, 0, mode="constant"), size, 1, mode="constant")
         if not far.any():
             return part
-        pixels = part.image.pixels.copy()
+        pixels = np.array(part.image.pixels)
         pixels[far] = np.median(pixels[region], 0)
         hidden = far if part.image.hidden is None else far | part.image.hidden
         return part._replace(image=replace(part.image, pixels=pixels, hidden=hidden))
@@ -140,7 +140,7 @@ class Part(NamedTuple):
             image=self.whole,
         )
 
-    def picture(self, drawn: np.ndarray, droplets: Droplets) -> Pixels:
+    def picture(self, drawn: Pixels, droplets: Droplets) -> Pixels:
         """What is drawn of the part in its place: in the region and where its droplets reach; elsewhere the image."""
         assert self.image.region is not None
         h, w, _ = self.image.shape
@@ -164,7 +164,7 @@ class Part(NamedTuple):
     def whole_progress(self, progress: Progress) -> Progress:
         """Progress whose pictures are of the whole image."""
 
-        def snapshot() -> tuple[Droplets, np.ndarray | None]:
+        def snapshot() -> tuple[Droplets, Pixels | None]:
             droplets, drawn = progress.snapshot()
             return self.back(droplets), None if drawn is None else self.picture(drawn, droplets)
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from ..droplets import Droplets
 from ..errors import InputError
+from ..lazy import Pixels
 from ..progress import Clock, Progress
 from ..settings import Settings
+from .evidence import look
 from .loop import (
     CHUNKS,
     CYCLE,
@@ -26,7 +28,6 @@ from .loop import (
     move_droplets,
     outline_trust,
 )
-from .evidence import look
 from .optics_step import STEPS
 from .population import Census, judged, reconsidered
 from .state import Setup, State
@@ -60,7 +61,7 @@ class Outcome(NamedTuple):
     """Drawn in the end, (R, S, C) for the pixels listed."""
 
 
-Snapshot = Callable[[Setup, State, np.ndarray], tuple[Droplets, np.ndarray]]
+Snapshot = Callable[[Setup, State, np.ndarray], tuple[Droplets, Pixels]]
 
 
 def iterate_rounds(
@@ -79,7 +80,7 @@ def iterate_rounds(
     stopped = "steps"
 
     def progress(stage: str, loss: float, left: float, end: int) -> Progress:
-        def picture() -> tuple[Droplets, np.ndarray]:
+        def picture() -> tuple[Droplets, Pixels]:
             return snapshot(setup, state, np.zeros(0) if setup.in_blocks else look(setup, state)[1])
 
         return Progress(stage, state.step, max(end, state.step), loss, left, int(state.present.sum()), picture)

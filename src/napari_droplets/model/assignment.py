@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -187,7 +188,7 @@ def _batches(reach: np.ndarray) -> Iterator[slice]:
     """Droplets next to each other in the table with about as many pixels together as are listed at a time."""
     number = (np.cumsum(np.pi * reach**2) // AT_ONCE).astype(int)
     edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(reach)]
-    yield from (slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a)
+    yield from (slice(a, b) for a, b in itertools.pairwise(edges) if b > a)
 
 
 class _Rows(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -109,7 +110,7 @@ def _weighted(basis: np.ndarray, values: np.ndarray) -> np.ndarray:
     first = np.minimum(np.argmax(weight > 0, 1), weight.shape[1] - taps)
     out = np.empty((len(weight), *values.shape[1:]), np.float32)
     cuts = [0, *(np.flatnonzero(np.diff(first)) + 1).tolist(), len(first)]
-    for begin, end in zip(cuts[:-1], cuts[1:], strict=True):
+    for begin, end in itertools.pairwise(cuts):
         here, at = out[begin:end], first[begin]
         for k in range(taps):
             product = values[at + k][None] * weight[begin:end, at + k].reshape(-1, *[1] * (values.ndim - 1))

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import InputError
 from ..images import as_image
 from ..inference import api as fitting
+from ..lazy import is_large
 from ..settings import AUTO, READING, Settings
 from ..workbench.fits import Change, Numbered
 from ..workbench.rows import changed_rows, numbered
+from .layers.large import made_ready
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +35,9 @@ Steps = Generator[fitting.Progress, bool | None, Any]
 
 def fit_from(table: Any, plane: Plane, settings: dict[str, Any]) -> Steps:
     """Fit an image, from a table of droplets or (None) from those detected."""
-    return (yield from fitting.iterate(plane, table, **settings))
+    result = yield from fitting.iterate(plane, table, **settings)
+    made_ready(result.reconstruction)
+    return result
 
 
 class Detected(NamedTuple):
@@ -120,6 +124,7 @@ def refit(
     if "steps" not in settings and not len(changed_rows(since.fit.table, table)) and len(table) == len(fit.droplets):
         raise InputError("nothing to refit: no point was added, moved, resized or deleted since the fit")
     new = yield from fitting.iterate_refit(fit, table.reset_index(drop=True), proportions=proportions, **settings)
+    made_ready(new.reconstruction)
     numbers = table.index.to_numpy()
     change = Change.between(since.fit, Numbered(new, numbers))
     return Refitted(change, numbered(new.table, numbers), new)
@@ -149,7 +154,7 @@ def _is_of(fit: Fit, plane: Plane) -> bool:
 
 def warm(plane: Plane, candidates: int, settings: dict[str, Any], wanted: Callable[[], bool]) -> None:
     """Compile what a fit that starts from so many candidates will need; how many components must be known."""
-    if settings["types"] == AUTO:
+    if settings["types"] == AUTO or is_large(plane.data.shape[-2 - plane.rgb :]):  # a large one is long in the reading
         return
     from ..inference.ahead import make, usual_size
     from ..inference.prepare import form_of

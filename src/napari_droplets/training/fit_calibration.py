@@ -28,9 +28,9 @@ from ..errors import InputError
 from ..images import as_image
 from ..inference import calibration
 from ..inference.api import start_of
-from ..inference.state import circles
 from ..inference.prepare import prepare
 from ..inference.run import iterate_rounds
+from ..inference.state import circles
 from ..progress import Clock
 from ..settings import Settings
 from ..simulate import simulate

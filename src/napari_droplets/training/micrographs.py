@@ -70,7 +70,7 @@ def read_micrographs(folder: str | Path) -> list[Micrograph]:
             raise InputError(f"{table}: no droplets in the image {path.name}; take both out of the folder")
         if not (np.isfinite(truth).all() and (truth[:, 2] > 0).all()):
             raise InputError(f"{table}: positions and radii must be finite, radii above 0")
-        micrographs.append(Micrograph(pixels.astype(np.float16), truth))
+        micrographs.append(Micrograph(np.asarray(pixels).astype(np.float16), truth))
     return micrographs
 
 

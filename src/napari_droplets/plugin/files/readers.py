@@ -36,6 +36,7 @@ def read_folder(path: str) -> list[LayerData]:
     """Image (where its file is still the same), reconstruction and droplets of a saved fit."""
     from ...droplets import Fit
     from ...files import read
+    from ...lazy import LazyPixels
     from ..layers.results import to_layers
 
     folder = Path(path)
@@ -49,7 +50,14 @@ def read_folder(path: str) -> list[LayerData]:
     pixels = result.image.pixels
     rgb = pixels.shape[-1] == 3
     name = result_layers[0][1]["name"].removesuffix(" reconstruction")
-    return [(pixels if rgb else pixels[..., 0], {"name": name, "rgb": rgb}, "image"), *result_layers]
+    data: Any
+    if isinstance(pixels, LazyPixels):
+        from ..layers.large import levels
+
+        data = levels(pixels)
+    else:
+        data = pixels if rgb else pixels[..., 0]
+    return [(data, {"name": name, "rgb": rgb}, "image"), *result_layers]
 
 
 def read_table(path: str) -> list[LayerData]:

@@ -15,6 +15,8 @@ from ...colors import droplet_colors
 from ...droplets import Droplets, Fit
 from ...errors import InputError
 from ...images import Image
+from ...lazy import LazyPixels, Pixels
+from .large import levels, shape_of_data
 from .linking import drawn, given_back
 from .place import Place, Plane, check_shown, pixel_size_um, place_of, plane_columns
 from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, ring_width, set_points, tag_of
@@ -158,7 +160,7 @@ class Output:
     def show(
         self,
         droplets: Droplets,
-        reconstruction: np.ndarray | None = None,
+        reconstruction: Pixels | None = None,
         *,
         fit: Fit | None = None,
         final: bool = True,
@@ -169,6 +171,8 @@ class Output:
         While the work goes on (`final` false) a layer that the user has removed stays away; at the end it is added.
         What was only `detected` does not take the place of a fit.
         """
+        if isinstance(reconstruction, LazyPixels) and not final:
+            reconstruction = None  # it would be drawn in the thread of the window
         if reconstruction is not None:
             self._show_picture(_picture(reconstruction, self.place, fit.image if fit else None), final)
         self._show_points(droplets, fit, final, detected)
@@ -217,7 +221,15 @@ class Output:
         gone = layer is not None and layer not in self.viewer.layers
         if gone and not final:
             return
-        if layer is not None and not gone and (layer.data.shape != new[0].shape or layer.rgb != new[1]["rgb"]):
+        if (
+            layer is not None
+            and not gone
+            and (shape_of_data(layer.data), layer.rgb)
+            != (
+                shape_of_data(new[0]),
+                new[1]["rgb"],
+            )
+        ):
             self.viewer.layers.remove(layer)
             new[1]["visible"] = layer.visible
             gone = True
@@ -282,11 +294,17 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
     return data, attributes, "points"
 
 
-def _picture(reconstruction: np.ndarray, place: Place, image: Image | None) -> LayerData:
+def _picture(reconstruction: Pixels, place: Place, image: Image | None) -> LayerData:
     rgb = reconstruction.shape[-1] == 3
-    data = (reconstruction if rgb else reconstruction[..., 0])[(None,) * len(place.plane)]
+    data: Any
+    if isinstance(reconstruction, LazyPixels):
+        data = levels(reconstruction, len(place.plane))
+        least = data[-1]
+    else:
+        data = (reconstruction if rgb else reconstruction[..., 0])[(None,) * len(place.plane)]
+        least = data if image is None else image.pixels
     name = f"{place.name} reconstruction"
-    limits = (0.0, 1.0) if rgb or image is None else (float(image.pixels.min()), float(image.pixels.max()))
+    limits = (0.0, 1.0) if rgb or image is None else (float(np.min(least)), float(np.max(least)))
     attributes = {
         "name": name,
         "rgb": rgb,

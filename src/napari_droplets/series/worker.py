@@ -129,8 +129,8 @@ def stop(run: str) -> None:
 
 def use_cores(number: int) -> None:
     """Let a process that has not computed yet use so many cores, and of a GPU's memory no more than it needs."""
-    os.environ.setdefault("NPROC", str(max(number, LEAST_THREADS)))  # threads of XLA's CPU client; no flag of the compiler, so that
-    # programs on disk serve all
+    # threads of XLA; no flag of its compiler, so that the programs on disk serve all
+    os.environ.setdefault("NPROC", str(max(number, LEAST_THREADS)))
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 

@@ -9,8 +9,9 @@ import time
 import uuid
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..progress import Progress
 from .jobs import Job, Jobs
 from .one_file import Watch
 from .tables import Outcome, WorkerError
-from .worker import Reply, Task, stop, work
+from .worker import LEAST_THREADS, Reply, Task, stop, warm, work
 
 ATTEMPTS = 2
 """At an image, the second one on another worker where there is one."""
@@ -38,6 +39,8 @@ DASK = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
+    # dask's own setting of the allocator has large arrays given back and fetched again all the time
+    "distributed.nanny.pre-spawn-environ": {},
     "distributed.comm.timeouts.connect": "20s",
 }
 INSTALL = "pip install 'napari-droplets[dask]'"
@@ -83,7 +86,7 @@ def connected(workers: int | None = None, scheduler: Any = None, memory_limit: s
                 yield client
             return
         number = workers or 1
-        cores = max(1, available_cores() // number)
+        cores = max(LEAST_THREADS, available_cores() // number)
         try:
             cluster = LocalCluster(
                 n_workers=number,
@@ -122,19 +125,29 @@ class Team:
         self.futures: dict[Any, tuple[Job, int]] = {}
         """Of images submitted: which one, and which attempt."""
         self.begun: set[Job] = set()
+        self.warming: list[Any] = []
         self.stopped = False
         self.gone_since: float | None = None
         client.subscribe_topic(run, lambda event: self.events.put(event[1]))
 
     def submit(self, job: Job, attempt: int = 1, avoid: str | None = None) -> None:
         """Give an image to a worker, not to the one to `avoid` where there is another."""
-        task = Task(job, self.jobs.plan, self.jobs.ranges, self.jobs.resume, self.out, self.run, __version__)
         others = [address for address in self.client.nthreads() if address != avoid] if avoid else []
         where = {"workers": others, "allow_other_workers": True} if others else {}
         key = f"{job.folder.name}-{uuid.uuid4().hex}"
-        future = self.client.submit(work, task, key=key, pure=False, **where)
+        future = self.client.submit(work, self.task(job), key=key, pure=False, **where)
         self.futures[future] = job, attempt
         future.add_done_callback(self.events.put)
+
+    def task(self, job: Job) -> Task:
+        """An image as workers take it."""
+        return Task(job, self.jobs.plan, self.jobs.ranges, self.jobs.resume, self.out, self.run, __version__)
+
+    def warm(self, jobs: Iterable[Job]) -> None:
+        """Let workers get ready for so many images."""
+        for job in jobs:
+            key = f"warm-{job.folder.name}-{uuid.uuid4().hex}"
+            self.warming.append(self.client.submit(warm, self.task(job), key=key, pure=False))
 
     def event(self, *, wait: bool) -> Any:
         """The next future that is done, or message of a worker; None where there was none, for a while with `wait`."""
@@ -216,7 +229,7 @@ def together(
     while (left and not team.stopped) or team.futures:
         # optics of all are learned by one image alone
         ready = bool(left) and not team.stopped and not (jobs.optics_to_learn and team.futures)
-        if ready and (outcome := _given(left.popleft(), jobs, team)) is not None:
+        if ready and (outcome := _given(left.popleft(), left, jobs, team)) is not None:
             yield outcome
         event = team.event(wait=not ready)
         go_on = wanted()
@@ -237,12 +250,14 @@ def together(
             team.stop()
 
 
-def _given(job: Job, jobs: Jobs, team: Team) -> Outcome | None:
+def _given(job: Job, following: Iterable[Job], jobs: Jobs, team: Team) -> Outcome | None:
     """What is there of an image already; else it is given to a worker."""
     try:
         outcome = jobs.done(job)
         if outcome is None:
             team.submit(job)
+            if jobs.optics_to_learn:  # the others have to wait for them
+                team.warm(islice(following, len(team.client.nthreads()) - 1))
         else:
             jobs.learn(outcome)
     except Exception as error:

@@ -9,7 +9,8 @@ import time
 import traceback
 import uuid
 import warnings
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +18,13 @@ from .. import __version__
 from ..errors import InputError
 from .jobs import Job, attempt
 from .manifest import still_sole
-from .one_file import Abandoned, Plan, Ranges, Ticket
+from .one_file import Abandoned, Plan, Ranges, Source, Ticket
 from .tables import Outcome, WorkerError, message
 
 TELL_EVERY = 1.0
 """Seconds between two messages of a fit about how far it is."""
+LEAST_THREADS = 2
+"""Of XLA in a process: with one it makes other programs, whose last digits differ from those of a single fit."""
 PATIENCE = 10.0
 """Seconds until what the command wrote must be seen on the disk that all share."""
 
@@ -102,6 +105,23 @@ def _outcome(task: Task, worker: Any) -> Outcome:
     return outcome
 
 
+def warm(task: Task) -> None:
+    """Get ready for an image that waits for another one's optics: libraries and compiled programs are loaded."""
+    with _one_at_a_time, warnings.catch_warnings(), suppress(Exception):  # the image's own turn tells what is wrong
+        warnings.simplefilter("ignore")
+        use_cores(1)
+        from ..inference.ahead import make, usual_size
+        from ..inference.api import detect_all
+        from ..inference.prepare import form_of
+
+        settings = task.plan.settings
+        source = Source.of(task.job.path, settings, task.ranges)
+        image = source.image(source.opened.where[0])
+        detect_all(image, **asdict(settings))
+        make(form_of(image.shape[2], settings), usual_size(), learning=False)
+        import matplotlib.figure  # noqa: F401
+
+
 def stop(run: str) -> None:
     """Let the image that is worked on for this batch stop soon, keeping what is reached; others are not begun."""
     _stopped.add(run)
@@ -109,8 +129,8 @@ def stop(run: str) -> None:
 
 def use_cores(number: int) -> None:
     """Let a process that has not computed yet use so many cores, and of a GPU's memory no more than it needs."""
-    os.environ.setdefault("NPROC", str(number))  # threads of XLA's CPU client; no flag of the compiler, so that
-    # programs on disk serve all
+    # threads of XLA; no flag of its compiler, so that the programs on disk serve all
+    os.environ.setdefault("NPROC", str(max(number, LEAST_THREADS)))
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 

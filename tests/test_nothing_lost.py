@@ -1,0 +1,306 @@
+"""Batches that are killed, on workers, or without space: after --resume their tables are the undisturbed ones.
+
+Blobs stand in for droplets, as they are found without JAX. Processes are killed for good, with SIGKILL.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+import napari_droplets as nd
+from napari_droplets.cli.commands import main
+from napari_droplets.errors import InputError
+from napari_droplets.series.manifest import MANIFEST, OWNER, sole_batch, still_sole
+
+pytest.importorskip("distributed", reason="needs dask: pip install 'napari-droplets[dask]'")
+
+FAST = {"detect_only": True, "overlay": False, "detector": "blobs", "diameter": 10}
+OPTIONS = ("--detect-only", "--no-overlay", "--detector", "blobs", "--diameter", "10", "--quiet")
+N = 6
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("series")
+    for i in range(N):
+        pixels, _ = nd.simulate((96, 96), 10, radius=5, seed=i)
+        # files of 16 bits do not say what is white: that is one number for the whole series
+        tifffile.imwrite(folder / f"{i}.tif", (pixels * (2000 + 500 * i)).astype(np.uint16), photometric="rgb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(images, tmp_path_factory):
+    """Tables of a batch in one process that nothing happens to."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    nd.batch(images, out, **FAST)
+    return tables(out)
+
+
+@pytest.fixture(scope="module")
+def client():
+    from napari_droplets.series.engine import connected
+
+    with connected(workers=2) as client:
+        yield client
+
+
+def tables(out):
+    summary = pd.read_csv(out / "summary.csv").drop(columns="seconds")
+    return pd.read_csv(out / "droplets.csv"), summary
+
+
+def check(out, wanted):
+    for found, other in zip(tables(out), wanted, strict=True):
+        pd.testing.assert_frame_equal(found, other)
+    assert not [p for p in out.rglob(".partial*") if "-try" in p.name], "something unfinished is left"
+    images = json.loads((out / MANIFEST).read_text())["images"]
+    assert Counter(entry["state"] for entry in images.values()) == {"done": N}
+    assert [entry["n_droplets"] for entry in images.values()] == wanted[1]["n_droplets"].tolist()
+
+
+def command(images, out, *more):
+    return [sys.executable, "-m", "napari_droplets", "batch", str(images), "-o", str(out), *OPTIONS, *more]
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def n_done(out):
+    return len(list(out.glob("*/summary.json")))
+
+
+class KillOnBegin:
+    """Callback of a batch that kills a process when the third image is begun."""
+
+    def __init__(self, kill):
+        self.kill, self.begun, self.killed = kill, 0, False
+
+    def __call__(self, path, progress):
+        self.begun += progress is None
+        if self.begun >= 3 and not self.killed:
+            self.killed = True
+            self.kill()
+
+
+def test_killed_command_without_workers(images, undisturbed, tmp_path):
+    running = subprocess.Popen(command(images, tmp_path))
+    until(lambda: n_done(tmp_path) >= 2)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    done = n_done(tmp_path)
+    assert done < N, "it was killed too late to tell anything"
+    code = (  # without workers no dask is loaded
+        "import sys\nfrom napari_droplets.cli.commands import main\n"
+        f"assert main({command(images, tmp_path, '--resume')[3:]!r}) == 0\n"
+        "sys.exit(', '.join({'dask', 'distributed'} & set(sys.modules)) or 0)"
+    )
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("was there already") == done
+    check(tmp_path, undisturbed)
+
+
+def test_killed_command_with_workers_takes_them_along(images, undisturbed, tmp_path):
+    with subprocess.Popen(command(images, tmp_path, "--workers", "1")) as running:
+        until(lambda: n_done(tmp_path) >= 1)
+        processes = children(running.pid)
+        running.kill()
+    assert n_done(tmp_path) < N
+    until(lambda: not any(map(alive, processes)))
+    assert main(command(images, tmp_path, "--resume")[3:]) == 0  # no lock is left
+    check(tmp_path, undisturbed)
+
+
+def children(pid):
+    import psutil
+
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+
+
+def alive(pid):
+    import psutil
+
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_killed_worker(images, undisturbed, tmp_path, client):
+    pids = client.run(os.getpid)
+    summary = nd.batch(
+        images, tmp_path, scheduler=client, callback=(seen := KillOnBegin(lambda: kill_one(pids))), **FAST
+    )
+    assert seen.killed
+    assert summary["error"].isna().all()
+    check(tmp_path, undisturbed)
+
+
+def kill_one(pids):
+    os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+
+def test_killed_scheduler(images, undisturbed, tmp_path):
+    file = tmp_path / "scheduler.json"
+    module = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    start = [*module, "--scheduler-file", file, "--port", "0", "--no-dashboard", "--host", "127.0.0.1"]
+    quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    with subprocess.Popen(start, **quiet) as scheduler:
+        until(file.exists)
+        start = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", file, "--no-nanny"]
+        with subprocess.Popen([*start, "--nthreads", "1", "--no-dashboard"], **quiet) as worker:
+            out = tmp_path / "out"
+            with pytest.raises(InputError, match="the scheduler is gone, with 4 images left"):
+                nd.batch(images, out, scheduler=file, callback=KillOnBegin(scheduler.kill), **FAST)
+            worker.terminate()
+    assert 2 <= n_done(out) < N
+    nd.batch(images, out, resume=True, **FAST)
+    check(out, undisturbed)
+
+
+def test_full_disk(images, undisturbed, tmp_path):
+    """A disk of some kilobytes, mounted for a process alone; then it grows."""
+    script = f"""
+import os, shutil, subprocess, sys
+import napari_droplets as nd
+fast = {FAST!r}
+out = Path("disk/out")
+try:
+    nd.batch({str(images)!r}, out, **fast)
+except nd.InputError as error:
+    print(error)
+print(len(list(out.glob("*/summary.json"))))
+subprocess.run(["mount", "-o", "remount,size=9m", "disk"], check=True)
+print(nd.batch({str(images)!r}, out, resume=True, **fast)["error"].notna().sum())
+shutil.copytree(out, "kept")
+"""
+    (tmp_path / "disk").mkdir()
+    mount = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=40k tmpfs disk && exec "$@"', "sh"]
+    if not shutil.which("unshare") or subprocess.run([*mount, "true"], cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    done = subprocess.run(
+        [*mount, sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    said, n, failed = done.stdout.splitlines()
+    assert "No space left" in said or "disk is full" in said
+    assert 1 <= int(n) < N
+    assert failed == "0"
+    check(tmp_path / "kept", undisturbed)
+
+
+def test_a_failing_image_is_tried_on_another_worker_and_the_rest_goes_on(images, tmp_path, client, capfd, monkeypatch):
+    folder = tmp_path / "in"
+    shutil.copytree(images, folder)
+    (folder / "3.tif").write_bytes(b"II*\0 and no more")
+    monkeypatch.setattr("napari_droplets.series.engine.connected", lambda *_: use(client))
+    code = main(command(folder, tmp_path / "out", "--workers", "2")[3:])
+    said = capfd.readouterr()
+    assert code == 1
+    assert [line.split(":")[0] for line in sorted(said.out.splitlines())] == [f"{i}.tif" for i in range(N) if i != 3]
+    (error,) = (line for line in said.err.splitlines() if "error:" in line)
+    assert "3.tif" in error
+    entries = json.loads((tmp_path / "out" / MANIFEST).read_text())["images"]
+    assert {name: entry["attempts"] for name, entry in entries.items()} == {str(i): 1 + (i == 3) for i in range(N)}
+    assert entries["3"]["state"] == "failed"
+    assert "3.tif" in entries["3"]["error"]
+    summary = pd.read_csv(tmp_path / "out/summary.csv")
+    assert summary["image"].tolist() == [f"{i}.tif" for i in range(N)]
+    assert summary["error"].notna().tolist() == [i == 3 for i in range(N)]
+
+
+def use(client):
+    from contextlib import nullcontext
+
+    return nullcontext(client)
+
+
+def test_two_batches_into_one_folder(images, tmp_path, capfd):
+    with sole_batch(tmp_path) as run:
+        assert main(command(images, tmp_path)[3:]) == 2
+        said = capfd.readouterr().err
+        assert "another batch" in said
+        assert f"process {os.getpid()}" in said
+        assert still_sole(tmp_path, run)
+    assert not any(p.is_dir() for p in tmp_path.iterdir())
+    with sole_batch(tmp_path):
+        assert not still_sole(tmp_path, run)
+    (tmp_path / OWNER).unlink()
+    assert not still_sole(tmp_path, run)
+
+
+def test_resume_believes_the_manifest_only_of_files_that_are_the_same(images, tmp_path, monkeypatch):
+    from napari_droplets.series import one_file
+
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name in ("0.tif", "1.tif"):
+        shutil.copy(images / name, folder)
+    fixed = FAST | {"intensity_range": (0, 4000)}
+    nd.batch(folder, out, **fixed)
+    read = []
+    original = one_file.Source.image
+    monkeypatch.setattr(one_file.Source, "image", lambda self, where: read.append(1) or original(self, where))
+    nd.batch(folder, out, resume=True, **fixed)
+    assert not read
+    begun = KillOnBegin(lambda: None)
+    nd.batch(folder, out, resume=True, callback=begun, **(fixed | {"intensity_range": (0, 4001)}))
+    assert begun.begun == 2
+    shutil.copy(images / "5.tif", folder / "1.tif")
+    begun.begun = 0
+    table = nd.batch(folder, out, resume=True, callback=begun, **(fixed | {"intensity_range": (0, 4001)}))
+    assert begun.begun == 1
+    assert table["image"].tolist() == ["0.tif", "1.tif"]
+
+
+def test_what_an_attempt_left_is_not_put_in_place_by_a_batch_that_was_replaced(images, tmp_path):
+    from napari_droplets.series.batch import Plan
+    from napari_droplets.series.one_file import Abandoned, Ticket, process
+
+    with sole_batch(tmp_path) as run:
+        pass
+    with sole_batch(tmp_path):
+        plan = Plan.of(**FAST)
+        late = Plan(**(vars(plan) | {"ticket": Ticket(tmp_path, run, "try0123456789ab")}))
+        with pytest.raises(Abandoned):
+            process(images / "0.tif", "0.tif", tmp_path / "0", late)
+    assert not (tmp_path / "0").exists()
+    left = tmp_path / ".partial-0-try0123456789ab"
+    assert not left.exists()
+    left.mkdir()
+    nd.batch(images / "0.tif", tmp_path, **FAST)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"workers": 0}, "workers=0"),
+        ({"workers": 2, "scheduler": "tcp://127.0.0.1:1"}, "give one of them"),
+        ({"memory_limit": "4GB"}, "give workers too"),
+        ({"detect_only": True, "same_optics": True}, "no optics"),
+        ({"exports": ["pdf"]}, "'pdf'"),
+    ],
+)
+def test_wrong_use(images, tmp_path, options, says):
+    with pytest.raises(InputError, match=says):
+        nd.batch(images, tmp_path, **options)
+
+
+def test_without_dask_it_is_said_what_to_install(images, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(command(images, tmp_path, "--workers", "2")[3:]) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "pip install 'napari-droplets[dask]'" in said[0]

@@ -129,20 +129,20 @@ def _classified(
     after: Droplets, before: Droplets, same: np.ndarray, active: np.ndarray, found: Classes
 ) -> dict[str, np.ndarray]:
     """Classes of droplets that were refitted; of the others, and where the user chose one, as in the edited table."""
-    told = after.labels.get("class")
+    told, new = after.labels.get("class"), found.columns
     if told is None:
-        return {"class": found.label, "class_p": found.p}
+        return new
     told, old = np.asarray(told), before.labels.get("class")
     kept = ~active & (same >= 0)
     if old is not None:
         here = np.flatnonzero(same >= 0)
         was = np.asarray(old)[same[here]]
         kept[here] |= np.array([str(a) != str(b) for a, b in zip(told[here], was, strict=True)], bool)
-    labels = np.where(kept, told, found.label)
+    labels = np.where(kept, told, new.pop("class"))
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
         labels = labels.astype(int)  # rows that were added have left the others' as floats
-    p = after.labels.get("class_p")
-    return {"class": labels, "class_p": found.p if p is None else np.where(kept, np.asarray(p, float), found.p)}
+    others = {k: np.where(kept, np.asarray(after.labels.get(k, p), float), p) for k, p in new.items()}
+    return {"class": labels} | others
 
 
 def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | None) -> np.ndarray:

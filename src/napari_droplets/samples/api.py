@@ -92,8 +92,6 @@ def compared(
         groups = out / GROUPS
     table = groups_of([p.image for p in pictures], groups)
     before = _classes_before(out / CLASSES)
-    if class_names is None and classes is None and before:
-        class_names = before[0].get("names")  # those of the last time, unless others are asked for
     found = series_classes(
         pictures, group_names(table)[1], names=class_names, classes=classes, before=before, watch=watch
     )

@@ -95,6 +95,8 @@ def series_classes(
             "class names: the images were fitted with several optics, by which compositions mean different things; fit "
             "them with one (--same-optics), then name the classes"
         )
+    if names is None and classes is None and len(pools) == 1 and before:
+        names = before[0].get("names")  # those of the last time, unless others are asked for
     if left:
         notes.append(
             f"{left} image{' was' if left == 1 else 's were'} fitted with optics of their own: classes of several "

@@ -18,6 +18,7 @@ from .inference.api import refit as refit
 from .measurement import measure as measure
 from .plugin.layers import to_layers as to_layers
 from .progress import Progress as Progress
+from .reports import report as report
 from .samples.api import compare_samples as compare_samples
 from .samples.compare import Comparison as Comparison
 from .settings import Settings as Settings

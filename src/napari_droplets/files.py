@@ -93,6 +93,8 @@ def read_posterior(folder: str | Path, droplets: Droplets) -> tuple[Optics, dict
     guide = {k.removeprefix("guide/"): v for k, v in tensors.items() if k.startswith("guide/")}
     if not _same_rows(droplets, guide):
         raise _other_rows(folder)
+    if missing := {"droplets_tril", "systematic"} - set(guide):
+        raise InputError(f"{folder / 'optics.safetensors'}: no {', '.join(sorted(missing))} of a posterior in it")
     return optics, guide
 
 

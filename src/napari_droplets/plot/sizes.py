@@ -210,7 +210,6 @@ def sizes(
     'diameter (px)'
     """
     ax = new_axes(ax)
-    plain(ax)
     if not len(droplets_of(droplets)):
         return nothing(ax)
     found = histogram(droplets, weight=weight, edges=edges, level=level, **options)
@@ -223,6 +222,7 @@ def draw(
     ax: Axes, found: Histogram, statistics: Statistics | None, *, label: str | None, color: Any, weight: str = "number"
 ) -> Axes:
     """Draw a distribution that has been computed, and tell its statistics."""
+    plain(ax)
     ax.stairs(found.high, found.edges, baseline=found.low, fill=True, color=color, alpha=BAND, linewidth=0)
     told = [] if statistics is None else _told(statistics, found.unit, intervals=label is None)
     line = ax.stairs(found.density, found.edges, color=color, linewidth=1.6)

@@ -30,11 +30,12 @@ def thumbnail(overlay: Path, width: int, *, fitted: bool) -> str | None:
     fitted : bool
         Whether it is of a fit or of a detection, which are laid out differently.
     """
-    from PIL import Image
+    from PIL import Image, ImageChops
 
     try:
         with Image.open(overlay) as picture:
             panel = picture.convert("RGB").crop(image_panel(picture.size, fitted=fitted))
+        panel = panel.crop(ImageChops.invert(panel.convert("L")).getbbox())  # without the white around it
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
     panel.thumbnail((width, width))

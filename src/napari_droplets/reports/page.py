@@ -155,7 +155,7 @@ def _statistics(comparison: Comparison) -> dict[str, Any] | None:
         told = [_interval(*known.loc[q, ["value", "low", "high"]]) if q in known.index else "" for q in quantities]
         first = known.iloc[0]
         lines.append([str(level), str(sample if level == "sample" else condition), str(first["images"]), *told])
-    about = f"Intervals of 95 % hold: {', '.join(pd.unique(rows['holds']))}. All quantities: samples.csv."
+    about = f"Intervals of 95 %. {_held(rows)} All quantities are in"
     return _table("Statistics", ["", "", "images", *heads], lines, about, "samples.csv")
 
 
@@ -173,9 +173,9 @@ def _proportions(comparison: Comparison) -> dict[str, Any] | None:
     ]
     if not lines:
         return None
-    return _table(
-        "Proportions", ["", "", *classes], lines, "Part of the droplets, with intervals of 95 %.", "samples.csv"
-    )
+    rows = comparison.table[comparison.table["quantity"] == "proportion"]
+    about = f"Part of the droplets, with intervals of 95 %. {_held(rows)}"
+    return _table("Proportions", ["", "", *classes], lines, about, "samples.csv")
 
 
 def _differences(comparison: Comparison) -> dict[str, Any] | None:
@@ -194,8 +194,24 @@ def _differences(comparison: Comparison) -> dict[str, Any] | None:
         for row in table.to_dict("records")
     ]
     heads = ["", "", "difference", "ratio", "probability that it is larger"]
-    about = f"Intervals of 95 % hold: {', '.join(pd.unique(table['holds']))}."
+    about = f"Intervals of 95 %. They hold what is uncertain about {_listed(table['holds'].iloc[0])}."
     return _table("Differences", heads, lines, about, "differences.csv")
+
+
+def _held(rows: pd.DataFrame) -> str:
+    """What the intervals of each level hold."""
+    held = rows[rows["level"] != "image"].drop_duplicates("level")
+    return " ".join(
+        f"Those of a {level} hold what is uncertain about {_listed(what)}."
+        for level, what in zip(held["level"], held["holds"], strict=True)
+    )
+
+
+def _listed(what: str) -> str:
+    """Droplets, images and samples, in words."""
+    parts = what.split(", ")
+    said = {"droplets": "droplets", "images": "differences between images", "samples": "between samples"}
+    return " and ".join(said[part] for part in parts)
 
 
 def _table(title: str, heads: list[str], lines: list[list[str]], about: str, file: str) -> dict[str, Any]:

@@ -45,9 +45,8 @@ def check_report(args: argparse.Namespace, images: Sequence[Path], settings: Any
 
 def write_report(args: argparse.Namespace) -> int:
     """Write the report that the options ask for; the exit code."""
-    from ..reports import report
-    from ..reports.api import note_command
-    from .commands import DONE, FAILED, _say, _trace
+    from ..reports.api import note_command, page_of
+    from .commands import DONE, FAILED, _print, _say, _trace
 
     if getattr(args, "no_report", False):
         return DONE
@@ -64,12 +63,18 @@ def write_report(args: argparse.Namespace) -> int:
     try:
         if args.command == "batch":
             note_command(args.output, shlex.join(["napari-droplets", *args.argv]))
-        path = report(args.output, args.groups or args.samples, **options)
+        page = page_of(args.output, args.groups or args.samples, **options)
     except InputError as error:
         if args.command == "report":
             raise
         _say(f"error: no report: {error}; the results of the images are in their folders")
         _trace(args, error)
         return FAILED
-    print(path, flush=True)
-    return DONE
+    if args.command == "batch":  # on stdout are the images, one a line
+        if not args.quiet:
+            _say(f"report: {page.path}")
+    else:
+        _print(str(page.path))
+        for problem in page.problems:  # a batch has told them
+            _say(f"error: {problem}")
+    return FAILED if page.problems else DONE

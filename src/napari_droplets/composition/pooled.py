@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from ..errors import InputError
 from .classes import TINY, Classes, Data, Measured, classify_measured, same_measured
 
-MOST_DROPLETS = 20_000
+MOST_DROPLETS = 8_000
 """Droplets that the mixture is fitted to, chosen at random of more: their errors are far below those of images."""
 
 
@@ -46,7 +46,7 @@ def classify_pooled(
     before : mapping, optional
         `Pooled.parameters` of an earlier run: classes keep the order, and with it the names, that they had there.
     seed : int
-        For the choice among more than 20,000 droplets.
+        For the choice among more than 8,000 droplets.
 
     Raises
     ------

@@ -242,6 +242,8 @@ def _told(statistics: Statistics, unit: str, intervals: bool) -> list[str]:
     """D50, D[3,2] and CV in words."""
     lines = []
     for name, said in TELL.items():
+        if name not in statistics.table.index:  # of one droplet there is no CV
+            continue
         factor, of = (100, " %") if name == "cv" else (1, f" {unit}")
         row = statistics.table.loc[name, ["value", "low", "high"]].to_numpy(float)
         value, low, high = (f"{factor * number:.3g}" for number in row)

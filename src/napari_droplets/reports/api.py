@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -50,6 +51,27 @@ def report(
     InputError
         As of `compare_samples`.
     """
+    return page_of(out, groups, class_names, classes, reference, watch, seed).path
+
+
+class Page(NamedTuple):
+    """A report that was written."""
+
+    path: Path
+    problems: list[str]
+    """Tables that could not be written."""
+
+
+def page_of(
+    out: str | Path,
+    groups: str | Path | pd.DataFrame | None = None,
+    class_names: Sequence[str] | None = None,
+    classes: int | None = None,
+    reference: str | None = None,
+    watch: Watch | None = None,
+    seed: int = 0,
+) -> Page:
+    """What `report` does, and what could not be written besides the page."""
     from .figures import figures, save
     from .page import write_page
     from .quality import qualities
@@ -62,9 +84,9 @@ def report(
         if watch is not None:
             watch(f"drawing {figure.name}", 0, 1)
         drawn.append((figure, save(figure, folder)))
-    return write_page(
-        results.out / PAGE, pictures, comparison, drawn, qualities(pictures), _commands(results.out), watch
-    )
+    quality, commands = qualities(pictures), _commands(results.out)
+    path = write_page(results.out / PAGE, pictures, comparison, drawn, quality, commands, watch)
+    return Page(path, comparison.problems)
 
 
 def note_command(out: str | Path, command: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..overlay import image_panel
 
-WIDTHS = ((60, 480), (250, 320), (1000, 200))
+WIDTHS = ((60, 400), (250, 300), (1000, 200))
 """Up to so many images, thumbnails so many pixels wide: the page stays below some 12 MB."""
 QUALITY = 70
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,19 +100,17 @@ def compared(
     if watch is not None:
         watch("comparing", 0, 1)
     result = compare(pictures, table, found, reference=reference, seed=seed)
-    result = replace(result, notes=[*(f"{image}: {why}" for image, why in results.failed.items()), *result.notes])
-    if not (out / "summary.json").exists():  # of one image alone the tables are those of the image
-        _write(out / "droplets.csv", merged([_one_kind(p, i, found) for i, p in enumerate(pictures)], table))
+    tables = {SAMPLES: result.table, DIFFERENCES: result.differences}
     if set(LEVELS) & set(table):
-        _write(out / GROUPS, table.drop_duplicates())
-    _write(out / SAMPLES, result.table)
-    _write(out / DIFFERENCES, result.differences)
+        tables[GROUPS] = table.drop_duplicates()
+    if not (out / "summary.json").exists():  # of one image alone the table is that of the image
+        tables["droplets.csv"] = merged([_one_kind(p, i, found) for i, p in enumerate(pictures)], table)
     if found.parameters:
-        save_summary(
-            {"pools": [p | {"images": len(q)} for p, q in zip(found.parameters, found.pools, strict=True)]},
-            out / CLASSES,
-        )
-    return result, pictures
+        pools = [p | {"images": len(q)} for p, q in zip(found.parameters, found.pools, strict=True)]
+        save_summary({"pools": pools}, out / CLASSES)
+    problems = _write(out, tables)
+    failed = [f"{image}: {why}" for image, why in results.failed.items()]
+    return replace(result, notes=[*failed, *problems, *result.notes], problems=problems), pictures
 
 
 def _one_kind(picture: Result, i: int, found: SeriesClasses) -> Result:
@@ -161,5 +160,12 @@ def _classes_before(path: Path) -> list[dict[str, Any]]:
         return []  # none, or edited: classes are then numbered anew
 
 
-def _write(path: Path, table: pd.DataFrame) -> None:
-    write_whole(path, lambda p: table.to_csv(p, index=False))
+def _write(out: Path, tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Write tables, each also where another cannot be written, and tell which."""
+    problems = []
+    for name, table in tables.items():
+        try:
+            write_whole(out / name, partial(table.to_csv, index=False))
+        except InputError as error:  # open in a spreadsheet, perhaps
+            problems.append(str(error))
+    return problems

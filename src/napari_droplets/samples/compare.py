@@ -46,6 +46,8 @@ class Comparison:
         The classes of all images.
     notes : list of str
         What could not be done, and why.
+    problems : list of str
+        Those of the notes that tell of tables that could not be written.
     """
 
     table: pd.DataFrame
@@ -54,6 +56,7 @@ class Comparison:
     top: str
     classes: SeriesClasses
     notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def proportions(self, level: str | None = None) -> pd.DataFrame:
         """Rows for `nd.plot.proportions`: group, class, proportion, low, high, of conditions, samples or images."""

@@ -19,7 +19,7 @@ from .one_file import CANCELLED as CANCELLED
 from .one_file import RESULT_FILES as RESULT_FILES
 from .one_file import WRITTEN, Ranges, Watch, complete, process
 from .one_file import Plan as Plan
-from .tables import TABLE_FILES, Outcome, Tables
+from .tables import RESERVED, Outcome, Tables
 
 
 def find_images(where: str | Path) -> list[Path]:
@@ -100,9 +100,7 @@ def name_results(paths: Sequence[Path]) -> dict[Path, str]:
     left = paths
     for candidate in candidates:
         # upper and lower case are one on some disks
-        count = Counter(
-            [candidate(p).casefold() for p in left] + [n.casefold() for n in (*names.values(), *TABLE_FILES)]
-        )
+        count = Counter([candidate(p).casefold() for p in left] + [n.casefold() for n in (*names.values(), *RESERVED)])
         names |= {p: candidate(p) for p in left if count[candidate(p).casefold()] == 1}
         left = [p for p in left if p not in names]
     if left:

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from napari_droplets.composition.classes import _at_least, classify, same_classes
+from napari_droplets.composition.classes import classify, same_classes
+from napari_droplets.composition.matrices import at_least
 from napari_droplets.errors import InputError
 
 MEANS = np.array([[0.2, 0.3, 0.7], [0.5, 0.7, 0.3], [0.8, 0.3, 0.5]])
@@ -235,5 +236,5 @@ def test_wrong_input():
 
 def test_covariances_that_rounding_made_negative_are_mended():
     bad = np.array([[1.0, 2.0], [2.0, 1.0]])[..., None]  # eigenvalues 3 and -1
-    mended = _at_least(bad, np.array([0.01]))[..., 0]
+    mended = at_least(bad, np.array([0.01]))[..., 0]
     np.testing.assert_allclose(np.linalg.eigvalsh(mended), [0.01, 3])

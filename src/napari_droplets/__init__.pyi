@@ -19,6 +19,9 @@ from .measurement import measure as measure
 from .plugin.layers import to_layers as to_layers
 from .progress import Progress as Progress
 from .series.batch import batch as batch
+from .reports import report as report
+from .samples.api import compare_samples as compare_samples
+from .samples.compare import Comparison as Comparison
 from .settings import Settings as Settings
 from .simulate import simulate as simulate
 from .size_statistics import Statistics as Statistics

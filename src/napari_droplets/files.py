@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,39 @@ def read_optics(path: str | Path) -> Optics:
     return _read_optics(path)[0]
 
 
+def read_posterior(folder: str | Path, droplets: Droplets) -> tuple[Optics, dict[str, np.ndarray]]:
+    """Optics and `Fit.guide` of a result folder, without its pictures.
+
+    Raises
+    ------
+    InputError
+        Files are missing or damaged, or the droplets are no longer those of the fit.
+    """
+    folder = Path(folder)
+    optics, tensors = _read_optics(folder / "optics.safetensors")
+    guide = {k.removeprefix("guide/"): v for k, v in tensors.items() if k.startswith("guide/")}
+    if not _same_rows(droplets, guide):
+        raise _other_rows(folder)
+    if missing := {"droplets_tril", "systematic"} - set(guide):
+        raise InputError(f"{folder / 'optics.safetensors'}: no {', '.join(sorted(missing))} of a posterior in it")
+    return optics, guide
+
+
+def replace_classes(folder: Path, parameters: dict[str, Any]) -> None:
+    """Let the optics of a result folder bring other classes to the images that are fitted with them later."""
+    path = folder / "optics.safetensors"
+    optics, tensors = _read_optics(path)
+    extra = {k: v for k, v in tensors.items() if not k.startswith(("mean/", "sd/"))}
+    save_optics(replace(optics, classes=parameters), path, extra=extra)
+
+
+def _other_rows(folder: Path) -> InputError:
+    return InputError(
+        f"{folder / 'droplets.csv'}: its rows are no longer those of the fit; put back the table that was saved "
+        f"(droplets.parquet holds it), and give edited rows to refit in a table of their own"
+    )
+
+
 def _optics_settings() -> list[str]:
     return [f.name for f in fields(Optics) if not f.name.startswith("weights")]
 
@@ -169,10 +202,7 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
     if "losses" not in tensors:
         raise InputError(f"{path / 'optics.safetensors'}: optics alone, not those of this fit; use read_optics")
     if not _same_rows(droplets, guide):
-        raise InputError(
-            f"{path / 'droplets.csv'}: its rows are no longer those of the fit; put back the table that was saved "
-            f"(droplets.parquet holds it), and give edited rows to refit in a table of their own"
-        )
+        raise _other_rows(path)
     known = {name: settings[name] for name in READING if settings.get(name) is not None}
     # which picture of a stack, and on which scale of its series
     known |= {f"{k}s": image_entry[k] for k in ("frame", "plane") if image_entry.get(k) is not None}

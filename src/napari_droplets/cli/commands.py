@@ -33,10 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no reason to end
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = parser().parse_args(_file_names(sys.argv[1:] if argv is None else argv))
+        given = _file_names(sys.argv[1:] if argv is None else argv)
+        args = parser().parse_args(given, argparse.Namespace(argv=given))
     except SystemExit as end:  # argparse has said what is wrong, or has helped
         return int(end.code or 0)
-    commands = {"fit": _fit, "batch": _batch, "demo": _demo, "train": _train, "statistics": _statistics}
+    commands = {
+        "fit": _fit,
+        "batch": _batch,
+        "demo": _demo,
+        "train": _train,
+        "statistics": _statistics,
+        "report": _report,
+    }
     try:
         with _warnings():
             return commands[args.command](args)
@@ -97,16 +105,19 @@ def _fit(args: argparse.Namespace) -> int:
 
 def _batch(args: argparse.Namespace) -> int:
     from ..series.batch import cluster, find_images, without_masks
+    from .reporting import check_report, write_report
 
     if args.same_optics and args.detect_only:
         raise InputError("--same-optics: there are no optics with --detect-only; leave out one of them")
     options = {"resume": args.resume, "same_optics": args.same_optics, "combine": True}
     plan = _plan(args)
-    paths = without_masks(find_images(args.folder), plan.settings.region)
+    images = without_masks(find_images(args.folder), plan.settings.region)
+    check_report(args, images, plan.settings)
     with cluster(args.workers, args.scheduler, args.memory_limit) as client:
         if client is not None and not args.quiet:
             _say(f"dashboard: {client.dashboard_link}")
-        return _run(args, paths, plan, client=client, **options)
+        code = _run(args, images, plan, client=client, **options)
+    return code if code == STOPPED else max(code, write_report(args))
 
 
 def _demo(args: argparse.Namespace) -> int:
@@ -154,6 +165,12 @@ def _statistics(args: argparse.Namespace) -> int:
             _say(f"error: {error if given in str(error) else f'{given}: {error}'}")
             _trace(args, error)
     return FAILED if failed else DONE
+
+
+def _report(args: argparse.Namespace) -> int:
+    from .reporting import write_report
+
+    return write_report(args)
 
 
 def _train(args: argparse.Namespace) -> int:

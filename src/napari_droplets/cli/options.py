@@ -187,6 +187,8 @@ def parser() -> argparse.ArgumentParser:
         help="memory of each of the --workers, as 4GB; one that takes more is ended, and its image tried again "
         "(default: equal shares of the machine's)",
     )
+    _add_samples(batch)
+    batch.add_argument("--no-report", action="store_true", help="do not write OUT/report.html at the end")
 
     demo = commands.add_parser(
         "demo",
@@ -206,6 +208,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
 
     _add_statistics(commands)
+    _add_report(commands)
     train = _add_train(commands)
     train.add_argument("--quiet", action="store_true", help="no progress, only errors")
     for command in (fit, batch, demo, train):
@@ -259,6 +262,57 @@ def _add_statistics(commands: Any) -> None:
     )
     command.add_argument("--border", choices=("corrected", "left out", "kept"), default="corrected")
     command.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+
+
+def _add_report(commands: Any) -> None:
+    command = commands.add_parser(
+        "report",
+        help="show the results of a folder on one page, and compare samples and conditions",
+        description="Write OUT/report.html, one page that needs no other file: overlays of all images, the worst fits "
+        "first, size distributions, compositions and classes, statistics with 95 %% intervals, differences between "
+        "conditions, flags, settings and versions; its figures as SVG, PNG and CSV into OUT/figures; and the tables "
+        "samples.csv and differences.csv. Classes are found on the droplets of all images together, where these were "
+        "fitted with the same optics, and written into their tables.",
+    )
+    command.add_argument("output", metavar="OUT", help="folder of results of `batch` or `fit`")
+    _add_samples(command)
+    command.add_argument("--classes", type=int, metavar="G", help="number of classes (default: as many as can be told)")
+    command.add_argument("--quiet", action="store_true", help="no progress, only errors")
+    command.add_argument("--debug", action="store_true", help="show where in the program an error arose")
+
+
+def _add_samples(command: argparse.ArgumentParser) -> None:
+    """Options that tell samples and classes."""
+    which = command.add_mutually_exclusive_group()
+    which.add_argument(
+        "--groups",
+        metavar="PATTERN",
+        help="read sample, condition and time off the names of images, as '{condition}_{sample}_*'; * stands for "
+        "anything (default: those of the last time, or all images are one sample)",
+    )
+    which.add_argument(
+        "--samples",
+        metavar="TABLE",
+        help="a table (CSV, Excel) with a column image and one or more of sample, condition and time",
+    )
+    command.add_argument(
+        "--class-names",
+        type=_class_names,
+        metavar="A,B,C",
+        help="names of the classes, from the most frequent on; as many classes are found",
+    )
+    command.add_argument(
+        "--reference",
+        metavar="NAME",
+        help="condition, or sample, that the others are compared with (default: all pairs)",
+    )
+
+
+def _class_names(text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: give each class a name of its own, separated by commas")
+    return names
 
 
 def _shape(text: str) -> tuple[int, int]:

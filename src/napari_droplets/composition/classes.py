@@ -13,7 +13,7 @@ log-ratios make much of what no pixel shows, as the difference of 0.001 and 0.00
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from scipy.special import betaincinv, logsumexp, xlogy
 
 from ..errors import InputError
+from .matrices import at_least, inverse
 
 MAX_CLASSES = 6
 """Most classes tried where their number is not given."""
@@ -57,7 +58,20 @@ class Classes(NamedTuple):
     """For each class: its number `class`, its `proportion` among the droplets of such a slide with the 95 % interval
     `low` to `high`, the mean `composition` (K) and its standard deviation among droplets, `composition_sd` (K)."""
     parameters: dict[str, list]
-    """What `same_classes` needs: `weight` (G), `mean` (G, K) and `covariance` (G, K, K) of the mixture."""
+    """What `same_classes` needs: `weight` (G), `mean` (G, K) and `covariance` (G, K, K) of the mixture, and
+    `names` (G) where classes have some."""
+    weight_sd: Float[np.ndarray, " G"]
+    """Standard deviations of the proportions, symmetric, for those who combine them."""
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """What a table says: `class` and `class_p`; of classes with names also `class_p_<name>` of each."""
+        names = self.parameters.get("names")
+        if names is None:
+            return {"class": self.label, "class_p": self.p}
+        label = np.array([*names, None], object)[self.label]
+        every = {f"class_p_{name}": self.probabilities[:, g] for g, name in enumerate(names)}
+        return {"class": label, "class_p": self.p} | every
 
 
 def classify(
@@ -87,7 +101,11 @@ def classify(
     """
     if classes is not None and (isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1):
         raise InputError(f"classes={classes!r}: must be a whole number, at least 1, or None to choose it")
-    measured = _measured(draws, p_present)
+    return classify_measured(measured_of(draws, p_present), classes)
+
+
+def classify_measured(measured: Measured, classes: int | None = None) -> Classes:
+    """The same of droplets whose compositions have been measured, of one image or of many."""
     y, s, weight = measured.data
     d, n = y.shape
     if n == 0:
@@ -100,7 +118,7 @@ def classify(
     offset = y - center[:, None]
     unit = np.linalg.cholesky((offset * share) @ offset.T + RESOLUTION**2 * np.eye(d))
     to_unit = np.linalg.inv(unit)
-    data = _Data(to_unit @ offset, np.einsum("ij,jkn,lk->iln", to_unit, s, to_unit, optimize=True), weight)
+    data = Data(to_unit @ offset, np.einsum("ij,jkn,lk->iln", to_unit, s, to_unit, optimize=True), weight)
 
     found = _best(data, classes).mixture
     order = np.argsort(-found.weight, kind="stable")
@@ -133,29 +151,51 @@ def same_classes(
     InputError
         Arrays of other shapes, or a number of components that is not that of `previous`.
     """
-    measured = _measured(draws, p_present)
+    return same_measured(previous, measured_of(draws, p_present))
+
+
+def same_measured(previous: Mapping[str, Any], measured: Measured) -> Classes:
+    """The same of droplets whose compositions have been measured."""
     mean, covariance = np.asarray(previous["mean"], float), np.asarray(previous["covariance"], float)
-    if mean.shape[1] != np.shape(draws)[2]:
+    if mean.shape[1] != measured.components:
         raise InputError(
-            f"classes: learned with {mean.shape[1]} components, the droplets have {np.shape(draws)[2]}; "
+            f"classes: learned with {mean.shape[1]} components, the droplets have {measured.components}; "
             f"use the optics that the classes were learned with"
         )
     d = len(measured.data.y)
     start = _Mixture(np.asarray(previous["weight"], float), mean.T[:d], np.moveaxis(covariance, 0, -1)[:d, :d])
     mixture, e, _ = _ascend(measured.data, start, weights_only=True)
-    return _result(measured, mixture, e.responsibility, _weight_sd(measured.data, mixture, e, weights_only=True))
+    sd = _weight_sd(measured.data, mixture, e, weights_only=True)
+    return named(_result(measured, mixture, e.responsibility, sd), previous.get("names"))
 
 
-class _Data(NamedTuple):
+def named(classes: Classes, names: Sequence[str] | None) -> Classes:
+    """The classes with names of their own, in the order of their numbers."""
+    if names is None:
+        return classes
+    rows = [{"class": row["class"], "name": name} | row for row, name in zip(classes.proportions, names, strict=True)]
+    return classes._replace(proportions=rows, parameters=classes.parameters | {"names": list(names)})
+
+
+class Data(NamedTuple):
+    """What is known of the compositions of N droplets in D coordinates."""
+
     y: np.ndarray  # (D, N) posterior means of the compositions
     s: np.ndarray  # (D, D, N) and the covariances of their errors
     weight: np.ndarray  # (N,) p_present
 
 
-class _Measured(NamedTuple):
-    data: _Data  # of the droplets with a composition
+class Measured(NamedTuple):
+    """Compositions as `classify` takes them, made of draws by `measured_of`."""
+
+    data: Data  # of the droplets with a composition
     known: np.ndarray  # (N,) which these are
     simplex: bool  # the compositions sum to one, and the last component is left out
+
+    @property
+    def components(self) -> int:
+        """Number of components K."""
+        return len(self.data.y) + self.simplex
 
 
 class _Mixture(NamedTuple):
@@ -177,8 +217,8 @@ class _Fitted(NamedTuple):
     value: float  # log-likelihood, droplets weighted with p_present
 
 
-def _expect(data: _Data, mixture: _Mixture) -> _Expectation:
-    precision, log_det = _inverse(mixture.covariance[..., None] + data.s[:, :, None])
+def _expect(data: Data, mixture: _Mixture) -> _Expectation:
+    precision, log_det = inverse(mixture.covariance[..., None] + data.s[:, :, None])
     offset = data.y[:, None] - mixture.mean[..., None]
     pull = (precision * offset).sum(1)
     log_p = np.log(mixture.weight)[:, None] - 0.5 * ((offset * pull).sum(0) + log_det + len(offset) * np.log(2 * np.pi))
@@ -186,25 +226,17 @@ def _expect(data: _Data, mixture: _Mixture) -> _Expectation:
     return _Expectation(np.exp(log_p - total), total, precision, pull)
 
 
-def _maximize(data: _Data, mixture: _Mixture, e: _Expectation) -> _Mixture:
+def _maximize(data: Data, mixture: _Mixture, e: _Expectation) -> _Mixture:
     share = e.responsibility * data.weight
     n, c = share.sum(1) + TINY, mixture.covariance
     shift = np.einsum("ijg,jg->ig", c, (e.pull * share).sum(-1)) / n
     curve = np.einsum("ign,jgn->ijg", e.pull * share, e.pull) - (e.precision * share).sum(-1)
     scatter = n * (c + np.einsum("ijg,jkg,klg->ilg", c, curve / n, c) - shift[:, None] * shift)
     floor = FLOOR * np.eye(len(c))[..., None]
-    return _Mixture(_frequency(n), mixture.mean + shift, _at_least((scatter + floor) / (n + 1), FLOOR / (n + 1)))
+    return _Mixture(_frequency(n), mixture.mean + shift, at_least((scatter + floor) / (n + 1), FLOOR / (n + 1)))
 
 
-def _at_least(covariance: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """Covariances (D, D, G) with no variance below `least` (G,) along any axis: rounding can make it negative."""
-    matrices = np.moveaxis(covariance, -1, 0)
-    variance, axes = np.linalg.eigh(0.5 * (matrices + matrices.transpose(0, 2, 1)))
-    variance = np.maximum(variance, least[:, None])
-    return np.moveaxis(np.einsum("gij,gj,gkj->gik", axes, variance, axes), 0, -1)
-
-
-def _ascend(data: _Data, mixture: _Mixture, steps: int = STEPS, *, weights_only: bool = False) -> _Fitted:
+def _ascend(data: Data, mixture: _Mixture, steps: int = STEPS, *, weights_only: bool = False) -> _Fitted:
     """Maximize the likelihood by the mixture, or by its weights alone."""
     e = _expect(data, mixture)
     value = float(data.weight @ e.log_likelihood)
@@ -220,7 +252,7 @@ def _ascend(data: _Data, mixture: _Mixture, steps: int = STEPS, *, weights_only:
     return _Fitted(mixture, e, value)
 
 
-def _best(data: _Data, classes: int | None) -> _Fitted:
+def _best(data: Data, classes: int | None) -> _Fitted:
     """Fit as many classes as asked for, or as many as can be told apart, from one class on by splitting the best."""
     d = len(data.y)
     most = min(classes or MAX_CLASSES, len(np.unique(data.y.round(6), axis=1).T))
@@ -250,7 +282,7 @@ def _split(mixture: _Mixture, g: int) -> _Mixture:
     return _Mixture(weight, mean, covariance)
 
 
-def _icl(data: _Data, fitted: _Fitted) -> float:
+def _icl(data: Data, fitted: _Fitted) -> float:
     """Integrated completed likelihood, on the scale of BIC: that, and twice the entropy of who belongs to what."""
     d, g = fitted.mixture.mean.shape
     r = fitted.expectation.responsibility
@@ -259,7 +291,7 @@ def _icl(data: _Data, fitted: _Fitted) -> float:
     return parameters * np.log(max(data.weight.sum(), 1)) - 2 * fitted.value + 2 * entropy
 
 
-def _weight_sd(data: _Data, mixture: _Mixture, e: _Expectation, *, weights_only: bool = False) -> np.ndarray:
+def _weight_sd(data: Data, mixture: _Mixture, e: _Expectation, *, weights_only: bool = False) -> np.ndarray:
     """Standard deviations (G,) of the weights, with all that is uncertain about the mixture.
 
     The information of the sample is the sum over droplets of the outer products of their scores, the derivatives of
@@ -285,20 +317,14 @@ def _frequency(n: np.ndarray) -> np.ndarray:
     return (n + HALF) / (n + HALF).sum()
 
 
-def _inverse(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Inverses and log determinants of many small symmetric matrices (D, D, …), by D sweeps over all at once."""
-    a, log_det = a.copy(), np.zeros(a.shape[2:])
-    for j in range(len(a)):
-        pivot = a[j, j].copy()
-        row = a[j] / pivot
-        a -= a[:, j, None] * row
-        a[j] = a[:, j] = row
-        a[j, j] = -1 / pivot
-        log_det += np.log(pivot)
-    return -a, log_det
+def measured_of(draws: np.ndarray, p_present: np.ndarray | None) -> Measured:
+    """Means and covariances of joint posterior samples (S, N, K), without what the prior knew.
 
-
-def _measured(draws: np.ndarray, p_present: np.ndarray | None) -> _Measured:
+    Raises
+    ------
+    InputError
+        Arrays of other shapes.
+    """
     draws = np.asarray(draws, float)
     if draws.ndim != 3 or 0 in (draws.shape[0], draws.shape[2]):
         raise InputError(f"draws of compositions have shape {draws.shape}; (samples, droplets, components) expected")
@@ -313,7 +339,7 @@ def _measured(draws: np.ndarray, p_present: np.ndarray | None) -> _Measured:
         draws = draws[..., :-1]
     y = draws.mean(0)
     s = np.einsum("sni,snj->ijn", draws - y, draws - y) / max(len(draws) - 1, 1)
-    return _Measured(_Data(y.T, _without_prior(s, k), weight[known]), known, simplex)
+    return Measured(Data(y.T, _without_prior(s, k), weight[known]), known, simplex)
 
 
 def _without_prior(s: np.ndarray, k: int) -> np.ndarray:
@@ -333,7 +359,7 @@ def _without_prior(s: np.ndarray, k: int) -> np.ndarray:
     return np.einsum("nij,nj,nkj->ikn", axes, ratio / (1 - ratio), axes, optimize=True)
 
 
-def _result(measured: _Measured, mixture: _Mixture, responsibility: np.ndarray, sd: np.ndarray) -> Classes:
+def _result(measured: Measured, mixture: _Mixture, responsibility: np.ndarray, sd: np.ndarray) -> Classes:
     (d, g), w = mixture.mean.shape, mixture.weight
     probabilities = np.full((len(measured.known), g), np.nan)
     probabilities[measured.known] = responsibility.T
@@ -360,4 +386,5 @@ def _result(measured: _Measured, mixture: _Mixture, responsibility: np.ndarray, 
         probabilities,
         [dict(zip(names, row, strict=True)) for row in rows],
         {"weight": w.tolist(), "mean": mean.tolist(), "covariance": covariance.tolist()},
+        sd,
     )

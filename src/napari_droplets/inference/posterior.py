@@ -244,7 +244,7 @@ class Frame:
         classes = self._classes(guide, setup, droplets) if self.start is not None and len(droplets) else None
         if classes is not None:
             optics = replace(optics, classes=classes.parameters)
-            labels |= {"class": classes.label, "class_p": classes.p}
+            labels |= classes.columns
             droplets = replace(droplets, labels=labels)
         picture = self.picture(setup, state._replace(present=kept), outcome.colors)
         clock.lap("posterior")

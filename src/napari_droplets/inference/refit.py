@@ -163,13 +163,17 @@ def _classified(
         here = np.flatnonzero(same >= 0)
         was = np.asarray(old)[same[here]]
         kept[here] |= np.array([str(a) != str(b) for a, b in zip(told[here], was, strict=True)], bool)
-    label, class_p = np.full(len(left), -1), np.full(len(left), np.nan)
-    label[~left], class_p[~left] = found.label, found.p
-    labels = np.where(kept, told, label)
+    new = {}
+    for name, values in found.columns.items():
+        new[name] = np.full(
+            len(left), None if values.dtype == object else -1 if name == "class" else np.nan, values.dtype
+        )
+        new[name][~left] = values
+    labels = np.where(kept, told, new.pop("class"))
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.round(labels)).all():
         labels = labels.astype(int)  # rows that were added have left the others' as floats
-    p = after.labels.get("class_p")
-    return {"class": labels, "class_p": class_p if p is None else np.where(kept, np.asarray(p, float), class_p)}
+    others = {k: np.where(kept, np.asarray(after.labels.get(k, p), float), p) for k, p in new.items()}
+    return {"class": labels} | others
 
 
 def _active(after: Droplets, edits: Edits, before: Droplets, region: Region | None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..size_draws import drawn_sizes
+from ..size_draws import Sizes, drawn_sizes
 from ..size_statistics import LEVEL, Statistics, known_of
 from ..size_statistics import statistics as computed
 from .style import BAND, BLUE, INK, droplets_of, new_axes, nothing, plain
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = {"number": 0, "area": 2, "volume": 3}
 """How distributions are weighted: powers of the diameter."""
+IMAGE_DRAWS = 200
+"""From the posterior of each of many images."""
 BINS = 8, 60  # least and most
 TELL = {"D50": "D50", "D32": "D[3,2]", "cv": "CV"}
 
@@ -74,17 +77,81 @@ def histogram(
         options = known | options
     sizes = drawn_sizes(droplets_of(droplets), **options)
     if edges is None:
-        bins = int(np.clip(np.sqrt(sizes.p.sum()), *BINS))
-        edges = np.linspace(0, 1.02 * float(sizes.diameter.max()), bins + 1)
-    power, rows = WEIGHTS[weight], []
+        edges = edges_of(sizes.diameter, float(sizes.p.sum()))
+    counts, totals = _counted(sizes, edges, WEIGHTS[weight])
+    return _histogram(counts, totals, edges, level, sizes.frame.unit)
+
+
+def histogram_of_images(
+    images: Iterable[tuple[Droplets, Mapping[str, Any]]],
+    edges: np.ndarray,
+    *,
+    weight: str = "number",
+    level: float = LEVEL,
+    draws: int = IMAGE_DRAWS,
+    seed: int = 0,
+) -> Histogram | None:
+    """Distribution of diameters of the droplets of many images, whose differences widen the band.
+
+    Besides the posterior of each image the draws are of the images (Bayesian bootstrap: Rubin 1981), each counting as
+    often as an exponential number says.
+
+    Parameters
+    ----------
+    images : iterable of (Droplets, mapping)
+        The droplets of each image, and its options for `statistics`. Images without droplets are left out.
+    edges : ndarray
+        (B + 1,) ends of the bins.
+    weight, level : optional
+        As of `histogram`.
+    draws : int
+        From the posterior of each image.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    Histogram or None
+        None where no image has droplets.
+    """
+    rng = np.random.default_rng(seed)
+    all_counts, all_totals, unit = np.zeros((draws, len(edges) - 1)), np.zeros(draws), ""
+    for i, (droplets, options) in enumerate(images):
+        try:
+            sizes = drawn_sizes(droplets, **{**options, "draws": draws, "population": True, "seed": seed + i})
+        except InputError:
+            continue
+        counts, totals = _counted(sizes, edges, WEIGHTS[weight])
+        often = rng.exponential(size=draws)
+        chosen = np.arange(draws) % len(totals)  # there are fewer draws of very many droplets
+        all_counts += often[:, None] * counts[chosen]
+        all_totals += often * totals[chosen]
+        unit = sizes.frame.unit
+    return _histogram(all_counts, all_totals, edges, level, unit) if all_totals.any() else None
+
+
+def edges_of(diameter: np.ndarray, n: float) -> np.ndarray:
+    """Bins for the diameters of about n droplets."""
+    return np.linspace(0, 1.02 * float(diameter.max()), int(np.clip(np.sqrt(n), *BINS)) + 1)
+
+
+def _counted(sizes: Sizes, edges: np.ndarray, power: int) -> tuple[np.ndarray, np.ndarray]:
+    """(S, B) what is in each bin of each draw, and (S,) in all of them."""
+    counts, totals = [], []
     for diameter, present in sizes.draws:
         share = present * sizes.weigh(diameter) * diameter**power
-        if share.sum() > 0:
-            rows.append(np.histogram(diameter, edges, weights=share)[0] / share.sum() / np.diff(edges))
-    if not rows:
+        counts.append(np.histogram(diameter, edges, weights=share)[0])
+        totals.append(share.sum())
+    return np.array(counts), np.array(totals)
+
+
+def _histogram(counts: np.ndarray, totals: np.ndarray, edges: np.ndarray, level: float, unit: str) -> Histogram:
+    some = totals > 0
+    if not some.any():
         raise InputError("sizes: no droplet is probable enough to have a size")
+    rows = counts[some] / totals[some, None] / np.diff(edges)
     low, high = np.quantile(rows, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Histogram(edges, np.mean(rows, 0), low, high, sizes.frame.unit)
+    return Histogram(np.asarray(edges, float), rows.mean(0), low, high, unit)
 
 
 def sizes(
@@ -143,19 +210,26 @@ def sizes(
     'diameter (px)'
     """
     ax = new_axes(ax)
-    plain(ax)
     if not len(droplets_of(droplets)):
         return nothing(ax)
     found = histogram(droplets, weight=weight, edges=edges, level=level, **options)
     if statistics is None:
         statistics = computed(droplets, level=level, **options)
+    return draw(ax, found, statistics, label=label, color=color, weight=weight)
+
+
+def draw(
+    ax: Axes, found: Histogram, statistics: Statistics | None, *, label: str | None, color: Any, weight: str = "number"
+) -> Axes:
+    """Draw a distribution that has been computed, and tell its statistics."""
+    plain(ax)
     ax.stairs(found.high, found.edges, baseline=found.low, fill=True, color=color, alpha=BAND, linewidth=0)
-    told = _told(statistics, found.unit, intervals=label is None)
+    told = [] if statistics is None else _told(statistics, found.unit, intervals=label is None)
     line = ax.stairs(found.density, found.edges, color=color, linewidth=1.6)
     if label is not None:
-        line.set_label(f"{label}\n{', '.join(told)}")
+        line.set_label(f"{label}\n{', '.join(told)}".strip())
         ax.legend(frameon=False, fontsize=8, labelcolor=INK)
-    else:
+    elif statistics is not None:
         ax.axvline(statistics["D50"], color=INK, linewidth=1, linestyle="--")
         ax.text(0.98, 0.98, "\n".join(told), transform=ax.transAxes, ha="right", va="top", color=INK, fontsize=9)
     ax.set_xlabel(f"diameter ({found.unit})")
@@ -168,6 +242,8 @@ def _told(statistics: Statistics, unit: str, intervals: bool) -> list[str]:
     """D50, D[3,2] and CV in words."""
     lines = []
     for name, said in TELL.items():
+        if name not in statistics.table.index:  # of one droplet there is no CV
+            continue
         factor, of = (100, " %") if name == "cv" else (1, f" {unit}")
         row = statistics.table.loc[name, ["value", "low", "high"]].to_numpy(float)
         value, low, high = (f"{factor * number:.3g}" for number in row)

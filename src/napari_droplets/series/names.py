@@ -15,7 +15,7 @@ from ..images import IMAGE_SUFFIXES
 from ..images.formats import is_zarr
 from ..region import ENDINGS, URI, Region, mask_files
 from .one_file import WRITTEN
-from .tables import TABLE_FILES
+from .tables import RESERVED
 
 
 def find_images(where: str | Path) -> list[Path]:
@@ -96,9 +96,7 @@ def name_results(paths: Sequence[Path]) -> dict[Path, str]:
     left = paths
     for candidate in candidates:
         # upper and lower case are one on some disks
-        count = Counter(
-            [candidate(p).casefold() for p in left] + [n.casefold() for n in (*names.values(), *TABLE_FILES)]
-        )
+        count = Counter([candidate(p).casefold() for p in left] + [n.casefold() for n in (*names.values(), *RESERVED)])
         names |= {p: candidate(p) for p in left if count[candidate(p).casefold()] == 1}
         left = [p for p in left if p not in names]
     if left:

@@ -15,6 +15,12 @@ from ..errors import InputError
 from ..files import read_table, write_whole
 
 TABLE_FILES = ("droplets.csv", "summary.csv")
+RESERVED = (
+    *TABLE_FILES,
+    *("groups.csv", "classes.json", "samples.csv", "differences.csv"),
+    *("report.html", "figures", "command.txt"),
+)
+"""What lies among the folders of results, which must have other names."""
 
 
 @dataclass(frozen=True)

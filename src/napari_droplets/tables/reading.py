@@ -14,6 +14,7 @@ from .cells import Cells, cells_of, numbers, typed
 from .heading import PEEK
 from .recognize import Recipe, Unusable, recipe_of
 
+EXCEL = (".xlsx", ".xls", ".ods")
 NUMERIC = re.compile(r"(known_)?composition_\d+(_sd)?|axis_\d+|[xy]_um|radius_um|class_p|misfit|frame|plane|track_id")
 
 
@@ -43,7 +44,7 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     try:
         if kind == ".parquet":
             return _named(pd.read_parquet(path), path)
-        if kind in (".xlsx", ".xls", ".ods"):
+        if kind in EXCEL:
             return _from_cells(_excel(path), path)
         return _from_cells(cells_of(path.read_bytes()), path)
     except InputError:
@@ -51,6 +52,30 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: cannot be read as a table ({reason})") from error
+
+
+def read_texts(path: str | Path) -> pd.DataFrame:
+    """Any table from CSV or Excel, every cell as text.
+
+    Raises
+    ------
+    InputError
+        No such file, not a table, or two columns with one name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        cells = _excel(path) if path.suffix.lower() in EXCEL else cells_of(path.read_bytes())
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: cannot be read as a table ({reason})") from error
+    names = [str(name) for name in cells.names]
+    if doubled := [name for name in names if name and names.count(name) > 1]:
+        raise InputError(f"{path}: two columns {doubled[0]}; leave one")
+    return cells.frame[cells.frame.columns[: len(names)]].set_axis(names, axis=1).reset_index(drop=True)
 
 
 def _excel(path: Path) -> Cells:

@@ -1,0 +1,3 @@
+"""The report of a series: one page, and its figures as files."""
+
+from .api import report as report

@@ -1,0 +1,1 @@
+"""Samples of many images: who belongs where, classes of all, and how samples and conditions differ."""

@@ -180,7 +180,7 @@ def _localized(
     prior_mean[old], prior_sd[old] = (fit.guide[name][same[old]] for name in ("prior_mean", "prior_sd"))
     x, y, radius = (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5, radius * scale
     shared = shared_of(fit.optics, scale)
-    grid = _grid_of(work.shape[:2], fit.guide["background"])
+    grid = SplineGrid.of_coefficients(*work.shape[:2], fit.guide["background"])
     field = grid.field(fit.guide["background"])
     h, w = field.shape[:2]
     ground = Ground(field, fit.guide["background"], fit.guide["background_sd"], np.zeros((h, w), bool))
@@ -213,14 +213,6 @@ def _localized(
     )
     return setup, init(setup, mean, np.ones(n, bool), shared, ground, setup.noise or fit.optics.noise_sd)
 
-
-def _grid_of(shape: tuple[int, int], coefficients: np.ndarray) -> SplineGrid:
-    """The grid that a fit's background has so many coefficients on."""
-    h, w = shape
-    rows, columns = coefficients.shape[:2]
-    if rows == columns == 1:
-        return SplineGrid.of(h, w, np.inf)
-    return SplineGrid.pieces(h, w, rows - 3, columns - 3)
 
 
 def _merged(

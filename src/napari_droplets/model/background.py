@@ -37,6 +37,14 @@ class SplineGrid(NamedTuple):
         """So many pieces of a cubic in each direction; three functions more."""
         return cls(_basis(height, rows), _basis(width, columns))
 
+    @classmethod
+    def of_coefficients(cls, height: int, width: int, coefficients: np.ndarray) -> SplineGrid:
+        """The grid of an image of these sides that has so many coefficients (A, B, ...)."""
+        rows, columns = coefficients.shape[:2]
+        if rows == columns == 1:
+            return cls.of(height, width, np.inf)
+        return cls.pieces(height, width, rows - 3, columns - 3)
+
     def field(self, coefficients: Float[np.ndarray, "A B C"]) -> Float[np.ndarray, "H W C"]:
         """Color of the empty slide at every pixel, float32."""
         rows, columns = self.rows.astype(np.float32), self.columns.astype(np.float32)

@@ -22,5 +22,8 @@ from .simulate import simulate as simulate
 from .size_statistics import Statistics as Statistics
 from .size_statistics import statistics as statistics
 from .tables import export as export
+from .tracking.api import track as track
+from .tracking.simulated import simulate_movie as simulate_movie
+from .tracking.tracks import Tracks as Tracks
 
 __version__: str

@@ -1,4 +1,4 @@
-"""The command line: fit, batch, demo and train."""
+"""The command line: fit, batch, demo, statistics, track and train."""
 
 from __future__ import annotations
 
@@ -36,7 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(_file_names(sys.argv[1:] if argv is None else argv))
     except SystemExit as end:  # argparse has said what is wrong, or has helped
         return int(end.code or 0)
-    commands = {"fit": _fit, "batch": _batch, "demo": _demo, "train": _train, "statistics": _statistics}
+    commands = {
+        "fit": _fit,
+        "batch": _batch,
+        "demo": _demo,
+        "train": _train,
+        "statistics": _statistics,
+        "track": _track,
+    }
     try:
         with _warnings():
             return commands[args.command](args)
@@ -152,6 +159,12 @@ def _statistics(args: argparse.Namespace) -> int:
     return FAILED if failed else DONE
 
 
+def _track(args: argparse.Namespace) -> int:
+    from .track import run_track
+
+    return run_track(args, _plan, _say, _print, _trace)
+
+
 def _train(args: argparse.Namespace) -> int:
     from ..training.recipe import train
     from ..training.report import Progress, describe
@@ -224,7 +237,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     measure, exports = getattr(args, "measure", None), getattr(args, "export", ())
     if "xlsx" in exports and find_spec("openpyxl") is None:
         raise InputError("--export xlsx: to write Excel tables: pip install 'napari-droplets[excel]'")
-    return Plan(settings, optics, getattr(args, "detect_only", False), not args.no_overlay, measure, tuple(exports))
+    return Plan(settings, optics, getattr(args, "detect_only", False), not getattr(args, "no_overlay", False), measure, tuple(exports))
 
 
 def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options: Any) -> int:

@@ -22,6 +22,8 @@ PRIOR_FREEDOM = 6.0
 """Degrees of freedom that the scatter of like droplets counts for each."""
 WIDTH = 0.3
 """Droplets are alike within this difference of log radii."""
+LEAST_ERROR = 1e-3
+"""Relative: nobody measures a radius better than that. For a component of a composition as such."""
 SMOOTH_FROM = 8
 """Frames of a track from which a cubic curve shows whether errors last over several frames."""
 AT_BORDER = 1.5
@@ -55,9 +57,12 @@ def track_table(tracks: Tracks) -> pd.DataFrame:
     own = table["radius_sd"].to_numpy(float) if "radius_sd" in table else None
     for name, values in quantities.items():
         noise, freedom = _scatter(values, time, groups, log_radius)
+        size = np.array([np.abs(values[g]).mean() for g in groups]) if name in ("dr", "dr2") else 1.0
+        noise = np.maximum(noise, LEAST_ERROR * size)
         slope, sd = _slopes(values, time, groups, noise)
         if own is not None and name in ("dr", "dr2"):
-            sd = np.hypot(sd, np.abs(slope) * _shared(own, radius, groups, name, noise))
+            power = 1 if name == "dr" else 2
+            sd = np.hypot(sd, np.abs(slope) * power * _shared(own / radius, noise / (power * size)))
         half = student.ppf(0.5 + LEVEL / 2, freedom) * sd
         label = f"{name}_dt"
         rows |= {label: slope, f"{label}_sd": sd, f"{label}_low": slope - half, f"{label}_high": slope + half}
@@ -120,19 +125,15 @@ def _slopes(
     return slope, sd
 
 
-def _shared(own: np.ndarray, radius: np.ndarray, groups: list[np.ndarray], name: str, noise: np.ndarray) -> np.ndarray:
-    """Relative error of a rate by what all frames of a track have in common: a scale of radii that is wrong.
+def _shared(stated: np.ndarray, scatter: np.ndarray) -> float:
+    """Relative error of all radii by what frames have in common: a scale that is wrong.
 
     That is the part of the stated deviations of the radius that does not scatter from frame to frame.
     """
-    found = np.zeros(len(groups))
-    for k, g in enumerate(groups):
-        r = radius[g].mean()
-        stated = np.nanmean(own[g] ** 2) if np.isfinite(own[g]).any() else 0.0
-        scatter = noise[k] if name == "dr" else noise[k] / (2 * r)
-        power = 1 if name == "dr" else 2
-        found[k] = power * np.sqrt(max(stated - np.nan_to_num(scatter) ** 2, 0)) / r
-    return found
+    stated, scatter = stated[np.isfinite(stated)], scatter[np.isfinite(scatter)]
+    if not len(stated) or not len(scatter):
+        return 0.0
+    return float(np.sqrt(max(np.median(stated**2) - np.median(scatter**2), 0)))
 
 
 def _origins(tracks: Tracks, found: pd.DataFrame, groups: list[np.ndarray]) -> dict[str, list[str]]:

@@ -237,7 +237,14 @@ def _plan(args: argparse.Namespace) -> Plan:
     measure, exports = getattr(args, "measure", None), getattr(args, "export", ())
     if "xlsx" in exports and find_spec("openpyxl") is None:
         raise InputError("--export xlsx: to write Excel tables: pip install 'napari-droplets[excel]'")
-    return Plan(settings, optics, getattr(args, "detect_only", False), not getattr(args, "no_overlay", False), measure, tuple(exports))
+    return Plan(
+        settings,
+        optics,
+        getattr(args, "detect_only", False),
+        not getattr(args, "no_overlay", False),
+        measure,
+        tuple(exports),
+    )
 
 
 def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options: Any) -> int:

@@ -214,7 +214,6 @@ def _localized(
     return setup, init(setup, mean, np.ones(n, bool), shared, ground, setup.noise or fit.optics.noise_sd)
 
 
-
 def _merged(
     new: Droplets,
     after: Droplets,

@@ -113,9 +113,7 @@ def judged(
     return links[np.array(stays, bool)], merged, kept
 
 
-def with_times(
-    table: pd.DataFrame, interval_s: float | None, times_s: Sequence[float] | None
-) -> pd.DataFrame:
+def with_times(table: pd.DataFrame, interval_s: float | None, times_s: Sequence[float] | None) -> pd.DataFrame:
     """The table with a column `time_s`, where times are known.
 
     Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,10 +53,7 @@ def brought_along(before: Droplets | None, fresh: Droplets) -> Droplets:
     if before.composition is not None:
         composition = np.full((len(fresh), before.types), np.nan)
         composition[which[near]] = before.composition[near]
-    if len(fresh):
-        covered = _covered(expected, before.radius, fresh)
-    else:
-        covered = np.zeros(len(before), bool)
+    covered = _covered(expected, before.radius, fresh) if len(fresh) else np.zeros(len(before), bool)
     lost = ~near & ~covered & (p >= KNOWN)
     here = replace(fresh, composition=composition, composition_sd=None, labels={})
     if not lost.any():
@@ -93,8 +91,8 @@ def _same(expected: np.ndarray, radius: np.ndarray, fresh: Droplets) -> tuple[np
     if not len(fresh):
         return np.zeros(len(radius), bool), np.zeros(len(radius), int)
     places = np.stack([fresh.x, fresh.y], 1)
-    distance, which = cKDTree(places).query(expected)
-    back = cKDTree(expected).query(places)[1]
+    distance, which = (np.asarray(a) for a in cKDTree(places).query(expected))
+    back = np.asarray(cKDTree(expected).query(places)[1])
     mutual = back[which] == np.arange(len(expected))
     alike = np.abs(np.log(fresh.radius[which] / radius)) < ALIKE
     return mutual & alike & (distance < SAME * radius), which
@@ -114,7 +112,7 @@ def _covered(expected: np.ndarray, radius: np.ndarray, fresh: Droplets) -> np.nd
 
 def _both(first: Droplets, second: Droplets) -> Droplets:
     names = ("x", "y", "radius", "x_sd", "y_sd", "radius_sd", "p_present", "composition")
-    values = {}
+    values: dict[str, Any] = {}
     for name in names:
         a, b = getattr(first, name), getattr(second, name)
         values[name] = None if a is None or b is None else np.concatenate([a, b])
@@ -133,7 +131,7 @@ def filled(table: pd.DataFrame, unsure: pd.DataFrame, paths: Paths, max_gap: int
     """
     chosen: list[int] = []
     frames = table["frame"].to_numpy()
-    by_frame = {int(n): part for n, part in unsure.groupby("frame")}
+    by_frame = {int(str(n)): part for n, part in unsure.groupby("frame")}
     for row in np.flatnonzero(paths.after >= 0):
         other = paths.after[row]
         k, m = paths.when[row], paths.when[other]
@@ -150,7 +148,7 @@ def filled(table: pd.DataFrame, unsure: pd.DataFrame, paths: Paths, max_gap: int
             reach = MEETS * paths.spread[k] + 0.5 * radius
             fits = alike & (away < reach)
             if fits.any():
-                chosen.append(int(part.index[np.argmin(np.where(fits, away, np.inf))]))
+                chosen.append(int(part.index.to_numpy()[int(np.argmin(np.where(fits, away, np.inf)))]))
     return np.unique(np.array(chosen, int))
 
 

@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.special import expit, logsumexp, ndtr
+from scipy.special import expit, ndtr
 
 from .linking import AT_BORDER, _inside, _log_t
 from .paths import End, Paths
@@ -107,7 +107,7 @@ def _probabilities(proposals: Sequence[_Proposal], prior: float) -> np.ndarray:
         for row in q.several:
             others |= set(rivals.get(("several", row), ()))
         others.discard(k)
-        against = logsumexp([0.0, *(logit[list(others)])])
+        against = np.logaddexp.reduce(logit[list(others)], initial=0.0)
         p[k] = expit(logit[k] - against)
     return p
 
@@ -184,10 +184,7 @@ def _for(
             several = (*chosen, continued) if continued >= 0 else chosen
             parts = [states[r] for r in several]
             evidence, residuals = _merged(new, parts, exponent, paths)
-            if continued >= 0:
-                other = _same(new, states[continued], paths)
-            else:
-                other = _born(new, paths)
+            other = _same(new, states[continued], paths) if continued >= 0 else _born(new, paths)
             other += sum(np.log(gone[r]) for r in chosen)
             evidence += sum(frame - 1 - paths.when[r] for r in several) * np.log(missed)
             found.append(_Proposal(one, several, continued, evidence - other, residuals))

@@ -70,7 +70,7 @@ def _geff(tracks: Tracks, path: Path) -> None:
     table = tracks.droplets
     numeric = table.select_dtypes(["number", "bool"])
     graph = networkx.DiGraph()
-    columns = {name: numeric[name].tolist() for name in numeric}
+    columns = {str(name): numeric[name].tolist() for name in numeric}
     for row in range(len(table)):
         graph.add_node(row, **{name: values[row] for name, values in columns.items()})
     graph.add_edges_from(edges_of(tracks))
@@ -94,7 +94,7 @@ def _geff(tracks: Tracks, path: Path) -> None:
 
 
 def trackmate_xml(tracks: Tracks) -> bytes:
-    """A TrackMate file (version 7) with spots, edges and tracks; merges and splits join tracks, as TrackMate has them."""
+    """A TrackMate file (version 7): spots, edges and tracks, which merges and splits join, as TrackMate has them."""
     import xml.etree.ElementTree as ElementTree
 
     from .paths import track_numbers
@@ -103,9 +103,7 @@ def trackmate_xml(tracks: Tracks) -> bytes:
     timed = "time_s" in table
     height, width = tracks.options.get("shape") or (int(table["y"].max()) + 1, int(table["x"].max()) + 1)
     root = ElementTree.Element("TrackMate", version="7.11.1")
-    model = ElementTree.SubElement(
-        root, "Model", spatialunits="pixel", timeunits="sec" if timed else "frame"
-    )
+    model = ElementTree.SubElement(root, "Model", spatialunits="pixel", timeunits="sec" if timed else "frame")
     features = ElementTree.SubElement(model, "FeatureDeclarations")
     spots_known = [
         ("QUALITY", "Quality", "QUALITY", "false"),
@@ -160,9 +158,7 @@ def trackmate_xml(tracks: Tracks) -> bytes:
             group, "Track", name=f"Track_{number}", TRACK_ID=str(number), TRACK_INDEX=str(number)
         )
         for a, b in members:
-            ElementTree.SubElement(
-                element, "Edge", SPOT_SOURCE_ID=str(a), SPOT_TARGET_ID=str(b), LINK_COST="0"
-            )
+            ElementTree.SubElement(element, "Edge", SPOT_SOURCE_ID=str(a), SPOT_TARGET_ID=str(b), LINK_COST="0")
     chosen = ElementTree.SubElement(model, "FilteredTracks")
     for number in by_track:
         ElementTree.SubElement(chosen, "TrackID", TRACK_ID=str(number))

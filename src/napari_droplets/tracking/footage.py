@@ -67,9 +67,7 @@ def footage_of(movie: Any, settings: Settings) -> Footage:
     return _of_stack(movie, getattr(movie, "name", "movie"), settings, None, None)
 
 
-def _of_stack(
-    movie: Any, name: str, settings: Settings, interval_s: float | None, path: str | None
-) -> Footage:
+def _of_stack(movie: Any, name: str, settings: Settings, interval_s: float | None, path: str | None) -> Footage:
     reading = settings.reading
     size, scale = reading.pop("pixel_size_um"), reading.pop("intensity_range")
     if not isinstance(movie, Path) and hasattr(movie, "shape") and not hasattr(movie, "rgb"):

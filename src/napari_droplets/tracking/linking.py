@@ -136,7 +136,9 @@ def _sweep(
     for step, length, b in zip(motion.steps, frames.steps, frames.frames[1:], strict=True):
         predicted = step.moved(open_.place) + motion.persistence * open_.own
         radius = grown(open_.radius, step.growth + open_.trend)
-        gain, d, change = _gains(open_, predicted, radius, b, step, length, motion, rates, populations, frames.shape, later)
+        gain, d, change = _gains(
+            open_, predicted, radius, b, step, length, motion, rates, populations, frames.shape, later
+        )
         i, j = linear_sum_assignment(gain, maximize=True) if gain.size else (np.zeros(0, int),) * 2
         sure = gain[i, j] > 0
         i, j = i[sure], j[sure]
@@ -181,9 +183,7 @@ class _Population:
     def of(cls, frames: Frames) -> _Population:
         radius = np.log(np.concatenate([f.radius for f in frames.frames]))
         made = np.concatenate([f.composition for f in frames.frames])
-        return cls(
-            float(np.median(radius)), max(float(radius.std()), 0.1), made.mean(0), np.maximum(made.std(0), 0.02)
-        )
+        return cls(float(np.median(radius)), max(float(radius.std()), 0.1), made.mean(0), np.maximum(made.std(0), 0.02))
 
 
 def _gains(
@@ -199,7 +199,7 @@ def _gains(
     shape: tuple[int, int],
     later: _Later | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(M, N) nats by which each link is better than none, at least 0; and displacements and changes of radius in sds."""
+    """(M, N) nats by which each link is better than none, at least 0; displacements and changes of radius in sds."""
     steps = (open_.missed + 1)[:, None]
     typical = _typical_sd(open_, b)
     extra = np.maximum(open_.place_sd[:, None] ** 2 + b.place_sd**2 - 2 * typical**2, 0)
@@ -304,9 +304,7 @@ def _next(
         kept = np.flatnonzero(lost & (open_.missed + length <= max_gap))
         coasting.place, coasting.radius = predicted[kept], radius[kept]
         coasting.missed = coasting.missed + 1
-    return _Open(
-        **{name: np.concatenate([value, getattr(coasting, name)]) for name, value in vars(seen).items()}
-    )
+    return _Open(**{name: np.concatenate([value, getattr(coasting, name)]) for name, value in vars(seen).items()})
 
 
 __all__ = ["LEAST_MOTION", "Rates", "link"]

@@ -208,7 +208,7 @@ def _start(a: Frame, b: Frame, before: Step | None) -> Step:
     scores, near = [], []
     for shift in candidates:
         moved = a.place + _terms(a.place) @ shift
-        d, k = tree.query(moved)
+        d, k = (np.asarray(a) for a in tree.query(moved))
         alike = np.abs(np.log(b.radius[k] / a.radius)) < ALIKE
         scores.append(np.sum(alike * np.exp(-0.5 * (d / (BIN * spacing)) ** 2)))
         near.append(d[alike] if alike.any() else d)
@@ -224,7 +224,8 @@ def _spacing(a: Frame, b: Frame) -> float:
     larger = a if len(a) >= len(b) else b
     if len(larger) < 2:
         return LEAST_SEARCH
-    return float(max(np.median(cKDTree(larger.place).query(larger.place, k=2)[0][:, 1]), 1e-3))
+    distance = np.asarray(cKDTree(larger.place).query(larger.place, k=2)[0])
+    return float(max(np.median(distance[:, 1]), 1e-3))
 
 
 def _voted_shift(a: Frame, b: Frame, spacing: float) -> np.ndarray:

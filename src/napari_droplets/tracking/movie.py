@@ -196,7 +196,7 @@ def _spread(footage: Footage, settings: Settings) -> Image:
 def _seen(footage: Footage, number: int, settings: Settings, diameter: float | None) -> tuple[Image, Droplets]:
     image = footage.load(number)
     if settings.region is not None:  # a part of its own, which `iterate` cuts out
-        return image, Droplets([], [], [])
+        return image, Droplets(*np.zeros((3, 0)))
     looking = settings if settings.diameter or diameter is None else replace(settings, diameter=diameter)
     return image, find_candidates(image, replace(looking, detector="network"))
 

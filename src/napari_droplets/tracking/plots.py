@@ -1,4 +1,4 @@
-"""Plots of tracks: size and composition against time, survival, events, sizes over time; matplotlib axes in, axes out."""
+"""Plots of tracks: size and composition against time, survival, events, sizes; matplotlib axes in, axes out."""
 
 from __future__ import annotations
 

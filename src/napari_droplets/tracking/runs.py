@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,6 @@ from ..errors import InputError
 from ..files import read_optics, save_optics, save_summary, writable_folder, write_whole
 from ..images import IMAGE_SUFFIXES
 from ..images.formats import is_zarr
-from ..settings import Settings
 from .api import GEOMETRIES, track
 from .carry import SURE, filled, flashes
 from .events import Event
@@ -122,6 +124,7 @@ def track_movie(
         No frame could be used, or the folder cannot be written to.
     """
     began = time.perf_counter()
+    _linker()
     store = _Store(writable_folder(folder), state)
     (folder / "summary.json").unlink(missing_ok=True)  # a folder that has it is complete
     if resume and store.matches():
@@ -156,6 +159,13 @@ def track_movie(
     }
     _write(tracks, folder, summary, plan.exports)
     return MovieOutcome(folder, tracks, summary, dict(state.errors))
+
+
+def _linker() -> None:
+    """See that LapTrack is there before hours of work depend on it; it is loaded while optics are learned."""
+    if find_spec("laptrack") is None:
+        raise InputError("track: needs LapTrack; pip install 'napari-droplets[tracking]'")
+    threading.Thread(target=import_module, args=("laptrack",), daemon=True).start()
 
 
 def decided(table: pd.DataFrame, plan: Plan, least: float = SURE) -> Tracks:
@@ -206,8 +216,7 @@ def _filled(tracks: Tracks, unsure: pd.DataFrame, plan: Plan) -> Tracks:
             continue
         share = [(frame[new] - frame[a]) / (frame[b] - frame[a]) for a, b in over]
         away = [
-            np.hypot(*((1 - s) * place[a] + s * place[b] - place[new]))
-            for s, (a, b) in zip(share, over, strict=True)
+            np.hypot(*((1 - s) * place[a] + s * place[b] - place[new])) for s, (a, b) in zip(share, over, strict=True)
         ]
         a, b = over[int(np.argmin(away))]
         links.remove((a, b))
@@ -295,7 +304,7 @@ class _Store:
 
     def record(self) -> dict[str, Any]:
         """What decides the droplets of a frame: another movie or other settings are another run."""
-        settings = {k: v for k, v in vars(self.state.settings).items()}
+        settings = dict(vars(self.state.settings))
         return json.loads(
             json.dumps({"settings": settings, "version": __version__, "source": _source(self.state.footage.path)})
         )

@@ -178,9 +178,7 @@ class World:
             weight = volume / volume.sum()
             made, new = weight @ self.composition[parts], int(self._ids(1)[0])
             radius = volume.sum() ** (1 / self.laws.exponent)
-            self._add(
-                weight @ self.x[parts], weight @ self.y[parts], radius, made, weight @ self.rate[parts], new, 0
-            )
+            self._add(weight @ self.x[parts], weight @ self.y[parts], radius, made, weight @ self.rate[parts], new, 0)
             gone[parts] = True
             known = [int(k) for k in self.track_id[parts] if k in before]
             if len(known) > 1:
@@ -194,9 +192,7 @@ class World:
         self.next_id += n
         return np.arange(self.next_id - n, self.next_id)
 
-    def _add(
-        self, x: float, y: float, radius: float, made: np.ndarray, rate: float, track_id: int, young: int
-    ) -> None:
+    def _add(self, x: float, y: float, radius: float, made: np.ndarray, rate: float, track_id: int, young: int) -> None:
         self.x, self.y = np.append(self.x, x), np.append(self.y, y)
         self.radius = np.append(self.radius, radius)
         self.composition = np.concatenate([self.composition, made[None]])

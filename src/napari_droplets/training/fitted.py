@@ -18,7 +18,6 @@ from ..files import read
 from ..image_statistics import weighted_median
 from ..images import resampled
 from ..inference.prepare import shared_of
-from ..inference.refit import _grid_of
 from ..model.assignment import covered_pixels
 from ..model.background import SplineGrid
 from ..model.picture import draw
@@ -215,7 +214,7 @@ class Look:
         """The empty slide (side, side, C) somewhere in the image fitted, which is stretched where it is smaller."""
         width, height = (max(round(length), side) for length in self.size)
         x, y = rng.integers(0, [width - side + 1, height - side + 1])
-        rows, columns = _grid_of((height, width), self.background)
+        rows, columns = SplineGrid.of_coefficients(height, width, self.background)
         return SplineGrid(rows[y : y + side], columns[x : x + side]).field(self.background)
 
 

@@ -28,6 +28,8 @@ LEAST_MOTION = 0.02
 """Pixels; and relative of radii: below this nobody measures."""
 FIELD_FROM = 24
 """Links from which on a field with twelve coefficients is tried."""
+COMMON_FROM = 6
+"""Links from which on their median change of size is one of all droplets."""
 BETTER = 0.85
 """A field is used where it leaves so much less spread than a shift of all."""
 ROUNDS = 3
@@ -173,7 +175,8 @@ def _step_of(a: Frame, b: Frame, links: np.ndarray) -> Step:
         rest = away - _terms(a.place[i]) @ field
         if spread_of(rest.ravel()) * np.sqrt(len(i) / (len(i) - 6)) < BETTER * spread_of(left.ravel()):
             shift, left = field, rest
-    growth = float(np.median(b.radius[j] ** 2 - a.radius[i] ** 2))
+    # of few droplets a change is their own: they may have merged
+    growth = float(np.median(b.radius[j] ** 2 - a.radius[i] ** 2)) if len(links) >= COMMON_FROM else 0.0
     return Step(shift, max(spread_of(left.ravel()), LEAST_MOTION), growth)
 
 

@@ -19,7 +19,7 @@ from .api import GEOMETRIES, judged
 from .events import Event
 from .frames import frames_of
 from .motion import learn_motion
-from .paths import Paths
+from .paths import Paths, inserted
 from .tracks import Tracks, with_ids
 
 SAME = 1e-3
@@ -163,6 +163,10 @@ def _linked(tracks: Tracks, added: np.ndarray, touched: set[int], frame: int) ->
     busy = {row for e in tracks.merges for row in e.several} | {e.one for e in tracks.splits}
     born = {e.one for e in tracks.merges} | {row for e in tracks.splits for row in e.several}
     cut = set(tracks.fixed.get("cut", ()))
+    table = tracks.droplets
+    place, radius = table[["x", "y"]].to_numpy(float), table["radius"].to_numpy(float)
+    links = inserted(tracks.links, table["frame"].to_numpy(), place, radius, added)
+    tracks, added = replace(tracks, links=links), added[~np.isin(added, links)]
     for backward in (False, True):
         paths = Paths.of(frames, motion, tracks.links)
         paths = paths.backward() if backward else paths

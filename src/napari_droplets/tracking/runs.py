@@ -27,7 +27,7 @@ from .carry import SURE, filled, flashes
 from .events import Event
 from .frames import frames_of
 from .movie import FrameResult, MovieFit, Watch, fit_frames
-from .paths import Paths
+from .paths import Paths, inserted
 from .tracks import Tracks, with_ids
 
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx")
@@ -208,22 +208,10 @@ def _filled(tracks: Tracks, unsure: pd.DataFrame, plan: Plan) -> Tracks:
         more["time_s"] = more["frame"].map(by_frame)
     joined = pd.concat([tracks.droplets, more.assign(track_id=-1)], ignore_index=True)
     frame = joined["frame"].to_numpy()
-    links = [tuple(map(int, pair)) for pair in tracks.links]
-    place = joined[["x", "y"]].to_numpy(float)
-    for new in range(len(tracks.droplets), len(joined)):
-        over = [(a, b) for a, b in links if frame[a] < frame[new] < frame[b]]
-        if not over:
-            continue
-        share = [(frame[new] - frame[a]) / (frame[b] - frame[a]) for a, b in over]
-        away = [
-            np.hypot(*((1 - s) * place[a] + s * place[b] - place[new])) for s, (a, b) in zip(share, over, strict=True)
-        ]
-        a, b = over[int(np.argmin(away))]
-        links.remove((a, b))
-        links += [(a, new), (new, b)]
-    linked = {row for pair in links for row in pair}
-    whole = replace(tracks, droplets=joined, links=np.array(links, int).reshape(-1, 2))
-    lone = np.array([r >= len(tracks.droplets) and r not in linked for r in range(len(joined))])
+    place, radius = joined[["x", "y"]].to_numpy(float), joined["radius"].to_numpy(float)
+    links = inserted(tracks.links, frame, place, radius, np.arange(len(tracks.droplets), len(joined)))
+    whole = replace(tracks, droplets=joined, links=links)
+    lone = (np.arange(len(joined)) >= len(tracks.droplets)) & ~np.isin(np.arange(len(joined)), links)
     return _without(whole, lone)
 
 

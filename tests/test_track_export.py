@@ -108,5 +108,5 @@ def test_plots_need_no_compositions(tracks, tmp_path):
     bare = nd.track(tracks.droplets[["frame", "x", "y", "radius"]])
     assert len(overview(bare).axes) == 6
     assert export(bare, tmp_path / "tracks.png").stat().st_size > 10_000
-    with pytest.raises(InputError, match="give .geff"):
+    with pytest.raises(InputError, match=r"give \.geff"):
         export(bare, tmp_path / "tracks.doc")

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from ..droplets import Droplets, beyond_border
 from ..inference.candidates import LIKELY, POSSIBLE
 from .frames import frames_of
-from .motion import Step, _start
+from .motion import Step, common_step
 from .paths import Paths
 
 SURE = 0.5
@@ -49,6 +49,9 @@ def brought_along(before: Droplets | None, fresh: Droplets) -> Droplets:
     expected = step.moved(np.stack([before.x, before.y], 1))
     p = np.ones(len(before)) if before.p_present is None else np.asarray(before.p_present)
     near, which = _same(expected, before.radius, fresh)
+    if near.sum() >= 3:
+        expected = expected + np.median(np.stack([fresh.x, fresh.y], 1)[which[near]] - expected[near], axis=0)
+        near, which = _same(expected, before.radius, fresh)
     composition = None
     if before.composition is not None:
         composition = np.full((len(fresh), before.types), np.nan)
@@ -83,7 +86,7 @@ def _common(before: Droplets, fresh: Droplets) -> Step:
         return Step(np.zeros((6, 2)), 1.0, 0.0)
     tables = [d.to_dataframe()[["x", "y", "radius"]] for d in (before, fresh[sure])]
     a, b = frames_of(tables).frames
-    return _start(a, b, None)
+    return common_step(a, b, None)
 
 
 def _same(expected: np.ndarray, radius: np.ndarray, fresh: Droplets) -> tuple[np.ndarray, np.ndarray]:

@@ -122,7 +122,7 @@ def grown(radius: np.ndarray, growth: np.ndarray | float) -> np.ndarray:
 def _first_links(
     a: Frame, b: Frame, own: np.ndarray, before: Step | None, radius_spread: float, composition_spread: float
 ) -> tuple[Step, np.ndarray]:
-    step = _start(a, b, before)
+    step = common_step(a, b, before)
     links = np.zeros((0, 2), int)
     for round_ in range(ROUNDS):
         predicted = step.moved(a.place) + (own if round_ else 0)
@@ -198,7 +198,7 @@ def _terms(place: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(x), x, y, x**2, x * y, y**2], 1)
 
 
-def _start(a: Frame, b: Frame, before: Step | None) -> Step:
+def common_step(a: Frame, b: Frame, before: Step | None) -> Step:
     """The common motion that most pairs of alike droplets agree on: none, that of the step before, or another shift."""
     spacing = _spacing(a, b)
     candidates = [np.zeros((6, 2))]

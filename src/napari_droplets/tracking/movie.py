@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
@@ -246,6 +246,3 @@ def _watched(state: MovieFit, watch: Watch | None, number: int, progress: Progre
     if watch is not None and watch(number, progress) is False:
         state.stopped = True
     return not state.stopped
-
-
-__all__: Sequence[str] = ["FrameResult", "MovieFit", "fit_frames", "learn_optics", "movie_fit"]

@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .frames import Frames
-from .motion import LEAST_MOTION, Motion, grown
+from .motion import LEAST_MOTION, Motion
 
 LOOK = 6
 """Frames from which the state of a droplet at an end of its path is judged."""
@@ -206,6 +206,3 @@ def inserted(
             found.remove((a, b))
             found += [(a, int(row)), (int(row), b)]
     return np.array(found, int).reshape(-1, 2)
-
-
-__all__ = ["End", "Paths", "grown", "inserted", "track_numbers"]

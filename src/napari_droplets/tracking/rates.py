@@ -112,7 +112,7 @@ def _scatter(
 
 
 def _lasting(left_over: list[np.ndarray]) -> float:
-    """Factor of the variance of a slope by errors that are alike in frames that follow one another: 1 + 2 sum of r_k."""
+    """Factor of the variance of a slope by errors that are alike in successive frames: 1 + 2 sum of r_k."""
     total = sum(float(e @ e) for e in left_over)
     factor = 1.0
     for lag in range(1, min(map(len, left_over)) // 2):

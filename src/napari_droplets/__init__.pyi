@@ -18,14 +18,17 @@ from .inference.api import refit as refit
 from .measurement import measure as measure
 from .plugin.layers import to_layers as to_layers
 from .progress import Progress as Progress
-from .series.batch import batch as batch
 from .reports import report as report
 from .samples.api import compare_samples as compare_samples
 from .samples.compare import Comparison as Comparison
+from .series.batch import batch as batch
 from .settings import Settings as Settings
 from .simulate import simulate as simulate
 from .size_statistics import Statistics as Statistics
 from .size_statistics import statistics as statistics
 from .tables import export as export
+from .tracking.api import track as track
+from .tracking.simulated import simulate_movie as simulate_movie
+from .tracking.tracks import Tracks as Tracks
 
 __version__: str

@@ -1,4 +1,4 @@
-"""The command line: fit, batch, demo and train."""
+"""The command line: fit, batch, demo, statistics, track and train."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": _train,
         "statistics": _statistics,
         "report": _report,
+        "track": _track,
     }
     try:
         with _warnings():
@@ -173,6 +174,12 @@ def _report(args: argparse.Namespace) -> int:
     return write_report(args)
 
 
+def _track(args: argparse.Namespace) -> int:
+    from .track import run_track
+
+    return run_track(args, _plan, _say, _print, _trace)
+
+
 def _train(args: argparse.Namespace) -> int:
     from ..training.recipe import train
     from ..training.report import Progress, describe
@@ -222,7 +229,9 @@ def _plan(args: argparse.Namespace) -> Plan:
 
         optics = read_optics(args.optics)
     measure, exports = getattr(args, "measure", None), getattr(args, "export", ())
-    return Plan.of(optics, getattr(args, "detect_only", False), not args.no_overlay, measure, exports, **given)
+    return Plan.of(
+        optics, getattr(args, "detect_only", False), not getattr(args, "no_overlay", False), measure, exports, **given
+    )
 
 
 def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options: Any) -> int:

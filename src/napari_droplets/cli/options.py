@@ -207,8 +207,11 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--no-overlay", action="store_true", help="do not draw overlay.png")
         command.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
 
+    from .track import add_track
+
     _add_statistics(commands)
     _add_report(commands)
+    add_track(commands, _add_settings, _add_optics)
     train = _add_train(commands)
     train.add_argument("--quiet", action="store_true", help="no progress, only errors")
     for command in (fit, batch, demo, train):
@@ -218,12 +221,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_choices(command: argparse.ArgumentParser) -> None:
     """Options of commands that take the user's own images."""
-    command.add_argument(
-        "--optics",
-        metavar="FILE",
-        help="start from optics learned before: optics.safetensors, or the result folder it is in; types and "
-        "composition are then theirs",
-    )
+    _add_optics(command)
     command.add_argument(
         "--detect-only",
         action="store_true",
@@ -244,6 +242,15 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_optics(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--optics",
+        metavar="FILE",
+        help="start from optics learned before: optics.safetensors, or the result folder it is in; types and "
+        "composition are then theirs",
+    )
+
+
 def _add_statistics(commands: Any) -> None:
     command = commands.add_parser(
         "statistics",
@@ -256,7 +263,7 @@ def _add_statistics(commands: Any) -> None:
     command.add_argument("tables", nargs="+", metavar="RESULT", help=said)
     command.add_argument(
         "--shape",
-        type=_shape,
+        type=shape_of,
         metavar="H,W",
         help="height and width of the image in pixels, where only a table is given",
     )
@@ -315,7 +322,8 @@ def _class_names(text: str) -> list[str]:
     return names
 
 
-def _shape(text: str) -> tuple[int, int]:
+def shape_of(text: str) -> tuple[int, int]:
+    """Height and width of an image."""
     try:
         height, width = (int(part) for part in text.split(","))
     except ValueError:

@@ -258,9 +258,7 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
     from ..compiling.service import meanwhile
     from .ahead import make, usual_size
     from .number_of_components import resolved
-    from .posterior import Frame
-    from .prepare import form_of, prepare
-    from .run import iterate_rounds
+    from .prepare import form_of
 
     clock.lap("import")
 
@@ -278,15 +276,50 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
     clock.lap("detect")
     yield found(start, settings)
     settings, tried = yield from resolved(image, start, optics, settings, clock)
-    setup, state = prepare(image.rescaled(settings.scale), start.scaled(settings.scale), optics, settings)
+    result = yield from _run(image, start, optics, settings, clock)
+    return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})
+
+
+def _run(
+    image: Image, start: Droplets, optics: Optics | None, settings: Settings, clock: Clock, before: Fit | None = None
+) -> Steps:
+    """A fit from candidates at hand; what stands out of the empty slide is told from that of the fit `before`."""
+    from .posterior import Frame
+    from .prepare import prepare
+    from .run import iterate_rounds
+
+    slide = None if before is None or settings.scale != 1 else empty_slide_of(before)
+    work = image.rescaled(settings.scale)
+    setup, state = prepare(work, start.scaled(settings.scale), optics, settings, slide=slide)
     frame = Frame(image, settings, start, optics)
     outcome = yield from iterate_rounds(setup, state, settings, clock, image.name, frame.snapshot)
     n, loss, step = int(outcome.state.present.sum()), outcome.losses[-1][1], int(outcome.losses[-1][0])
     yield Progress(
         "posterior", step, step, loss, 0.0, n, lambda: frame.snapshot(outcome.setup, outcome.state, outcome.colors)
     )
-    result = frame.result(outcome, clock)
-    return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})
+    return frame.result(outcome, clock)
+
+
+def empty_slide_of(fit: Fit) -> np.ndarray:
+    """(H, W, C) float32, the empty slide of a fit."""
+    from ..model.background import SplineGrid
+
+    coefficients = fit.guide["background"]
+    h, w = fit.reconstruction.shape[:2]
+    return SplineGrid.for_coefficients(h, w, coefficients).field(coefficients)
+
+
+def iterate_next(image: Image, start: Droplets, optics: Optics, before: Fit | None, settings: Settings) -> Steps:
+    """`iterate` for the next frame of a movie: candidates with p_present are at hand, optics held.
+
+    `before` is the fit of the last frame, if there is one: of its empty slide there is less to find out.
+    """
+    from ..compiling.disk import keep_compiled
+
+    keep_compiled()
+    settings = replace(settings, **held(optics))
+    result = yield from _run(image, start, optics, settings, Clock(settings.max_seconds), before)
+    return replace(result, droplets=with_border(result.droplets, image.shape))
 
 
 def start_of(image: Image, given: Droplets | None, settings: Settings) -> Droplets:

@@ -79,10 +79,12 @@ def prepare(
     optics: Optics | None,
     settings: Settings,
     counted: np.ndarray | None = None,
+    slide: np.ndarray | None = None,
 ) -> Prepared:
     """Build the setup and the first state; `work` and `start` at the working scale.
 
-    `counted` (H, W) is False for pixels that do not count; nor do those where there is no picture.
+    `counted` (H, W) is False for pixels that do not count; nor do those where there is no picture. The empty `slide`
+    (H, W, C) of a frame before, where it is at hand, tells what stands out of it.
     """
     image = work.pixels
     counted = work.counted(counted)
@@ -95,7 +97,9 @@ def prepare(
     here = tuple(a[present] for a in place)
     noise = settings.noise or max(pixel_noise(image, counted), LEAST_NOISE)
     grid = grid_of(image.shape[:2], here[2], settings.background)
-    ground = empty_slide(image, grid, covered(*here, image.shape[:2], INITIAL_BLUR), noise, counted)
+    if slide is not None and slide.shape != image.shape:
+        slide = None
+    ground = empty_slide(image, grid, covered(*here, image.shape[:2], INITIAL_BLUR), noise, counted, slide)
     known = known_compositions(start, form.types, form.composition)
     recognized = np.isfinite(start.x_sd) if start.x_sd is not None else np.zeros(n, bool)
     light = light_outside(image, ground, *here, INITIAL_BLUR)

@@ -12,9 +12,9 @@ from itertools import combinations
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.special import expit, logsumexp, ndtr
+from scipy.special import expit, ndtr
 
-from .linking import AT_BORDER, _inside, _log_t
+from .linking import AT_BORDER, inside_by, log_t
 from .paths import End, Paths
 
 REACH = 3.0
@@ -107,7 +107,7 @@ def _probabilities(proposals: Sequence[_Proposal], prior: float) -> np.ndarray:
         for row in q.several:
             others |= set(rivals.get(("several", row), ()))
         others.discard(k)
-        against = logsumexp([0.0, *(logit[list(others)])])
+        against = np.logaddexp.reduce(logit[list(others)], initial=0.0)
         p[k] = expit(logit[k] - against)
     return p
 
@@ -184,10 +184,7 @@ def _for(
             several = (*chosen, continued) if continued >= 0 else chosen
             parts = [states[r] for r in several]
             evidence, residuals = _merged(new, parts, exponent, paths)
-            if continued >= 0:
-                other = _same(new, states[continued], paths)
-            else:
-                other = _born(new, paths)
+            other = _same(new, states[continued], paths) if continued >= 0 else _born(new, paths)
             other += sum(np.log(gone[r]) for r in chosen)
             evidence += sum(frame - 1 - paths.when[r] for r in several) * np.log(missed)
             found.append(_Proposal(one, several, continued, evidence - other, residuals))
@@ -208,7 +205,7 @@ def _merged(
     expected = volumes.sum() ** (1 / exponent)
     sd = np.sqrt(new.log_radius_sd**2 + np.sum((share * radius_sd) ** 2) + 2 * VOLUME_ERROR**2)
     z = np.log(new.radius / expected) / sd
-    value = _log_t(z**2, 1) - np.log(sd)
+    value = log_t(z**2, 1) - np.log(sd)
     # contact: the nearest two of them met within the step
     reached = 0.0
     for k in range(len(parts)):
@@ -221,7 +218,7 @@ def _merged(
     center = share @ places
     moved = np.hypot(*(center - places[np.argmax(volumes)]))
     center_sd = np.sqrt(np.sum((share * motion) ** 2) + (PINNED * moved) ** 2)
-    value += _log_t(np.sum((new.place - center) ** 2) / center_sd**2, 2) - 2 * np.log(center_sd)
+    value += log_t(np.sum((new.place - center) ** 2) / center_sd**2, 2) - 2 * np.log(center_sd)
     made, made_sd = float("nan"), float("nan")
     if len(new.composition):
         mixed = share @ np.stack([p.composition for p in parts])
@@ -240,9 +237,9 @@ def _merged(
 def _same(new: End, old: End, paths: Paths) -> float:
     """Log density of what is there if it is the old droplet."""
     sd = np.sqrt(new.log_radius_sd**2 + old.log_radius_sd**2 + 2 * VOLUME_ERROR**2)
-    value = _log_t((np.log(new.radius / old.radius) / sd) ** 2, 1) - np.log(sd)
+    value = log_t((np.log(new.radius / old.radius) / sd) ** 2, 1) - np.log(sd)
     motion = old.place_sd
-    value += _log_t(np.sum((new.place - old.place) ** 2) / motion**2, 2) - 2 * np.log(motion)
+    value += log_t(np.sum((new.place - old.place) ** 2) / motion**2, 2) - 2 * np.log(motion)
     if len(new.composition):
         made_sd = np.sqrt(new.composition_sd**2 + old.composition_sd**2 + COMPOSITION_ERROR**2)
         value += _composition(new.composition - old.composition, made_sd)
@@ -255,7 +252,7 @@ def _born(new: End, paths: Paths) -> float:
     sd = max(float(log_radius.std()), 0.1)
     z = (np.log(new.radius) - np.median(log_radius)) / sd
     rate = len(paths.when) / len(paths.by_frame) * VANISHED / (paths.shape[0] * paths.shape[1])
-    near = _inside(new.place[None], float(np.median(paths.spread)), paths.shape)[0]
+    near = inside_by(new.place[None], float(np.median(paths.spread)), paths.shape)[0]
     value = np.log(rate) + (0 if near else np.log(AT_BORDER / VANISHED)) - 0.5 * z**2 - np.log(sd) - 0.919
     if len(new.composition):
         spread = np.maximum(paths.composition.std(0), 0.02)
@@ -265,7 +262,7 @@ def _born(new: End, paths: Paths) -> float:
 
 def _composition(away: np.ndarray, sd: np.ndarray) -> float:
     k = len(away)
-    return float(max(k - 1, 1) / k * np.sum(_log_t((away / sd) ** 2, 1) - np.log(sd)))
+    return float(max(k - 1, 1) / k * np.sum(log_t((away / sd) ** 2, 1) - np.log(sd)))
 
 
 def _vanishing(paths: Paths, ends: np.ndarray, missed: float) -> dict[int, float]:
@@ -274,7 +271,7 @@ def _vanishing(paths: Paths, ends: np.ndarray, missed: float) -> dict[int, float
     Learned from those that had no other droplet near them, by their radius.
     """
     last = len(paths.by_frame) - 1
-    inner = _inside(paths.place, float(np.median(paths.spread)), paths.shape)
+    inner = inside_by(paths.place, float(np.median(paths.spread)), paths.shape)
     counted = ~_near_others(paths) & inner & (paths.when < last)
     once = (paths.before < 0) & (paths.when > 0)
     log_radius = np.log(paths.radius)
@@ -286,7 +283,7 @@ def _vanishing(paths: Paths, ends: np.ndarray, missed: float) -> dict[int, float
         like = counted & (once == once[row])
         kernel = np.exp(-0.5 * ((log_radius[like] - log_radius[row]) / WIDTH) ** 2)
         p = (kernel[ended[like]].sum() + guess * weight) / (kernel.sum() + weight)
-        if not _inside(paths.place[row][None], float(paths.spread[paths.when[row]]), paths.shape)[0]:
+        if not inside_by(paths.place[row][None], float(paths.spread[paths.when[row]]), paths.shape)[0]:
             p = max(p, AT_BORDER)
         left = last - paths.when[row]
         result[int(row)] = float(min(p + missed**left, 1.0))

@@ -14,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import gammaln
 
 from .frames import Frame, Frames
-from .motion import LEAST_MOTION, Motion, Step, grown, spread_of
+from .motion import Motion, Step, grown, spread_of
 
 TAILS = 6.0
 """Degrees of freedom of Student's t: outliers of a measurement are more frequent than a Gaussian's."""
@@ -146,13 +146,13 @@ def _sweep(
         seen = open_.missed[i] == 0
         z.append(d[i, j][seen])
         radius_z.append(change[i, j][seen])
-        inner, new = _inside(predicted, step.spread, frames.shape), np.ones(len(b), bool)
+        inner, new = inside_by(predicted, step.spread, frames.shape), np.ones(len(b), bool)
         new[j] = False
         lost_rows = np.ones(len(open_.row), bool)
         lost_rows[i] = False
         lost += int((lost_rows & inner & (open_.missed == 0)).sum())
         stayed += int((inner & (open_.missed == 0)).sum())
-        born += int((new & _inside(b.place, step.spread, frames.shape)).sum())
+        born += int((new & inside_by(b.place, step.spread, frames.shape)).sum())
         known += len(b)
         open_ = _next(open_, b, i, j, lost_rows, predicted, radius, step, length, max_gap)
     rates = replace(
@@ -199,7 +199,7 @@ def _gains(
     shape: tuple[int, int],
     later: _Later | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(M, N) nats by which each link is better than none, at least 0; and displacements and changes of radius in sds."""
+    """(M, N) nats by which each link is better than none, at least 0; displacements and changes of radius in sds."""
     steps = (open_.missed + 1)[:, None]
     typical = _typical_sd(open_, b)
     extra = np.maximum(open_.place_sd[:, None] ** 2 + b.place_sd**2 - 2 * typical**2, 0)
@@ -217,7 +217,7 @@ def _gains(
         + np.maximum(error - usual, 0) * (known + open_.uncertainty[:, None]) / 2
     )
     radius_z = change / radius_sd
-    value = _log_t(d**2, 2) - 2 * np.log(sd) + _log_t(radius_z**2, 1) - np.log(radius_sd)
+    value = log_t(d**2, 2) - 2 * np.log(sd) + log_t(radius_z**2, 1) - np.log(radius_sd)
     other = (np.log(there) - population.log_radius) / population.log_radius_sd
     null = -0.5 * other**2 - np.log(population.log_radius_sd) - 0.919
     k = b.composition.shape[1]
@@ -229,11 +229,11 @@ def _gains(
         )
         made_z = (open_.composition[:, None] - made) / made_sd
         share = max(k - 1, 1) / k  # of a simplex one is not free
-        value = value + share * (_log_t(made_z**2, 1) - np.log(made_sd)).sum(-1)
+        value = value + share * (log_t(made_z**2, 1) - np.log(made_sd)).sum(-1)
         free = (made - population.composition) / population.composition_sd
         null = null + share * (-0.5 * free**2 - np.log(population.composition_sd) - 0.919).sum(-1)
-    leaving = ~_inside(predicted, step.spread, shape)
-    coming = ~_inside(b.place, step.spread, shape)
+    leaving = ~inside_by(predicted, step.spread, shape)
+    coming = ~inside_by(b.place, step.spread, shape)
     gone = np.where(leaving, AT_BORDER, rates.missed)[:, None]
     new = np.where(coming, AT_BORDER, rates.born) * len(b) / (shape[0] * shape[1])
     missed = rates.missed ** (steps - 1.0)
@@ -241,7 +241,7 @@ def _gains(
     return np.where(d < GATE, np.maximum(value, 0), 0), d, radius_z
 
 
-def _log_t(squared: np.ndarray, dimensions: int) -> np.ndarray:
+def log_t(squared: np.ndarray, dimensions: int) -> np.ndarray:
     """Log density of Student's t of so many dimensions and unit scale."""
     constant = gammaln((TAILS + dimensions) / 2) - gammaln(TAILS / 2) - dimensions / 2 * np.log(TAILS * np.pi)
     return constant - (TAILS + dimensions) / 2 * np.log1p(squared / TAILS)
@@ -252,7 +252,7 @@ def _typical_sd(open_: _Open, b: Frame) -> float:
     return float(np.median(sds)) if len(sds) else 0.0
 
 
-def _inside(place: np.ndarray, spread: float, shape: tuple[int, int]) -> np.ndarray:
+def inside_by(place: np.ndarray, spread: float, shape: tuple[int, int]) -> np.ndarray:
     """Which places are farther from the border than a droplet may go in a step."""
     x, y = place.T
     reach = 2 * spread + 1
@@ -305,6 +305,3 @@ def _next(
         coasting.place, coasting.radius = predicted[kept], radius[kept]
         coasting.missed = coasting.missed + 1
     return _Open(**{name: np.concatenate([value, getattr(coasting, name)]) for name, value in vars(seen).items()})
-
-
-__all__ = ["LEAST_MOTION", "Rates", "link"]

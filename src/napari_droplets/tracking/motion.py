@@ -28,6 +28,8 @@ LEAST_MOTION = 0.02
 """Pixels; and relative of radii: below this nobody measures."""
 FIELD_FROM = 24
 """Links from which on a field with twelve coefficients is tried."""
+COMMON_FROM = 6
+"""Links from which on their median change of size is one of all droplets."""
 BETTER = 0.85
 """A field is used where it leaves so much less spread than a shift of all."""
 ROUNDS = 3
@@ -120,7 +122,7 @@ def grown(radius: np.ndarray, growth: np.ndarray | float) -> np.ndarray:
 def _first_links(
     a: Frame, b: Frame, own: np.ndarray, before: Step | None, radius_spread: float, composition_spread: float
 ) -> tuple[Step, np.ndarray]:
-    step = _start(a, b, before)
+    step = common_step(a, b, before)
     links = np.zeros((0, 2), int)
     for round_ in range(ROUNDS):
         predicted = step.moved(a.place) + (own if round_ else 0)
@@ -173,7 +175,8 @@ def _step_of(a: Frame, b: Frame, links: np.ndarray) -> Step:
         rest = away - _terms(a.place[i]) @ field
         if spread_of(rest.ravel()) * np.sqrt(len(i) / (len(i) - 6)) < BETTER * spread_of(left.ravel()):
             shift, left = field, rest
-    growth = float(np.median(b.radius[j] ** 2 - a.radius[i] ** 2))
+    # of few droplets a change is their own: they may have merged
+    growth = float(np.median(b.radius[j] ** 2 - a.radius[i] ** 2)) if len(links) >= COMMON_FROM else 0.0
     return Step(shift, max(spread_of(left.ravel()), LEAST_MOTION), growth)
 
 
@@ -195,7 +198,7 @@ def _terms(place: np.ndarray) -> np.ndarray:
     return np.stack([np.ones_like(x), x, y, x**2, x * y, y**2], 1)
 
 
-def _start(a: Frame, b: Frame, before: Step | None) -> Step:
+def common_step(a: Frame, b: Frame, before: Step | None) -> Step:
     """The common motion that most pairs of alike droplets agree on: none, that of the step before, or another shift."""
     spacing = _spacing(a, b)
     candidates = [np.zeros((6, 2))]
@@ -208,7 +211,7 @@ def _start(a: Frame, b: Frame, before: Step | None) -> Step:
     scores, near = [], []
     for shift in candidates:
         moved = a.place + _terms(a.place) @ shift
-        d, k = tree.query(moved)
+        d, k = (np.asarray(a) for a in tree.query(moved))
         alike = np.abs(np.log(b.radius[k] / a.radius)) < ALIKE
         scores.append(np.sum(alike * np.exp(-0.5 * (d / (BIN * spacing)) ** 2)))
         near.append(d[alike] if alike.any() else d)
@@ -224,7 +227,8 @@ def _spacing(a: Frame, b: Frame) -> float:
     larger = a if len(a) >= len(b) else b
     if len(larger) < 2:
         return LEAST_SEARCH
-    return float(max(np.median(cKDTree(larger.place).query(larger.place, k=2)[0][:, 1]), 1e-3))
+    distance = np.asarray(cKDTree(larger.place).query(larger.place, k=2)[0])
+    return float(max(np.median(distance[:, 1]), 1e-3))
 
 
 def _voted_shift(a: Frame, b: Frame, spacing: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from .frames import Frames
-from .motion import LEAST_MOTION, Motion, grown
+from .motion import LEAST_MOTION, Motion
 
 LOOK = 6
 """Frames from which the state of a droplet at an end of its path is judged."""
@@ -179,4 +179,30 @@ def track_numbers(n: int, links: np.ndarray) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-__all__ = ["End", "Paths", "grown", "track_numbers"]
+def inserted(
+    links: np.ndarray, frame: np.ndarray, place: np.ndarray, radius: np.ndarray, new: np.ndarray
+) -> np.ndarray:
+    """Links with droplets put into gaps: where a link leads over the frame of one, and past its place, it leads there.
+
+    Parameters
+    ----------
+    links : ndarray
+        (L, 2) rows.
+    frame, place, radius : ndarray
+        Of all rows; (R,), (R, 2), (R,).
+    new : ndarray
+        Rows that are in no link.
+    """
+    found = [(int(a), int(b)) for a, b in links]
+    for row in new:
+        over = [(a, b) for a, b in found if frame[a] < frame[row] < frame[b]]
+        away = []
+        for a, b in over:
+            share = (frame[row] - frame[a]) / (frame[b] - frame[a])
+            expected = (1 - share) * place[a] + share * place[b]
+            away.append(np.hypot(*(expected - place[row])) / radius[row])
+        if away and min(away) < 1:
+            a, b = over[int(np.argmin(away))]
+            found.remove((a, b))
+            found += [(a, int(row)), (int(row), b)]
+    return np.array(found, int).reshape(-1, 2)

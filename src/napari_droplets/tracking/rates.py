@@ -2,8 +2,9 @@
 
 The scatter of a droplet's measurements is judged from how far each lies off the line between its neighbors in time, so
 that a bent curve (radii of evaporating droplets) is no error; droplets of like size lend one another what few frames
-cannot say. Where errors of measurement last over several frames the scatter around a smooth curve is larger than that,
-and counts instead.
+cannot say. Where errors of measurement last over several frames, the scatter around a parabola is larger than that
+and correlated from frame to frame; both widen the intervals. What lasts as long as the track itself cannot be told from
+growth.
 """
 
 from __future__ import annotations
@@ -22,8 +23,14 @@ PRIOR_FREEDOM = 6.0
 """Degrees of freedom that the scatter of like droplets counts for each."""
 WIDTH = 0.3
 """Droplets are alike within this difference of log radii."""
+LEAST_ERROR = 1e-3
+"""Relative: nobody measures a radius better than that. For a component of a composition as such."""
 SMOOTH_FROM = 8
-"""Frames of a track from which a cubic curve shows whether errors last over several frames."""
+"""Frames of a track from which a parabola shows whether errors last over several frames."""
+TELLING = 5
+"""Tracks of so many frames that say so together."""
+LEAST_ALIKE = 0.1
+"""Autocorrelation of errors from which on they last."""
 AT_BORDER = 1.5
 """A track that begins or ends nearer to the border than so many radii came from there, or left."""
 
@@ -55,9 +62,12 @@ def track_table(tracks: Tracks) -> pd.DataFrame:
     own = table["radius_sd"].to_numpy(float) if "radius_sd" in table else None
     for name, values in quantities.items():
         noise, freedom = _scatter(values, time, groups, log_radius)
+        size = np.array([np.abs(values[g]).mean() for g in groups]) if name in ("dr", "dr2") else 1.0
+        noise = np.maximum(noise, LEAST_ERROR * size)
         slope, sd = _slopes(values, time, groups, noise)
         if own is not None and name in ("dr", "dr2"):
-            sd = np.hypot(sd, np.abs(slope) * _shared(own, radius, groups, name, noise))
+            power = 1 if name == "dr" else 2
+            sd = np.hypot(sd, np.abs(slope) * power * _shared(own / radius, noise / (power * size)))
         half = student.ppf(0.5 + LEVEL / 2, freedom) * sd
         label = f"{name}_dt"
         rows |= {label: slope, f"{label}_sd": sd, f"{label}_low": slope - half, f"{label}_high": slope + half}
@@ -70,7 +80,7 @@ def _scatter(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standard deviation of one measurement for each track, and its degrees of freedom."""
     own, weight = np.full(len(groups), np.nan), np.zeros(len(groups))
-    near, smooth = [], []
+    near, smooth, left_over = [], [], []
     for k, g in enumerate(groups):
         if len(g) < 3:
             continue
@@ -82,12 +92,13 @@ def _scatter(
         weight[k] = (len(g) - 2) * 2 / 3  # neighbors share measurements: fewer degrees of freedom than differences
         if len(g) >= SMOOTH_FROM:
             scaled = (t - t.mean()) / np.ptp(t)
-            rest = v - np.polynomial.polynomial.polyval(scaled, np.polynomial.polynomial.polyfit(scaled, v, 3))
+            rest = v - np.polynomial.polynomial.polyval(scaled, np.polynomial.polynomial.polyfit(scaled, v, 2))
             near.append(own[k])
-            smooth.append(np.sum(rest**2) / (len(g) - 4))
+            smooth.append(np.sum(rest**2) / (len(g) - 3))
+            left_over.append(rest)
     lasting = 1.0
-    if len(near) >= 5:
-        lasting = max(1.0, float(np.median(np.array(smooth) / np.maximum(near, 1e-30))))
+    if len(near) >= TELLING:
+        lasting = max(1.0, float(np.median(np.array(smooth) / np.maximum(near, 1e-30)))) * _lasting(left_over)
     known = np.isfinite(own)
     pooled = np.full(len(groups), np.nan)
     for k in range(len(groups)):
@@ -98,6 +109,18 @@ def _scatter(
     freedom = weight + PRIOR_FREEDOM
     variance = (weight * np.where(known, own, 0) + PRIOR_FREEDOM * pooled) / freedom
     return np.sqrt(variance * lasting), freedom
+
+
+def _lasting(left_over: list[np.ndarray]) -> float:
+    """Factor of the variance of a slope by errors that are alike in successive frames: 1 + 2 sum of r_k."""
+    total = sum(float(e @ e) for e in left_over)
+    factor = 1.0
+    for lag in range(1, min(map(len, left_over)) // 2):
+        alike = sum(float(e[lag:] @ e[:-lag]) for e in left_over) / max(total, 1e-30)
+        if alike < LEAST_ALIKE:
+            break
+        factor += 2 * alike
+    return factor
 
 
 def _weighted_median(values: np.ndarray, weight: np.ndarray) -> float:
@@ -120,19 +143,15 @@ def _slopes(
     return slope, sd
 
 
-def _shared(own: np.ndarray, radius: np.ndarray, groups: list[np.ndarray], name: str, noise: np.ndarray) -> np.ndarray:
-    """Relative error of a rate by what all frames of a track have in common: a scale of radii that is wrong.
+def _shared(stated: np.ndarray, scatter: np.ndarray) -> float:
+    """Relative error of all radii by what frames have in common: a scale that is wrong.
 
     That is the part of the stated deviations of the radius that does not scatter from frame to frame.
     """
-    found = np.zeros(len(groups))
-    for k, g in enumerate(groups):
-        r = radius[g].mean()
-        stated = np.nanmean(own[g] ** 2) if np.isfinite(own[g]).any() else 0.0
-        scatter = noise[k] if name == "dr" else noise[k] / (2 * r)
-        power = 1 if name == "dr" else 2
-        found[k] = power * np.sqrt(max(stated - np.nan_to_num(scatter) ** 2, 0)) / r
-    return found
+    stated, scatter = stated[np.isfinite(stated)], scatter[np.isfinite(scatter)]
+    if not len(stated) or not len(scatter):
+        return 0.0
+    return float(np.sqrt(max(np.median(stated**2) - np.median(scatter**2), 0)))
 
 
 def _origins(tracks: Tracks, found: pd.DataFrame, groups: list[np.ndarray]) -> dict[str, list[str]]:

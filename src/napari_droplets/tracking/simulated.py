@@ -160,9 +160,8 @@ def simulate_movie(
             drawn = droplets[beyond_border(droplets.x, droplets.y, (height, width)) < GLOW * droplets.radius]
             images.append(photograph(slide, drawn, absorbances(drawn, radius), sd, noise, noise_rng, gray=gray))
         table = droplets[seen].to_dataframe()
-        ids = table.pop("track_id")
-        for place, (name, column) in enumerate((("frame", frame), ("time_s", frame * interval_s), ("track_id", ids))):
-            table.insert(place, name, column)
+        rest = [c for c in table.columns if c != "track_id"]
+        table = table.assign(frame=frame, time_s=frame * interval_s)[["frame", "time_s", "track_id", *rest]]
         tables.append(table)
     events = pd.DataFrame(world.events, columns=EVENT_COLUMNS)
     droplets_ = pd.concat(tables, ignore_index=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +62,8 @@ class Tracks:
         return int(self.droplets["track_id"].nunique())
 
     def __repr__(self) -> str:
-        kinds = f"{len(self.merges)} merges, {len(self.splits)} splits"
-        return f"Tracks({len(self)} of {len(self.droplets)} droplets in {self.droplets['frame'].nunique()} frames, {kinds})"
+        what = f"{len(self)} of {len(self.droplets)} droplets in {self.droplets['frame'].nunique()} frames"
+        return f"Tracks({what}, {len(self.merges)} merges, {len(self.splits)} splits)"
 
     @property
     def table(self) -> pd.DataFrame:
@@ -138,7 +138,7 @@ class Tracks:
             raise InputError(f"exports: {', '.join(unknown)}: there are {', '.join(EXPORTS)}")
         folder = writable_folder(folder)
         for name, table in zip(TABLE_FILES, (self.droplets, self.tracks, self.events), strict=True):
-            write_whole(folder / name, lambda p, table=table: table.to_csv(p, index=False))
+            write_whole(folder / name, partial(table.to_csv, index=False))
         for kind in exports:
             export(self, folder / EXPORTS[kind])
         return folder
@@ -181,8 +181,8 @@ def with_ids(tracks: Tracks, before: np.ndarray | None = None) -> Tracks:
     ids = pd.Series(-1, index=firsts.index)
     if before is not None:
         # the id that most of a track's droplets had, the longest tracks first
-        votes = pd.DataFrame({"track": number, "id": before})
-        votes = votes[votes["id"] >= 0].groupby(["track", "id"]).size().sort_values(ascending=False, kind="stable")
+        known = pd.DataFrame({"track": number, "id": before})
+        votes = known[known["id"] >= 0].groupby(["track", "id"]).size().sort_values(ascending=False, kind="stable")
         taken: set[int] = set()
         for track, old in votes.index:
             if ids[track] < 0 and old not in taken:

@@ -1,0 +1,248 @@
+"""A movie fitted frame by frame: optics learned once, each frame from the last one's droplets and a fresh detection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..droplets import Droplets, Fit, Optics
+from ..errors import InputError
+from ..images import Image
+from ..inference.api import find_candidates, iterate, iterate_next, run
+from ..inference.candidates import POSSIBLE
+from ..progress import Progress
+from ..settings import Settings
+from .carry import SURE, brought_along, in_image
+from .footage import Footage, footage_of
+
+SAMPLES = 4
+"""Frames over the movie that optics are learned on: a quarter of the image from each."""
+SEAM = 1.0
+"""Pixels nearer than this to a seam between them, in typical diameters, do not count."""
+LEAST_QUARTER = 96
+"""Pixels; a quarter with a shorter side holds too few whole droplets, and one frame is taken instead."""
+TELLING = 1.25
+"""The scale that a detection works at follows the typical diameter once it has changed by this factor."""
+
+Watch = Callable[[int, "Progress | None"], "bool | None"]
+"""Called with a frame's number and None when it is begun, then with its Progress; False stops."""
+
+
+class FrameResult(NamedTuple):
+    """What became of one frame."""
+
+    number: int
+    droplets: Droplets | None
+    """Those at least as probable as POSSIBLE; None where the frame could not be used."""
+    error: Exception | None = None
+    skipped: bool = False
+    """It was there already."""
+
+
+@dataclass
+class MovieFit:
+    """The state of a movie's fit, from which it goes on."""
+
+    footage: Footage
+    settings: Settings
+    optics: Optics | None = None
+    diameter: float | None = None
+    last: Fit | None = None
+    """Of the last frame that could be fitted."""
+    before: Droplets | None = None
+    """Its droplets; of an earlier run, where this one goes on from there."""
+    tables: dict[int, pd.DataFrame] = field(default_factory=dict)
+    """For each frame its droplets, the unsure ones too."""
+    errors: dict[int, Exception] = field(default_factory=dict)
+    stopped: bool = False
+
+    def table(self) -> pd.DataFrame:
+        """All frames so far."""
+        tables = [t for _, t in sorted(self.tables.items()) if len(t)]
+        if not tables:
+            raise InputError(f"{self.footage.name}: no droplets in any frame")
+        return pd.concat(tables, ignore_index=True)
+
+
+def movie_fit(movie: Any, *, optics: Optics | None = None, **settings: Any) -> MovieFit:
+    """A movie ready to be fitted; nothing but headers is read.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or a setting cannot be used.
+    """
+    chosen = Settings.of(**settings)
+    return MovieFit(footage_of(movie, replace(chosen)), chosen, optics)
+
+
+def fit_frames(
+    state: MovieFit, watch: Watch | None = None, have: Callable[[int], Droplets | None] | None = None
+) -> Generator[FrameResult]:
+    """Fit the frames of a movie one after another; memory does not grow with their pixels.
+
+    While a frame is fitted the next one is read and looked through.
+
+    Parameters
+    ----------
+    state : MovieFit
+        Grows with every frame.
+    watch : callable, optional
+        Sees the progress, and may stop it; the frame that is being fitted is then left out.
+    have : callable, optional
+        The droplets of a frame that an earlier run has found; None where it is still to be fitted.
+    """
+    numbers = state.footage.numbers
+    done = {n: d for n in numbers if have is not None and (d := have(n)) is not None}
+    left = [n for n in numbers if n not in done]
+    if left and state.optics is None:
+        if not _watched(state, watch, left[0], None):
+            return
+        state.optics, state.diameter = learn_optics(state, watch, left[0])
+        if state.stopped:
+            return
+    with ThreadPoolExecutor(1) as pool:
+        ahead: dict[int, Future[Any]] = {}
+
+        def prepare(position: int) -> None:
+            if position < len(numbers) and numbers[position] not in done:
+                n = numbers[position]
+                ahead[n] = pool.submit(_seen, state.footage, n, state.settings, state.diameter)
+
+        prepare(0)
+        for position, number in enumerate(numbers):
+            if number in done:
+                state.before, state.last = done[number], None
+                state.tables[number] = _tabled(done[number], number)
+                prepare(position + 1)
+                yield FrameResult(number, done[number], skipped=True)
+                continue
+            if not _watched(state, watch, number, None):
+                break
+            try:
+                image, fresh = ahead.pop(number).result()
+                prepare(position + 1)
+                found = _fitted(state, image, fresh, watch, number)
+                if state.stopped:
+                    break
+            except Exception as error:
+                prepare(position + 1)
+                state.errors[number] = error
+                yield FrameResult(number, None, error)
+                continue
+            state.tables[number] = _tabled(found, number)
+            yield FrameResult(number, found)
+        for future in ahead.values():
+            future.cancel()
+
+
+def learn_optics(state: MovieFit, watch: Watch | None, number: int) -> tuple[Optics, float]:
+    """Optics of the whole movie, and the typical diameter: a fit of quarters of frames spread over it."""
+    image = _spread(state.footage, state.settings)
+
+    def callback(progress: Progress) -> bool | None:
+        return _watched(state, watch, number, progress)
+
+    given = {k: v for k, v in asdict(state.settings).items() if k not in ("frames", "planes", "scene")}
+    fit = run(iterate(image, **given), callback)
+    return fit.optics, 2 * float(np.median(fit.droplets.radius)) if len(fit.droplets) else 10.0
+
+
+def _spread(footage: Footage, settings: Settings) -> Image:
+    """An image whose quarters are of frames spread over the movie; of short or small ones the first that is readable.
+
+    Each quarter lies where it was, so that the light on the slide is as in any frame.
+    """
+    images: list[Image] = []
+    picked = np.linspace(0, len(footage) - 1, min(SAMPLES, len(footage))).round().astype(int)
+    others = [k for k in range(len(footage)) if k not in picked]
+    problem: Exception | None = None
+    for k in [*picked, *others]:
+        try:
+            image = footage.load(footage.numbers[int(k)])
+        except Exception as error:
+            problem = error
+            continue
+        if not images or image.shape == images[0].shape:
+            images.append(image)
+        if len(images) == SAMPLES:
+            break
+    if not images:
+        raise problem or InputError(f"{footage.name}: no frame can be read")
+    h, w, _ = images[0].shape
+    if len(images) < SAMPLES or min(h, w) < 2 * LEAST_QUARTER or settings.region is not None:
+        return images[0]
+    pixels = images[0].pixels.copy()
+    hidden = np.zeros((h, w), bool) if images[0].hidden is None else images[0].hidden.copy()
+    rows, columns = (slice(0, h // 2), slice(h // 2, h)), (slice(0, w // 2), slice(w // 2, w))
+    for image, part in zip(images, [(r, c) for r in rows for c in columns], strict=True):
+        pixels[part] = image.pixels[part]
+        if image.hidden is not None:
+            hidden[part] = image.hidden[part]
+    from ..detection.scales import typical_radius
+
+    typical = 2 * (settings.diameter / 2 if settings.diameter else typical_radius(images[0]) or 5.0)
+    wide = int(np.ceil(SEAM * typical))
+    hidden[h // 2 - wide : h // 2 + wide] = True
+    hidden[:, w // 2 - wide : w // 2 + wide] = True
+    return replace(images[0], pixels=pixels, hidden=hidden, name=f"{footage.name} (optics)")
+
+
+def _seen(footage: Footage, number: int, settings: Settings, diameter: float | None) -> tuple[Image, Droplets]:
+    image = footage.load(number)
+    if settings.region is not None:  # a part of its own, which `iterate` cuts out
+        return image, Droplets(*np.zeros((3, 0)))
+    looking = settings if settings.diameter or diameter is None else replace(settings, diameter=diameter)
+    return image, find_candidates(image, replace(looking, detector="network"))
+
+
+def _fitted(state: MovieFit, image: Image, fresh: Droplets, watch: Watch | None, number: int) -> Droplets:
+    """Fit one frame, and go on from it."""
+    assert state.optics is not None
+
+    def callback(progress: Progress) -> bool | None:
+        return _watched(state, watch, number, progress)
+
+    settings = replace(state.settings, min_probability=POSSIBLE, frames=None, planes=None, scene=None)
+    if settings.region is not None:
+        from ..inference.api import held
+
+        given = asdict(settings) | held(state.optics)
+        fit = run(iterate(image, None, state.optics, **given), callback)
+    else:
+        start = in_image(brought_along(state.before, fresh), image.shape)
+        if not len(start):
+            return replace(fresh[:0], composition=np.zeros((0, state.optics.types)))
+        last = state.last if state.last is not None and state.last.reconstruction.shape == image.shape else None
+        fit = run(iterate_next(image, start, state.optics, last, settings), callback)
+    if state.stopped:
+        return fit.droplets
+    sure = _sure(fit.droplets)
+    state.last, state.before = replace(fit, image=None), fit.droplets[sure]
+    typical = 2 * float(np.median(fit.droplets.radius[sure])) if sure.any() else None
+    if typical and (state.diameter is None or not 1 / TELLING < typical / state.diameter < TELLING):
+        state.diameter = typical
+    return fit.droplets
+
+
+def _sure(droplets: Droplets) -> np.ndarray:
+    if droplets.p_present is None:
+        return np.ones(len(droplets), bool)
+    return np.asarray(droplets.p_present) >= SURE
+
+
+def _tabled(droplets: Droplets, number: int) -> pd.DataFrame:
+    table = droplets.to_dataframe().drop(columns=["frame", "time_s", "track_id"], errors="ignore")
+    table.insert(0, "frame", number)
+    return table
+
+
+def _watched(state: MovieFit, watch: Watch | None, number: int, progress: Progress | None) -> bool:
+    if watch is not None and watch(number, progress) is False:
+        state.stopped = True
+    return not state.stopped

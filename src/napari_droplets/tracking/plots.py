@@ -1,0 +1,180 @@
+"""Plots of tracks: size and composition against time, survival, events, sizes; matplotlib axes in, axes out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..colors import droplet_colors
+from ..droplets import Droplets
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .tracks import Tracks
+
+SIZE = (16, 9)  # inches: a slide
+MOST_LINES = 400  # tracks drawn; more only make a plot slow and black
+BINS = 24
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def plot_radius(tracks: Tracks, ax: Axes, *, most: int = MOST_LINES) -> Axes:
+    """Radius of each track against time, the longest tracks; in the color of its composition."""
+    _lines(tracks, ax, "radius", most)
+    ax.set(xlabel=_time_label(tracks), ylabel="radius (px)", title="Radius")
+    return ax
+
+
+def plot_composition(tracks: Tracks, ax: Axes, component: int = 0, *, most: int = MOST_LINES) -> Axes:
+    """A component of the composition of each track against time; says so where compositions are not known."""
+    name = f"composition_{component}"
+    if name in tracks.droplets:
+        _lines(tracks, ax, name, most)
+    else:
+        _nothing(ax, "compositions are not known")
+    ax.set(xlabel=_time_label(tracks), ylabel=f"component {component}", title="Composition")
+    return ax
+
+
+def plot_survival(tracks: Tracks, ax: Axes) -> Axes:
+    """Part of the droplets that are still there so long after they were first seen (Kaplan-Meier).
+
+    Those that leave over the border, or are there in the last frame, are not counted as gone.
+    """
+    table = tracks.tracks
+    begin, end = ("birth_s", "death_s") if "birth_s" in table else ("birth", "death")
+    life = (table[end] - table[begin]).to_numpy(float)
+    gone = table["fate"].isin(["merge", "split", "vanished"]).to_numpy()
+    times = np.unique(life[gone])
+    at_risk = np.array([(life >= t).sum() for t in times])
+    ended = np.array([(gone & (life == t)).sum() for t in times])
+    left = np.cumprod(1 - ended / at_risk) if len(times) else np.zeros(0)
+    edges = np.r_[0.0, times, life.max() if len(life) else 1.0]
+    ax.step(edges, np.r_[1.0, left, left[-1] if len(left) else 1.0], where="post", color="#1f6f8b")
+    ax.set(xlabel=f"age ({_unit(tracks)})", ylabel="part still there", title="Survival", ylim=(0, 1.02))
+    return ax
+
+
+def plot_events(tracks: Tracks, ax: Axes) -> Axes:
+    """Merges and splits a frame."""
+    frames = np.arange(tracks.droplets["frame"].min(), tracks.droplets["frame"].max() + 1)
+    events = tracks.events
+    bottom = np.zeros(len(frames))
+    for kind, color in (("merge", "#1f6f8b"), ("split", "#d98032")):
+        part = events[events["kind"] == kind]
+        if kind == "split":
+            part = part.drop_duplicates(["frame", "parent_ids"])
+        count = np.array([(part["frame"] == f).sum() for f in frames])
+        ax.bar(frames, count, bottom=bottom, color=color, label=f"{kind} ({len(part)})")
+        bottom = bottom + count
+    ax.set(xlabel="frame", ylabel="events", title="Merges and splits")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_sizes(tracks: Tracks, ax: Axes) -> Axes:
+    """How radii are distributed in each frame: the number at each radius, and the 10, 50 and 90 % quantiles."""
+    table = tracks.droplets
+    time = _times(tracks)
+    radius = table["radius"].to_numpy(float)
+    frames = np.unique(time)
+    edges = _edges(frames)
+    bins = np.linspace(0, np.quantile(radius, 0.995) * 1.05, BINS + 1)
+    count = np.histogram2d(time, radius, bins=[edges, bins])[0]
+    ax.pcolormesh(edges, bins, count.T, cmap="Blues", rasterized=True)
+    quantiles = np.array([np.quantile(radius[time == t], LEVELS) for t in frames])
+    for k, level in enumerate(LEVELS):
+        ax.plot(frames, quantiles[:, k], color="#222222", lw=1.5 if level == 0.5 else 0.8)
+    ax.set(xlabel=_time_label(tracks), ylabel="radius (px)", title="Sizes (10, 50, 90 %)")
+    return ax
+
+
+def plot_number(tracks: Tracks, ax: Axes) -> Axes:
+    """Droplets in each frame."""
+    time = _times(tracks)
+    frames, count = np.unique(time, return_counts=True)
+    ax.plot(frames, count, color="#1f6f8b")
+    ax.set(xlabel=_time_label(tracks), ylabel="droplets", title="Number", ylim=(0, None))
+    return ax
+
+
+def overview(tracks: Tracks) -> Figure:
+    """All plots on one slide. Matplotlib's object interface only: safe in any thread, leaves no global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.subplots(2, 3)
+    plot_radius(tracks, axes[0, 0])
+    plot_composition(tracks, axes[0, 1])
+    plot_sizes(tracks, axes[0, 2])
+    plot_survival(tracks, axes[1, 0])
+    plot_events(tracks, axes[1, 1])
+    plot_number(tracks, axes[1, 2])
+    figure.suptitle(
+        f"{len(tracks)} tracks, {len(tracks.merges)} merges, {len(tracks.splits)} splits "
+        f"in {tracks.droplets['frame'].nunique()} frames"
+    )
+    return figure
+
+
+def _lines(tracks: Tracks, ax: Axes, column: str, most: int) -> None:
+    from matplotlib.collections import LineCollection
+
+    table, time = tracks.droplets, _times(tracks)
+    length = table["track_id"].value_counts()
+    chosen = length.index[:most]
+    order = np.lexsort((time, table["track_id"].to_numpy()))
+    rows = order[table["track_id"].isin(chosen).to_numpy()[order]]
+    ids = table["track_id"].to_numpy()[rows]
+    parts = np.split(rows, np.flatnonzero(np.diff(ids)) + 1) if len(rows) else []
+    values = table[column].to_numpy(float)
+    colors = droplet_colors(Droplets.from_dataframe(table))
+    ax.add_collection(
+        LineCollection(
+            [np.column_stack([time[p], values[p]]) for p in parts],
+            colors=[colors[p[0]] for p in parts],
+            lw=0.8,
+            alpha=0.7,
+        )
+    )
+    ax.autoscale()
+    ax.set_ylim(0, None)
+    if len(length) > most:
+        ax.text(0.99, 0.98, f"the {most} longest of {len(length)}", transform=ax.transAxes, ha="right", va="top")
+
+
+def _nothing(ax: Axes, text: str) -> None:
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center")
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    if len(values) == 1:
+        return np.array([values[0] - 0.5, values[0] + 0.5])
+    middle = (values[1:] + values[:-1]) / 2
+    return np.r_[2 * values[0] - middle[0], middle, 2 * values[-1] - middle[-1]]
+
+
+def _times(tracks: Tracks) -> np.ndarray:
+    table = tracks.droplets
+    return table["time_s" if "time_s" in table else "frame"].to_numpy(float)
+
+
+def _unit(tracks: Tracks) -> str:
+    return "s" if "time_s" in tracks.droplets else "frames"
+
+
+def _time_label(tracks: Tracks) -> str:
+    return "time (s)" if "time_s" in tracks.droplets else "frame"
+
+
+PLOTS: dict[str, Any] = {
+    "radius": plot_radius,
+    "composition": plot_composition,
+    "survival": plot_survival,
+    "events": plot_events,
+    "sizes": plot_sizes,
+    "number": plot_number,
+}

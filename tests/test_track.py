@@ -1,0 +1,193 @@
+"""Droplets followed through tables of frames: who is who, what merged, what split."""
+
+import importlib.util
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import napari_droplets as nd
+from napari_droplets.droplets import Droplets
+from napari_droplets.errors import InputError
+from napari_droplets.tracking.simulated import simulate_movie
+
+pytestmark = pytest.mark.skipif(not importlib.util.find_spec("laptrack"), reason="needs LapTrack")
+SHAPE = (240, 320)
+
+
+def spoilt(truth, seed=0, *, missed=0.02, place=0.1, radius=0.02, bare=True):
+    """Measured as one measures: in any order, some droplets missed."""
+    rng = np.random.default_rng(seed)
+    table = truth[rng.random(len(truth)) >= missed].sample(frac=1, random_state=seed).reset_index(drop=True)
+    table["x"] += place * rng.standard_normal(len(table))
+    table["y"] += place * rng.standard_normal(len(table))
+    table["radius"] *= np.exp(radius * rng.standard_normal(len(table)))
+    table = table.rename(columns={"track_id": "true_id"})
+    return table[["frame", "x", "y", "radius", "true_id"]] if bare else table
+
+
+def right_links(found):
+    """Part of the links that are of one droplet."""
+    real = found.droplets["true_id"].to_numpy()
+    return float((real[found.links[:, 0]] == real[found.links[:, 1]]).mean())
+
+
+def merges_found(movie, found):
+    real = found.droplets["true_id"].to_numpy()
+    wanted = {e.track_id: set(map(int, e.parent_ids.split())) for e in movie.events.itertuples() if e.kind == "merge"}
+    right = [e for e in found.merges if len({real[r] for r in e.several} & wanted.get(real[e.one], set())) > 1]
+    return len(wanted), len(right), len(found.merges)
+
+
+@pytest.fixture(scope="module")
+def merging():
+    movie = simulate_movie(SHAPE, 110, 16, seed=11, brownian=1.2, pictures=False)
+    return movie, nd.track(spoilt(movie.droplets), shape=SHAPE)
+
+
+def frames(*rows):
+    return pd.DataFrame(rows, columns=["frame", "x", "y", "radius"])
+
+
+def test_merges_are_found_and_the_merged_droplet_is_new(merging):
+    movie, found = merging
+    there, right, reported = merges_found(movie, found)
+    assert there > 15
+    assert right >= 0.9 * there
+    assert reported - right <= 1
+    assert right_links(found) > 0.995
+    for event in found.events.itertuples():
+        first = found.track(event.track_id)["frame"].min()
+        assert first == event.frame
+        for parent in map(int, event.parent_ids.split()):
+            assert found.track(parent)["frame"].max() < event.frame
+
+
+@pytest.mark.parametrize(
+    "motion",
+    [
+        {"drift": (22.0, -9.0)},
+        {"drift": (2.0, 1.0), "drift_jitter": 8.0},
+        {"flow": 14.0, "brownian": 0.4},
+        {"growth": -1.0},
+    ],
+)
+def test_what_all_droplets_do_is_learned(motion):
+    movie = simulate_movie(SHAPE, 80, 8, seed=3, **{"brownian": 0.8, **motion}, pictures=False)
+    found = nd.track(spoilt(movie.droplets), shape=SHAPE)
+    assert right_links(found) > 0.99
+    assert len(found.links) > 0.9 * (len(movie.droplets) - movie.droplets["track_id"].nunique())
+
+
+def test_compositions_tell_droplets_apart_that_move_far():
+    movie = simulate_movie(SHAPE, 60, 10, seed=3, brownian=8, radius=3, radius_spread=0.02, coalescence=False,
+                           pictures=False)  # fmt: skip
+    table = spoilt(movie.droplets, bare=False)
+    with_them = right_links(nd.track(table, shape=SHAPE))
+    without = right_links(nd.track(table[["frame", "x", "y", "radius", "true_id"]], shape=SHAPE))
+    assert with_them > 0.99
+    assert without < with_them
+
+
+def test_volume_decides_whether_droplets_merged():
+    def pair(radius):
+        before = [(f, x, 40.0, 4.0) for f in range(4) for x in (30 + f, 41 - f)]
+        after = [(f, 35.5, 40.0, radius) for f in range(4, 8)]
+        others = [(f, 20.0 * k, 90.0, 3.0 + 0.2 * k) for f in range(8) for k in range(1, 9)]
+        return nd.track(frames(*before, *after, *others), shape=(100, 200))
+
+    [conserved] = pair(4 * 2 ** (1 / 3)).merges
+    assert conserved.p > 0.95
+    assert abs(conserved.volume_residual) < 0.02
+    [swollen] = pair(6.5).merges or [None]
+    assert swollen is None or swollen.p < conserved.p
+
+
+def test_volume_of_discs_goes_with_the_squared_radius():
+    def merged(geometry):
+        before = [(f, x, 40.0, 4.0) for f in range(4) for x in (30 + f, 41 - f)]
+        after = [(f, 35.5, 40.0, 4 * 2**0.5) for f in range(4, 8)]
+        others = [(f, 20.0 * k, 90.0, 3.0 + 0.2 * k) for f in range(8) for k in range(1, 9)]
+        found = nd.track(frames(*before, *after, *others), shape=(100, 200), geometry=geometry)
+        return found.merges[0].volume_residual
+
+    assert abs(merged("disc")) < 0.02
+    assert merged("cap") > 0.3
+
+
+def test_splits_are_found():
+    movie = simulate_movie(SHAPE, 40, 12, seed=5, radius=7, brownian=1, splitting=0.06, pictures=False)
+    found = nd.track(spoilt(movie.droplets, missed=0), shape=SHAPE)
+    real = found.droplets["true_id"].to_numpy()
+    wanted = {}
+    for event in movie.events[movie.events["kind"] == "split"].itertuples():
+        wanted.setdefault(int(event.parent_ids), set()).add(event.track_id)
+    wanted = {k: v for k, v in wanted.items() if len(v) == 2}
+    right = [e for e in found.splits if wanted.get(real[e.one]) == {real[r] for r in e.several}]
+    assert len(wanted) > 4
+    assert len(right) >= 0.7 * len(wanted)
+    assert len(found.splits) - len(right) <= 1
+    splits = found.events[found.events["kind"] == "split"]
+    assert splits["p_split"].notna().all()
+    assert splits["p_merge"].isna().all()
+
+
+def test_a_missed_droplet_is_found_again():
+    rows = [(f, 20.0 + f, 30.0, 5.0) for f in range(8) if f not in (3, 4)]
+    assert len(nd.track(frames(*rows), max_gap=2)) == 1
+    assert len(nd.track(frames(*rows, *[(f, 80.0, 80.0, 3.0) for f in range(8)]), max_gap=1)) == 3
+
+
+def test_a_frame_without_a_single_droplet_is_bridged():
+    rows = [(f, x, 30.0, 5.0) for f in (0, 1, 3, 4) for x in (20.0, 60.0)]
+    assert len(nd.track(frames(*rows))) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "ids"),
+    [
+        ([(3, 5, 5, 2)], [0]),
+        ([(0, 5, 5, 2), (0, 50, 50, 2)], [0, 1]),
+        ([(0, 5, 5, 2), (1, 50, 50, 2)], [0, 1]),
+        ([(0, 5, 5, 2), (100, 5, 5, 2), (200, 6, 5, 2)], [0, 0, 0]),
+        ([(0, 5, 5, 2), (0, 5, 5, 2), (1, 5, 5, 2), (1, 5, 5, 2)], [0, 1, 0, 1]),
+    ],
+)
+def test_few_droplets(rows, ids):
+    found = nd.track(frames(*rows))
+    assert found.droplets["track_id"].tolist() == ids
+    assert len(found.tracks) == len(set(ids))
+    assert not len(found.events)
+
+
+def test_a_table_for_each_frame_serves_too():
+    table = frames(*[(f, x + f, 30.0, 5.0) for f in range(3) for x in (20.0, 60.0)])
+    parts = [t.drop(columns="frame") for _, t in table.groupby("frame")]
+    for given in (parts, [Droplets.from_dataframe(p) for p in parts]):
+        found = nd.track(given, interval_s=0.5)
+        assert found.droplets["track_id"].tolist() == [0, 1] * 3
+        assert found.droplets["time_s"].tolist() == [0, 0, 0.5, 0.5, 1.0, 1.0]
+
+
+def test_columns_of_the_user_stay():
+    table = frames((0, 5, 5, 2), (1, 5, 5, 2)).assign(note=["a", "b"])
+    assert nd.track(table).droplets["note"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        (pd.DataFrame({"x": [1.0], "y": [1.0], "radius": [1.0]}), {}, "frame"),
+        (frames(), {}, "no droplets"),
+        (frames((0.5, 1, 1, 1)), {}, "whole number"),
+        (frames((0, 1, 1, -1)), {}, "positive"),
+        ("movie.tif", {}, "give a table"),
+        (frames((0, 1, 1, 1)), {"geometry": "cube"}, "geometry"),
+        (frames((0, 1, 1, 1)), {"max_gap": -1}, "max_gap"),
+        (frames((0, 1, 1, 1)), {"interval_s": 0}, "interval_s"),
+        (frames((3, 1, 1, 1)), {"times_s": [0, 1]}, "times_s"),
+    ],
+)
+def test_what_cannot_be_used_is_named(given, options, said):
+    with pytest.raises(InputError, match=said):
+        nd.track(given, **options)

@@ -190,6 +190,11 @@ class Sheet:
         self.changed.emit(self, step.numbers)
         return step
 
+    def rescale(self, table: pd.DataFrame, fits: Fits) -> None:
+        """Take droplets and fits that say the same in further units, as the size of a pixel is known; it is no edit."""
+        self.table, self.fits = table, fits
+        self.changed.emit(self, table.index)
+
     def undo(self) -> bool:
         """Take back the last edit, and what was refitted since; whether there was one."""
         steps = self.journal.to_undo()

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSizePol
 
 from ...droplets import Droplets
 from ...images.pixel_size import mean_side
+from ...workbench.corrections import pinned
 from ...workbench.doubtful import Doubt, doubtful, following
 from ...workbench.filters import Filters, passes
 from ...workbench.inspection import RESIDUAL_SHOWN, Part, facts, half_side, parts, piece, signed_residual
@@ -108,12 +109,8 @@ class Inspector(QWidget):
         sheet, chosen = self.session.sheet, list(self.session.selected)
         if sheet is None or not chosen:
             return
-        table = sheet.table.copy()
-        if "pinned" not in table:
-            table["pinned"] = False
-        table.loc[chosen, "pinned"] = True
         last = self._now()
-        sheet.edit(table, "pin")
+        sheet.edit(pinned(sheet.table, chosen), "pin")
         self._update_doubt()
         if last is not None and self.doubt.numbers:
             self._select(self.doubt.numbers[min(last, len(self.doubt.numbers) - 1)])
@@ -133,8 +130,9 @@ class Inspector(QWidget):
 
     def _select(self, number: int) -> None:
         self.session.select([number])
-        row = self.session.sheet.table.loc[number]
-        self._look_at(float(row["x"]), float(row["y"]), float(row["radius"]))
+        assert self.session.sheet is not None
+        x, y, radius = self.session.sheet.table.loc[[number], ["x", "y", "radius"]].to_numpy(float)[0]
+        self._look_at(x, y, radius)
 
     # drawing
 
@@ -178,7 +176,7 @@ class Inspector(QWidget):
                 one.setVisible(False)
             self._bar.set_parts([], None)
             return
-        row = sheet.table.loc[chosen[0]]
+        row = sheet.table.loc[[chosen[0]]].iloc[0]
         at = self._now()
         many = f", the first of {len(chosen):,} selected" if len(chosen) > 1 else ""
         self._heading.setText(f"<b>Droplet {chosen[0]}</b>{many}")
@@ -210,12 +208,13 @@ class Inspector(QWidget):
                 cut = piece(picture, x, y, half)
                 limits = limits or _limits(cut.pixels)
                 view.set(_rgb(cut.pixels, limits), name.capitalize(), (cut.x, cut.y, radius))
-        there = pictures.image is not None and pictures.model is not None and pictures.noise is not None
-        self._pieces["residual"].setVisible(there)
-        if there:
-            cut = piece(pictures.image, x, y, half)
-            rest = signed_residual(cut.pixels - piece(pictures.model, x, y, half).pixels, pictures.noise)
-            self._pieces["residual"].set(residual_colors(rest), "Residual", (cut.x, cut.y, radius))
+        image, model, noise = pictures.image, pictures.model, pictures.noise
+        view = self._pieces["residual"]
+        view.setVisible(image is not None and model is not None and noise is not None)
+        if image is not None and model is not None and noise is not None:
+            cut = piece(image, x, y, half)
+            rest = signed_residual(cut.pixels - piece(model, x, y, half).pixels, noise)
+            view.set(residual_colors(rest), "Residual", (cut.x, cut.y, radius))
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)

@@ -87,6 +87,7 @@ class Views:
         session.filters_changed.connect(self._on_filters)
         session.table_changed.connect(self._on_table)
         session.sheet_changed.connect(self._on_sheet)
+        session.selection_changed.connect(self._on_selection)
 
     def reset_choices(self) -> None:
         """Read the layer list again."""
@@ -136,6 +137,7 @@ class Views:
             (self.session.filters_changed, self._on_filters),
             (self.session.table_changed, self._on_table),
             (self.session.sheet_changed, self._on_sheet),
+            (self.session.selection_changed, self._on_selection),
         ):
             signal.disconnect(slot, missing_ok=True)
 
@@ -154,6 +156,12 @@ class Views:
     def _on_sheet(self) -> None:
         self._fitted()
         self._soon.start()
+
+    def _on_selection(self, numbers: tuple[int, ...]) -> None:
+        """What is selected is seen on the active layer alone."""
+        points = self._points()
+        if numbers and points is not None and self.viewer.layers.selection.active is not points:
+            self.viewer.layers.selection.active = points
 
     def _apply(self) -> None:
         points = self._points()
@@ -187,10 +195,11 @@ class Views:
             return Pictures(model=None if fit is None else fit.reconstruction)
         pixels = np.asarray(plane_of(layer, self._points().metadata[TAG]["place"]))
         if layer.rgb:
-            limits = (0.0, 255.0 if pixels.dtype.kind in "ui" else 1.0)
-        else:
-            pixels, limits = pixels[..., None], tuple(map(float, layer.contrast_limits))
-        return Pictures(pixels, None, limits)
+            return Pictures(
+                pixels, None, (0.0, float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "ui" else 1.0)
+            )
+        low, high = layer.contrast_limits
+        return Pictures(pixels[..., None], None, (float(low), float(high)))
 
     def _picture(self) -> np.ndarray | None:
         """The image as the model sees it, else as it is, in 0 to 1."""
@@ -242,11 +251,9 @@ class Views:
             layer.visible = False
 
     def _draw_residual(self) -> None:
-        pictures, model = self._pictures(), self._model_layer()
-        if pictures.model is None or pictures.noise is None or model is None:
-            return
-        layer = show_residual(self.viewer, model, pictures.image, pictures.model, pictures.noise)
-        layer.visible = True
+        seen, layer = self._pictures(), self._model_layer()
+        if seen.image is not None and seen.model is not None and seen.noise is not None and layer is not None:
+            show_residual(self.viewer, layer, seen.image, seen.model, seen.noise).visible = True
 
     def _note_names(self) -> None:
         """So that whoever saves the layer knows what classes are called."""

@@ -67,11 +67,12 @@ def calibrate(viewer: Any, image: Any, world_length: float, length_um: float) ->
     factor = length_um / world_length
     before = tuple(map(str, image.units[-2:]))
     alike = [layer for layer in viewer.layers if tuple(map(str, layer.units[-2:])) == before]
-    zoom, center = viewer.camera.zoom, viewer.camera.center
+    camera = camera_of(viewer)
+    zoom, center = camera.zoom, camera.center
     for layer in alike:
         _rescale(layer, factor)
-    viewer.camera.center = (*center[:-2], *(factor * c for c in center[-2:]))
-    viewer.camera.zoom = zoom / factor
+    camera.center = (*center[:-2], *(factor * c for c in center[-2:]))
+    camera.zoom = zoom / factor
     size = of_layer(image)
     assert size is not None
     for layer in alike:
@@ -81,6 +82,11 @@ def calibrate(viewer: Any, image: Any, world_length: float, length_um: float) ->
             if tag_of(layer, "droplets") is not None and tag["place"].layer_id == str(image.unique_id):
                 in_pixels_of(layer, size)
     return size
+
+
+def camera_of(viewer: Any) -> Any:
+    """The camera of a viewer, which is that of its scene since napari 0.9."""
+    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
 
 
 def in_pixels_of(points: Any, size: PixelSize) -> None:

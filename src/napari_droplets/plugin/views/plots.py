@@ -202,7 +202,7 @@ class PlotBox(QWidget):
             components = [f"component {k + 1}" for k in range(droplets.types)]  # as in all of the window
             plot.simplex(droplets, ax=self._axes, names=components, class_names=names)
             if self._axes.legend_ is not None:
-                self._axes.legend_.set_bbox_to_anchor((1.0, 0.85))  # beside the triangle, not on its upper corner
+                self._axes.legend_.set_bbox_to_anchor((1.12, 0.9))  # beside the triangle, not on its upper corner
         else:
             plot.proportions(droplets, ax=self._axes, names=names)
 

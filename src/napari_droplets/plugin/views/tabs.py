@@ -18,6 +18,7 @@ from ..layers.place import check_shown, plane_of
 from ..layers.points import TAG, tag_of
 from ..layers.presence import show_filtered
 from ..layers.regions import region_layers, region_of
+from ..layers.scale import camera_of
 from ..preferences import Preferences, preferences
 from ..refitting import layer_of
 from .calibrate import Calibration
@@ -106,9 +107,9 @@ class Views:
         except InputError as error:
             self._panel.say(str(error), "warning")
 
-    def help(self) -> None:
-        """Show what to do."""
-        show_help(self._panel)
+    def help(self) -> Any:
+        """Show what to do, in a dialog."""
+        return show_help(self._panel)
 
     def _prefer(self, wanted: Preferences) -> None:
         panel = self._panel
@@ -221,10 +222,11 @@ class Views:
         place = points.metadata[TAG]["place"]
         leading = place.plane or (0,) * (points.ndim - 2)
         center, edge = (np.asarray(points.data_to_world((*leading, y, at))) for at in (x, x + radius))
-        self.viewer.camera.center = (*self.viewer.camera.center[:-2], *center[-2:])
-        seen = float(np.linalg.norm(edge - center)) * self.viewer.camera.zoom
+        camera = camera_of(self.viewer)
+        camera.center = (*camera.center[:-2], *center[-2:])
+        seen = float(np.linalg.norm(edge - center)) * camera.zoom
         if 0 < seen < SEEN_RADIUS:
-            self.viewer.camera.zoom *= SEEN_RADIUS / seen
+            camera.zoom *= SEEN_RADIUS / seen
 
     # model and residual on the whole image
 

@@ -23,7 +23,7 @@ Kind = Literal[EditKind, "refit"]
 EDITS: tuple[str, ...] = get_args(EditKind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One thing that was done.
 

@@ -10,11 +10,13 @@ from qtpy.QtWidgets import QFormLayout, QProgressBar, QVBoxLayout, QWidget
 
 from ..layers.regions import region_layers
 from ..layers.results import image_layers
+from .correct import CorrectBox, Offer
 from .form import ADVANCED, LABELS, MAIN, SettingsForm
 from .parts import ColorBox, button, folded, read_only, row, text_label
 from .words import TIPS
 
 ACTIONS = ("Detect", "Run", "Refit", "Save", "Cancel", "Estimate")
+SESSION_ACTIONS = ("Open session", "Save session", "Restore", "Discard")
 
 
 class Panel(QWidget):
@@ -25,7 +27,7 @@ class Panel(QWidget):
     viewer : napari.Viewer
         Whose layers can be chosen.
     actions : mapping of str to callable
-        What the buttons do, for each of `ACTIONS`.
+        What the buttons do, for each of `ACTIONS`, `CORRECTIONS` and `SESSION_ACTIONS`.
     points : callable
         Gives the Points layer that colors are chosen for, or None.
 
@@ -40,9 +42,12 @@ class Panel(QWidget):
     bar : QProgressBar
     status : QLabel
     colors : ColorBox
+    correct : CorrectBox
+    offer : Offer
+        Of work that was not saved.
     """
 
-    def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], None]], points: Callable[[], Any]) -> None:
+    def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], Any]], points: Callable[[], Any]) -> None:
         super().__init__()
         self._viewer = viewer
         self.form = SettingsForm()
@@ -54,6 +59,8 @@ class Panel(QWidget):
         self.bar = QProgressBar()
         self.status = text_label(3)
         self.colors = ColorBox(points)
+        self.correct = CorrectBox(actions)
+        self.offer = Offer(actions["Restore"], actions["Discard"])
         self._lay_out()
         self.show_idle()
 
@@ -101,10 +108,12 @@ class Panel(QWidget):
             form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.offer)
         layout.addLayout(main)
         layout.addWidget(folded("Advanced", inner))
         layout.addWidget(row(*(self.buttons[name] for name in ("Detect", "Run"))))
         layout.addWidget(row(*(self.buttons[name] for name in ("Refit", "Save", "Cancel"))))
+        layout.addWidget(self.correct)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
         layout.addWidget(self.colors)

@@ -11,13 +11,13 @@ import pandas as pd
 
 from ...colors import UNKNOWN_COLOR
 from ...workbench.fits import Numbered
-from ...workbench.rows import MARKS, numbered, with_rows
+from ...workbench.rows import numbered, with_rows
 from ...workbench.sheet import ImageReference, Sheet
 from .coloring import COMPOSITION, coloring
 from .correction import KEYS
 from .following import follow, in_step
 from .place import plane_columns
-from .points import NUMBERS, TAG, is_written, looks, point_state, ring_width, set_points, tag_of
+from .points import NUMBERS, TAG, defaults_of, is_written, looks, point_state, ring_width, set_points, tag_of
 
 if TYPE_CHECKING:
     from ...droplets import Fit
@@ -29,12 +29,26 @@ def link(points: Any) -> Sheet | None:
     """The sheet of a Points layer of ours, made the first time; None for any other layer."""
     if tag_of(points, "droplets") is None:
         return None
+    if points not in _links and (sheet := points.metadata[TAG].pop("sheet", None)) is not None:
+        adopt(points, sheet)
     if points not in _links:
         follow(points)
         if not set(KEYS) <= set(points.features):
             return None
         _links[points] = Link(points)
     return _links[points].sheet
+
+
+def adopt(points: Any, sheet: Sheet) -> None:
+    """Let a layer show a sheet that there is already, as one that was read from a file."""
+    follow(points)
+    found = _links[points] = Link(points)
+    sheet.changed.connect(found.write)
+    found.sheet.changed.disconnect(found.write)
+    found.sheet = sheet
+    sheet.name = points.name
+    points.metadata[TAG][NUMBERS] = sheet.table.index.to_numpy()
+    found.write(sheet, sheet.table.index)
 
 
 def sheet_of(points: Any) -> Sheet | None:
@@ -186,7 +200,7 @@ class Link:
         state = {
             "data": np.column_stack([*leading, rows["y"].to_numpy(float), rows["x"].to_numpy(float)]),
             "features": rows.reset_index(drop=True),
-            "feature_defaults": _defaults(old["feature_defaults"], rows),
+            "feature_defaults": pd.DataFrame(defaults_of(rows)),
             "size": 2 * radius,
             "border_width": ring_width(2 * radius),
             NUMBERS: rows.index.to_numpy(),
@@ -238,12 +252,3 @@ def on_plane(fit: Fit, plane: tuple[int, ...]) -> Fit:
     n, columns = len(fit.droplets), plane_columns(len(plane))
     labels = dict(fit.droplets.labels) | {c: np.full(n, i) for c, i in zip(columns, plane, strict=True)}
     return replace(fit, droplets=replace(fit.droplets, labels=labels))
-
-
-def _defaults(before: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """What napari gives to the next point that is added, a value for each column."""
-    defaults = before.reindex(columns=list(rows))
-    for column in rows:
-        if column not in before:
-            defaults[column] = False if column in MARKS else np.nan
-    return defaults

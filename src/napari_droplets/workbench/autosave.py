@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 DATA = "NAPARI_DROPLETS_DATA"
 """Environment variable with the folder that is used in place of the user's data folder."""
-OWNER = "owner.json"
+OWNER = "owner"
+"""File that says which program a folder is of."""
 OLDEST = 30 * 24 * 3600.0
 """Seconds after which what is left of a session is no longer offered, but removed."""
 LAST_SECONDS = 20.0

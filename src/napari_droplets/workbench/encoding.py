@@ -16,8 +16,8 @@ from .fits import Change, FitChange, Fits, NewFits, Numbered, Side
 from .journal import EDITS, Step
 from .rows import NUMBER
 
-KINDS = "biufO"
-"""Types of columns, by numpy's letters: truth values, whole numbers, numbers, and text or a mixture."""
+KINDS = "biufOU"
+"""Types of columns, by numpy's letters: truth values, whole numbers, numbers, a mixture, and text."""
 MOST_ROWS = 10_000_000
 """Of a table that is read."""
 
@@ -31,6 +31,8 @@ def rows_text(rows: pd.DataFrame) -> str:
     for name in rows:
         values = rows[name].to_numpy()
         kind = "O" if values.dtype.kind not in KINDS else values.dtype.kind
+        if kind == "O" and isinstance(rows[name].dtype, pd.StringDtype):
+            kind = "U"
         columns.append(f'[{json.dumps(str(name))}, "{kind}", {json.dumps([_plain(v) for v in values.tolist()])}]')
     return f'{{{parts[0]}, "columns": [{", ".join(columns)}]}}'
 
@@ -63,7 +65,7 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
-def _column(kind: str, values: list[Any]) -> np.ndarray:
+def _column(kind: str, values: list[Any]) -> Any:
     if kind == "b":
         return np.array([bool(v) for v in values], bool)
     if kind in "iu":
@@ -72,7 +74,8 @@ def _column(kind: str, values: list[Any]) -> np.ndarray:
         return np.array([np.nan if v is None else float(v) for v in values], float)
     if not all(v is None or isinstance(v, (bool, int, float, str)) for v in values):
         raise ValueError("values that are neither numbers nor text")
-    return np.array([np.nan if v is None else v for v in values], object)
+    mixed = np.array([np.nan if v is None else v for v in values], object)
+    return pd.Series(mixed, dtype="str").array if kind == "U" else mixed
 
 
 def step_text(step: Step) -> str:

@@ -40,6 +40,12 @@ def _screen_trouble():
     return None
 
 
+@pytest.fixture(autouse=True)
+def own_data_folder(tmp_path_factory, monkeypatch):
+    """Sessions are kept where no other test, and nobody's work, is."""
+    monkeypatch.setenv("NAPARI_DROPLETS_DATA", str(tmp_path_factory.mktemp("data")))
+
+
 @pytest.fixture
 def plugins_of_napari():
     """Registered, once: a test with a window lets napari forget that they are, and then it complains."""

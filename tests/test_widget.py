@@ -319,7 +319,7 @@ def test_cancel_while_a_fit_looks_for_droplets_acts_at_once(viewer, open_widget,
     widget = open_widget(viewer)
     fake.seconds, fake.chunks = 0.5, 1000
     widget.run()
-    job = widget._job
+    job = widget._runner.job
     qtbot.waitUntil(lambda: widget.message == "Looking for droplets", timeout=TIMEOUT)
     widget.cancel()
     assert not widget.busy
@@ -373,7 +373,7 @@ def test_viewer_closed_while_it_runs(window, open_widget, qtbot, fake):
     fake.seconds, fake.chunks = 0.05, 1000
     widget.run()
     qtbot.waitUntil(lambda: fake.chunks_done >= 2, timeout=TIMEOUT)
-    job = widget._job
+    job = widget._runner.job
     window.close()
     del widget
     qtbot.waitUntil(lambda: not job._worker.is_running, timeout=TIMEOUT)
@@ -434,7 +434,7 @@ def test_closing_the_panel_ends_the_run(window, open_widget, qtbot, fake, when):
     widget.run()
     if when == "fit":
         qtbot.waitUntil(lambda: len(window.layers["slide droplets"].data) == 5, timeout=TIMEOUT)
-    job, dock = widget._job, widget.parent()
+    job, dock = widget._runner.job, widget.parent()
     dock.destroyOnClose()
     assert not widget.busy
     del widget, dock
@@ -707,7 +707,7 @@ def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
     finish(widget, qtbot)
     done, sizes = widget.message.splitlines()
     diameter = 2 * widget.result.droplets.radius
-    assert done == f"{FOUND} droplets · diameter {diameter.mean():.1f} ± {diameter.std():.1f} px"
+    assert done == f"{FOUND} droplets · diameter {diameter.mean():.2f} ± {diameter.std():.2f} px"
     found = statistics(widget.result, shape=picture().shape[:2])
     assert sizes == f"D50 {found['D50']:.3g} px · D[3,2] {found['D32']:.3g} px · CV {found['cv']:.0%}"
     for part in ("DV90", "1 s"):
@@ -845,7 +845,7 @@ def test_cancelled_detection_changes_nothing(detected, viewer, qtbot, fake):
     widget, points = detected
     fake.n, fake.seconds = 5, 0.3
     widget.detect()
-    job = widget._job
+    job = widget._runner.job
     qtbot.waitUntil(lambda: len(fake.calls) == 2, timeout=TIMEOUT)
     widget.cancel()
     assert not widget.busy
@@ -1213,7 +1213,7 @@ def test_corrected_points_are_spared_after_the_refit_too(viewer, open_widget, qt
     finish(widget, qtbot)
     assert points.features.equals(kept)
     assert names(viewer) == ["slide", "slide reconstruction", "slide droplets", "slide droplets [1]"]
-    assert "'slide droplets' holds points that you corrected and is kept" in widget.message
+    assert "'slide droplets' was edited and is kept" in widget.message
     getattr(widget, again)()
     finish(widget, qtbot)
     assert len(viewer.layers) == 4
@@ -1386,7 +1386,7 @@ def test_warnings_of_libraries_are_not_shown_to_the_user(viewer, open_widget, qt
     fake.warning, fake.seconds = FutureWarning("of interest to programmers"), 0.1
     widget.run()
     warned = []
-    widget._job._worker.warned.connect(warned.append)  # napari may show what comes here
+    widget._runner.job._worker.warned.connect(warned.append)  # napari may show what comes here
     finish(widget, qtbot)
     qtbot.wait(50)
     assert not warned

@@ -12,7 +12,7 @@ from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..inference.api import Detection
 from . import layers, work
-from .controls.words import detection_text, fit_text, line, sizes_text, stored_text
+from .controls.words import detection_text, fit_text, sizes_text, stored_text
 from .layers.coloring import n_poor
 from .layers.place import Place, shape_of, shown_as_stored
 from .layers.presence import n_hidden, show_probable
@@ -72,7 +72,7 @@ def told_of_fit(
         facts.append(f"RMS residual {fit.summary['rmse']:.3f}")
     if "seconds" in fit.summary:
         facts.append(f"{fit.summary['seconds']['total']:.0f} s")
-    return told._replace(details=f"<p>{line(facts)}</p>{told.details}" if facts else told.details)
+    return told._replace(details=f"<p>{' · '.join(facts)}</p>{told.details}" if facts else told.details)
 
 
 def _told(

@@ -108,6 +108,11 @@ class Sheet:
         found = self.fits.get(self.image.plane if plane is None else plane)
         return None if found is None else found.fit
 
+    @property
+    def running(self) -> bool:
+        """Whether the droplets are those of work that goes on."""
+        return self._before is not None
+
     def on(self, plane: Plane, table: pd.DataFrame | None = None) -> pd.DataFrame:
         """The rows of a plane."""
         table = self.table if table is None else table

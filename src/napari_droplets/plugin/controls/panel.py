@@ -11,12 +11,14 @@ from qtpy.QtWidgets import QFormLayout, QProgressBar, QSizePolicy, QTabWidget, Q
 from ..layers.regions import region_layers
 from ..layers.results import image_layers
 from .activity import Activity
+from .correct import CorrectBox, Offer
 from .form import ADVANCED, LABELS, MAIN, SettingsForm
 from .parts import ColorBox, button, folded, read_only, row, scrolled, text_label
 from .presets import preset_box
 from .words import TIPS
 
 ACTIONS = ("Detect", "Run", "Refit", "Save", "Cancel", "Estimate")
+SESSION_ACTIONS = ("Open session", "Save session", "Restore", "Discard")
 
 
 class Panel(QWidget):
@@ -27,7 +29,7 @@ class Panel(QWidget):
     viewer : napari.Viewer
         Whose layers can be chosen.
     actions : mapping of str to callable
-        What the buttons do, for each of `ACTIONS`.
+        What the buttons do, for each of `ACTIONS`, `CORRECTIONS` and `SESSION_ACTIONS`.
     points : callable
         Gives the Points layer that colors are chosen for, or None.
 
@@ -50,9 +52,12 @@ class Panel(QWidget):
         The size of a pixel, beside which there is room.
     preset : QComboBox
         Its data is the name of a preset, None where settings are others.
+    correct : CorrectBox
+    offer : Offer
+        Of work that was not saved.
     """
 
-    def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], None]], points: Callable[[], Any]) -> None:
+    def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], Any]], points: Callable[[], Any]) -> None:
         super().__init__()
         self._viewer = viewer
         self.form = SettingsForm()
@@ -66,6 +71,8 @@ class Panel(QWidget):
         self.preset = preset_box(self.form)
         self.status = text_label(3)
         self.colors = ColorBox(points)
+        self.correct = CorrectBox(actions)
+        self.offer = Offer(actions["Restore"], actions["Discard"])
         self._lay_out()
         self.show_idle()
 
@@ -125,6 +132,7 @@ class Panel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self.setSizePolicy(QSizePolicy.Preferred, QSizePolicy.Expanding)  # or napari gives the room to nothing
+        layout.addWidget(self.offer)
         self.tabs = QTabWidget()
         find = QWidget()
         self.find = QVBoxLayout(find)
@@ -135,6 +143,7 @@ class Panel(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addWidget(row(*(self.buttons[name] for name in ("Detect", "Run"))))
         layout.addWidget(row(*(self.buttons[name] for name in ("Refit", "Save", "Cancel"))))
+        layout.addWidget(self.correct)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
         layout.addWidget(self.colors)

@@ -50,6 +50,15 @@ TIPS = {
     "After Detect, or of an opened table: fit the whole image from the points shown; they may move.",
     "save": "Save the points as they are now, with your corrections, as a table (CSV, Parquet, Excel).\n"
     "What the slider hides is left out.",
+    "undo": "Take back the last edit, and what was refitted since (Ctrl-Z on the layer)",
+    "redo": "Do again what was undone (Ctrl-Shift-Z)",
+    "merge": "Make one droplet, of the same area, of those selected",
+    "split": "Make two droplets of each one selected, side by side",
+    "pin": "Keep the droplets selected where they are when their surroundings are refitted",
+    "refit_edits": "When a droplet was added, moved, resized or deleted, fit its surroundings in the background.\n"
+    "What you have edited stays where you put it.",
+    "session": "Save all that you work on as one file (.droplets), with settings, edits and undo, or open one.\n"
+    "It is kept in the background, too, and offered after a crash.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
     "estimate": "Estimate the diameter from the image",
     "command": "What does the same in a terminal, for the file behind the image; OUT is the folder for the results,\n"

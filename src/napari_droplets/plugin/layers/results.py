@@ -17,7 +17,18 @@ from ...errors import InputError
 from ...images import Image
 from .linking import drawn, given_back
 from .place import Place, Plane, check_shown, pixel_size_um, place_of, plane_columns
-from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, ring_width, set_points, tag_of
+from .points import (
+    POINT_STATE,
+    TAG,
+    defaults_of,
+    is_edited,
+    looks,
+    point_state,
+    remember,
+    ring_width,
+    set_points,
+    tag_of,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -271,10 +282,7 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
         **place.transform,
     }
     if n:
-        # what is known of a point added by hand: that it is there, as far as the column's type can say so
-        attributes["feature_defaults"] = {
-            column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table
-        } | ({"p_present": [1.0]} if "p_present" in table else {})
+        attributes["feature_defaults"] = defaults_of(table)
         attributes["border_width"] = ring_width(2 * droplets.radius)
         attributes["face_color"], attributes["border_color"] = looks(
             colors, ground=place.ground, where=np.column_stack([droplets.x, droplets.y, droplets.radius])

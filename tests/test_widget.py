@@ -662,7 +662,7 @@ def test_points_are_colored_as_chosen_through_runs_and_layers(viewer, open_widge
     fake.labels = {}
     widget.run()  # the points were edited, so that there are others now
     finish(widget, qtbot)
-    assert "Class:&nbsp;not&nbsp;known" in widget._colors.legend.text()
+    assert "Class: not known" in widget._colors.legend.text()
     assert len(np.unique(viewer.layers[-1].border_color, axis=0)) == FOUND  # by composition
     viewer.layers.selection.active = points
     assert "class&nbsp;0" in widget._colors.legend.text()

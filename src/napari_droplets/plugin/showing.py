@@ -11,9 +11,9 @@ import pandas as pd
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..inference.api import Detection
+from ..workbench.doubtful import doubtful
 from . import layers, work
 from .controls.words import detection_text, fit_text, sizes_text, stored_text
-from .layers.coloring import n_poor
 from .layers.place import Place, shape_of, shown_as_stored
 from .layers.presence import n_hidden, show_probable
 
@@ -64,7 +64,7 @@ def told_of_fit(
     fit: Fit, table: pd.DataFrame, place: Place, image_of: Callable[[Place], Any], *, cancelled: bool
 ) -> Told:
     """What to say of a fit whose droplets are those of a table now."""
-    text = fit_text(fit, n_poor(table), place.plane, cancelled=cancelled)
+    text = fit_text(fit, len(doubtful(table).numbers), place.plane, cancelled=cancelled)
     notes = () if fit.image is None else fit.image.notes
     told = _told(fit, len(fit.droplets), text, notes, place, image_of)
     facts = []

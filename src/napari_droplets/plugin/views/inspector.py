@@ -26,13 +26,17 @@ PICTURE = 92
 SOON_MS = 30
 TIPS = {
     "next": "The next droplet that deserves a look, the worst first: those that the model explains badly, then those\n"
-    "that may not be there. What you correct or confirm leaves the list.",
-    "previous": "Back to the one before",
-    "confirm": "It is right: take it off the list. It counts as corrected by you, and a refit leaves it alone.",
+    "that may not be there. What you correct or confirm leaves the list. Key: Alt+N",
+    "previous": "Back to the one before. Key: Alt+B",
+    "confirm": "It is right: take it off the list. It counts as corrected by you, and a refit leaves it alone.\n"
+    "Key: Alt+O",
     "model": "The image as the model sees it, drawn over the photograph",
     "residual": "What the model does not explain: blue where the image is darker than the model, orange where it is\n"
     f"brighter; full color from {RESIDUAL_SHOWN:g} times the noise.",
 }
+
+
+Plane = tuple[int, ...]
 
 
 class Pictures(NamedTuple):
@@ -54,9 +58,9 @@ class Inspector(QWidget):
     session : Session
         Whose selected droplet is shown.
     pictures : callable
-        Gives the `Pictures` of the image worked on.
+        Gives the `Pictures` of a plane of the image worked on.
     look_at : callable
-        Moves the camera to x, y of the image, pixels, so that a circle of a radius is seen.
+        Moves the camera to x, y of a plane of the image, pixels, so that a circle of a radius is seen.
     show_layer : callable
         Shows or hides the layer "model" or "residual" on the whole image.
     """
@@ -64,8 +68,8 @@ class Inspector(QWidget):
     def __init__(
         self,
         session: Session,
-        pictures: Callable[[], Pictures],
-        look_at: Callable[[float, float, float], None],
+        pictures: Callable[[Plane], Pictures],
+        look_at: Callable[[float, float, float, Plane], None],
         show_layer: Callable[[str, bool], None] = lambda *_: None,
     ) -> None:
         super().__init__()
@@ -84,6 +88,12 @@ class Inspector(QWidget):
         for name, box in self.layer_boxes.items():
             box.setToolTip(TIPS[name])
             box.toggled.connect(lambda on, name=name: show_layer(name, on))
+        for made, keys in (
+            (self.next_button, "Alt+N"),
+            (self.previous_button, "Alt+B"),
+            (self.confirm_button, "Alt+O"),
+        ):
+            made.setShortcut(keys)
         self._soon = QTimer(self, singleShot=True, interval=SOON_MS)
         self._soon.timeout.connect(self.draw)
         self._lay_out()
@@ -131,8 +141,13 @@ class Inspector(QWidget):
     def _select(self, number: int) -> None:
         self.session.select([number])
         assert self.session.sheet is not None
-        x, y, radius = self.session.sheet.table.loc[[number], ["x", "y", "radius"]].to_numpy(float)[0]
-        self._look_at(x, y, radius)
+        row = self.session.sheet.table.loc[[number]].iloc[0]
+        self._look_at(float(row["x"]), float(row["y"]), float(row["radius"]), self._plane(row))
+
+    def _plane(self, row: pd.Series) -> Plane:
+        """The plane of a stack that a droplet is on; empty for a single image."""
+        sheet = self.session.sheet
+        return () if sheet is None else tuple(int(row[axis]) for axis in sheet.image.axes)
 
     # drawing
 
@@ -162,7 +177,7 @@ class Inspector(QWidget):
         for made in (self.previous_button, self.next_button):
             made.setEnabled(n > 0)
         for box in self.layer_boxes.values():
-            box.setEnabled(sheet is not None and sheet.fit_of() is not None)
+            box.setEnabled(sheet is not None and bool(sheet.fits))
         self.confirm_button.setEnabled(bool(chosen))
         while self._facts.rowCount():
             self._facts.removeRow(0)
@@ -197,7 +212,7 @@ class Inspector(QWidget):
         return value if name is None else value.replace(word, name, 1)
 
     def _draw_pieces(self, row: pd.Series) -> None:
-        pictures = self._pictures()
+        pictures = self._pictures(self._plane(row))
         x, y, radius = (float(row[c]) for c in ("x", "y", "radius"))
         half = half_side(radius)
         limits = pictures.limits

@@ -274,7 +274,7 @@ class PlotBox(QWidget):
             self._axes.set_ylim(bottom, top)
         elif kind == "simplex":
             for ax, xy in self._scattered(found):
-                made = ax.scatter(*xy[picked].T, s=40, facecolors="none", edgecolors=PICKED, linewidths=1.2)
+                made = ax.scatter(*xy[picked].T, s=22, facecolors="none", edgecolors=PICKED, linewidths=0.7)
                 self._marks.append(made)
 
     # from the plot

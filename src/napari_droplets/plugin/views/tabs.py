@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -185,20 +186,20 @@ class Views:
             raise InputError("the image of these droplets is gone; open it first")
         return region_of(layer, image, self._points().metadata[TAG]["place"])
 
-    def _pictures(self) -> Pictures:
-        """Of the fit, which knows the pixels that it was made of; else those of the layer."""
+    def _pictures(self, plane: tuple[int, ...] | None = None) -> Pictures:
+        """Of the fit of a plane, which knows the pixels that it was made of; else those of the layer."""
         sheet = self.session.sheet
-        fit = None if sheet is None else sheet.fit_of()
+        fit = None if sheet is None else sheet.fit_of(plane)
         if fit is not None and fit.image is not None:
             return Pictures(fit.image.pixels, fit.reconstruction, None, fit.optics.noise_sd)
         layer = self._image_layer()
         if layer is None:
             return Pictures(model=None if fit is None else fit.reconstruction)
-        pixels = np.asarray(plane_of(layer, self._points().metadata[TAG]["place"]))
+        place = self._points().metadata[TAG]["place"]
+        pixels = np.asarray(plane_of(layer, place if plane is None else replace(place, plane=plane)))
         if layer.rgb:
-            return Pictures(
-                pixels, None, (0.0, float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "ui" else 1.0)
-            )
+            white = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "ui" else 1.0
+            return Pictures(pixels, None, (0.0, white))
         low, high = layer.contrast_limits
         return Pictures(pixels[..., None], None, (float(low), float(high)))
 
@@ -215,13 +216,16 @@ class Views:
         self._colors.apply()
         self.filters.read()
 
-    def _look_at(self, x: float, y: float, radius: float) -> None:
+    def _look_at(self, x: float, y: float, radius: float, plane: tuple[int, ...]) -> None:
         points = self._points()
         if points is None:
             return
-        place = points.metadata[TAG]["place"]
-        leading = place.plane or (0,) * (points.ndim - 2)
+        leading = plane or points.metadata[TAG]["place"].plane
         center, edge = (np.asarray(points.data_to_world((*leading, y, at))) for at in (x, x + radius))
+        if leading:
+            dims = self.viewer.dims
+            axes = list(range(dims.ndim - len(center), dims.ndim - 2))
+            dims.set_point(axes, list(center[:-2]))
         camera = camera_of(self.viewer)
         camera.center = (*camera.center[:-2], *center[-2:])
         seen = float(np.linalg.norm(edge - center)) * camera.zoom

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_fit import FOUND, FakeFit, found
+from fake_fit import FOUND, found
 
 from napari_droplets import statistics
 from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, readable
@@ -24,46 +24,6 @@ from napari_droplets.plugin import work
 TIMEOUT = 10_000  # milliseconds; most that anything quick may take
 
 
-@pytest.fixture
-def fake(monkeypatch):
-    fake = FakeFit()
-    for name in ("iterate", "iterate_refit", "detect_all"):
-        monkeypatch.setattr(fitting, name, getattr(fake, name))
-    for name in ("warm", "rehearse"):
-        monkeypatch.setattr(work, name, lambda *_: None)  # a fit that is none needs no programs
-    return fake
-
-
-@pytest.fixture
-def window(make_napari_viewer):
-    """A viewer with its window; it takes seconds, so that most tests do with the next one."""
-    return make_napari_viewer()
-
-
-@pytest.fixture
-def viewer(qapp):
-    """The model of a viewer: layers and dimensions without a window."""
-    from napari.components import ViewerModel
-
-    return ViewerModel()
-
-
-@pytest.fixture
-def open_widget(qtbot):
-    def open_widget(viewer):
-        if hasattr(viewer, "window"):
-            widget = viewer.window.add_plugin_dock_widget("napari-droplets")[1]
-        else:
-            from napari_droplets.plugin.widget import DropletsWidget
-
-            widget = DropletsWidget(viewer)
-            qtbot.addWidget(widget)
-        widget.refit_edits = False  # what is computed in the background has tests of its own
-        return widget
-
-    return open_widget
-
-
 def picture(shape=(34, 40, 3), dtype=np.float32, seed=0):
     values = np.random.default_rng(seed).uniform(size=shape)
     return values.astype(dtype) if np.dtype(dtype).kind == "f" else (values * np.iinfo(dtype).max).astype(dtype)
@@ -75,17 +35,6 @@ def finish(widget, qtbot):
 
 def names(viewer):
     return [layer.name for layer in viewer.layers]
-
-
-@pytest.fixture
-def notices(monkeypatch):
-    """What napari shows as notifications."""
-    from napari.utils import notifications
-
-    seen = []
-    for level in ("info", "warning", "error"):
-        monkeypatch.setattr(notifications, f"show_{level}", lambda text, level=level: seen.append((level, text)))
-    return seen
 
 
 def test_the_idle_panel_has_loaded_nothing_heavy(qapp):

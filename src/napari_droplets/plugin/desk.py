@@ -60,6 +60,8 @@ class Desk:
                 self.session.add(sheet)
                 layer.selected_data.events.items_changed.connect(self._to_session)
                 bind_keys(layer)
+        for layer in self._layers:
+            self._find_file(layer)
         self.session.show(sheet_of(self._chosen()))
         self._to_session()
 
@@ -109,6 +111,16 @@ class Desk:
                     if isinstance(own, dict) and own["place"].layer_id == place.layer_id:
                         own["place"] = replace(own["place"], layer_id=str(layer.unique_id))
         self.opened(session, tag.pop("note", ""))
+
+    def _find_file(self, points: Any) -> None:
+        """Note which file the image of a sheet is, so that a session finds it again."""
+        sheet, place = sheet_of(points), points.metadata[TAG]["place"]
+        if sheet is None or sheet.image.path is not None:
+            return
+        for layer in self.viewer.layers:
+            path = getattr(getattr(layer, "source", None), "path", None)
+            if str(layer.unique_id) == place.layer_id and path is not None:
+                sheet.image = replace(sheet.image, path=str(path))
 
     def _leave(self, layer: Any) -> None:
         self._layers.remove(layer)

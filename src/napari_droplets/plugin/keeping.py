@@ -15,6 +15,7 @@ from ..workbench.storing import SUFFIX, moment_of, save_session
 from .controls.panel import Panel
 from .desk import Desk
 from .files.sessions import place_record, read_session_layers
+from .layers import image_layers
 
 SOON_MS = 20
 """Steps that come at once are kept together."""
@@ -87,7 +88,9 @@ class Keeping(QObject):
                 return []
         from napari.layers import Layer
 
-        return [self._desk.viewer.add_layer(Layer.create(*data)) for data in read_session_layers(str(path))]
+        viewer = self._desk.viewer
+        layers = read_session_layers(str(path), image_layers(viewer))
+        return [viewer.add_layer(Layer.create(*data)) for data in layers]
 
     def restore(self) -> None:
         """Open what was left last; it is kept as this session from now on.

@@ -13,9 +13,10 @@ from ..errors import InputError
 from ..inference.api import Detection
 from ..workbench.doubtful import doubtful
 from . import layers, work
-from .controls.words import detection_text, fit_text, sizes_text, stored_text
+from .controls.words import detection_text, fit_text, sizes_text, stack_text, stored_text
 from .layers.place import Place, shape_of, shown_as_stored
 from .layers.presence import n_hidden, show_probable
+from .stacks import OfPlanes
 
 
 class Told(NamedTuple):
@@ -58,6 +59,15 @@ def shown_result(
     if output.kept:
         told = told._replace(text=told.text + f"\n{output.kept} and is kept; the result is in {output.points.name!r}")
     return told
+
+
+def shown_planes(output: layers.Output, found: OfPlanes, *, cancelled: bool) -> Told:
+    """Show what was found on all planes of a stack."""
+    output.show(found.droplets, fits=found.fits or None, detected=not found.fits)
+    text = stack_text(found.droplets, found.planes, found.failed, cancelled=cancelled)
+    if output.kept:
+        text += f"\n{output.kept} and is kept; the result is in {output.points.name!r}"
+    return Told(found.droplets, text, "warning" if found.failed else "", "")
 
 
 def told_of_fit(

@@ -20,20 +20,32 @@ from ..workbench.sheet import Sheet
 from . import layers, work
 from .controls.command import command_text
 from .controls.correct import CORRECTIONS
-from .controls.panel import ACTIONS, SESSION_ACTIONS, Panel
+from .controls.panel import ACTIONS, ALL, ASK, CHANNELS, SESSION_ACTIONS, Panel
 from .controls.parts import draw_now
 from .correcting import Corrections
 from .desk import Desk
 from .files.saving import asked_path, save_points
 from .keeping import Keeping
 from .layers.linking import sheet_of
-from .layers.place import Place, Plane, check_shown, pixel_size_um, place_of, size_of_file
+from .layers.place import (
+    Place,
+    Plane,
+    check_axes,
+    check_shown,
+    picture_of,
+    pixel_size_um,
+    place_of,
+    planes_of,
+    size_of_file,
+    whole_of,
+)
 from .layers.presence import n_hidden
 from .layers.regions import region_of
 from .nearby import NearbyRefits
 from .refitting import Refit, layer_of, refit_of
 from .running import Runner
-from .showing import shown_result, told_of_fit
+from .showing import shown_planes, shown_result, told_of_fit
+from .stacks import OfPlanes, detect_planes, fit_planes
 from .views.tabs import Views
 from .warming import FORM_OF_FIT, Warmer
 
@@ -55,6 +67,9 @@ class DropletsWidget(QWidget):
     ----------
     image : magicgui ComboBox
         Its value is the image layer to work on; it follows the active layer, but not when results arrive.
+    planes : magicgui ComboBox
+        Of a stack: "shown" for the plane that is shown, "all", "channels" where its first axis are those of one
+        picture; "ask" is "shown", but refuses where that is not clear.
     region : magicgui ComboBox
         Its value is the Shapes or Labels layer in which droplets are looked for, or None for the whole image.
     form : SettingsForm
@@ -84,7 +99,7 @@ class DropletsWidget(QWidget):
         names = (*ACTIONS, *CORRECTIONS, *SESSION_ACTIONS)
         actions = {name: getattr(self, name.lower().replace(" ", "_")) for name in names}
         panel = self._panel = Panel(napari_viewer, actions, self._our_points)
-        self.form, self.image, self.region = panel.form, panel.image, panel.region
+        self.form, self.image, self.region, self.planes = panel.form, panel.image, panel.region, panel.planes
         self.color = panel.colors.by
         self.views = Views(self.session, napari_viewer, panel, self._our_points, lambda: self.busy)
         self._bar, self._status, self._colors, self._say = panel.bar, panel.status, panel.colors, panel.say
@@ -99,6 +114,8 @@ class DropletsWidget(QWidget):
         self._desk.update()
         self.image.changed.connect(self._colors.apply)
         self.image.changed.connect(self._desk.update)
+        self.image.changed.connect(panel.show_planes)
+        panel.show_planes(self.image.value)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
         self._soon.timeout.connect(self._warm)
@@ -143,7 +160,7 @@ class DropletsWidget(QWidget):
 
     def run(self) -> None:
         """Detect the droplets of the image anew and fit them: positions, sizes, compositions and how sure they are."""
-        self._start_on_image(partial(work.fit_from, None), detect_only=False)
+        self._guarded(partial(self._start_on_image, detect_only=False))
 
     def detect(self) -> None:
         """Find droplets without fitting: quick, positions, sizes and how sure they are; no compositions.
@@ -151,7 +168,7 @@ class DropletsWidget(QWidget):
         The layer holds all candidates; those that are less probable than the form says are hidden. It takes the place
         of the last detection, but neither of a fit nor of points that were edited.
         """
-        self._start_on_image(work.detect, detect_only=True)
+        self._guarded(partial(self._start_on_image, detect_only=True))
 
     def refit(self) -> None:
         """Fit again from the points as they are now, those shown.
@@ -241,19 +258,36 @@ class DropletsWidget(QWidget):
             return
         self._told(action)
 
-    def _start_on_image(self, steps: Callable[[Plane, dict[str, Any]], work.Steps], *, detect_only: bool) -> None:
-        def action() -> None:
-            layer = self._layer()
+    def _start_on_image(self, *, detect_only: bool) -> None:
+        layer, choice = self._layer(), self.planes.value
+        stack = layer.ndim > 2
+        if stack and choice == ASK:
+            check_axes(layer)
+        if stack and choice == CHANNELS:
+            place = picture_of(layer)
+        else:
             check_shown(layer, self.viewer.dims)
-            place = place_of(layer, self.viewer.dims.point)
-            settings = self._settings(layer) | {"region": region_of(self.region.value, layer, place)}
+            place = whole_of(layer) if stack and choice == ALL else place_of(layer, self.viewer.dims.point)
+        settings = self._settings(layer) | {"region": region_of(self.region.value, layer, place)}
+        output = layers.Output(self.viewer, place)
+        self._panel.command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
+        self._panel.command.setCursorPosition(0)
+        if place.leading:
+            planes = [(i, partial(Plane.of, layer, replace(place, plane=i))) for i in planes_of(layer)]
+            steps = partial(detect_planes if detect_only else fit_planes, planes, settings)
+            self._start(steps, output, partial(self._show_planes, output))
+        else:
             plane = Plane.of(layer, place)
-            output = layers.Output(self.viewer, place)
-            self._panel.command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
-            self._panel.command.setCursorPosition(0)
-            self._start(lambda: steps(plane, settings), output, partial(self._show_result, output))
+            steps = (
+                partial(work.detect, plane, settings) if detect_only else partial(work.fit_from, None, plane, settings)
+            )
+            self._start(steps, output, partial(self._show_result, output))
 
-        self._guarded(action)
+    def _show_planes(self, output: layers.Output, found: OfPlanes, cancelled: bool) -> None:
+        with self._runner.results():
+            told = shown_planes(output, found, cancelled=cancelled)
+        self.result = told.result
+        self._say(told.text, told.level)
 
     def _refit(self) -> None:
         points = self._our_points()

@@ -121,6 +121,8 @@ def steps_of(
             steps.append(
                 Step(record["kind"], before, after, float(record["when"]), _change_of(record["fit"], fits, where))
             )
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: not a journal ({error})") from None
     # a whole fit that took the place of points is not kept with the step, but follows from the fit there is now
@@ -196,17 +198,19 @@ def fit_of(
             raise ValueError("as many rows as droplets are expected")
         optics = Optics(part("mean/"), part("sd/"), **record["optics"])
         summary = record["summary"]
-        h, w, c = (int(side) for side in summary["image"]["shape"])
-        if picture is None:
-            picture = np.full((h, w, c), np.nan, np.float32)
-        if picture.shape != (h, w, c) or picture.dtype != np.float32:
-            raise ValueError(f"a picture of {h} x {w} pixels and {c} channels is expected")
+        shape = summary["image"].get("shape")
+        if picture is None or picture.dtype != np.float32 or picture.ndim != 3:
+            raise ValueError("no picture")
+        if shape is not None and list(picture.shape) != list(shape):
+            raise ValueError(f"a picture of the size {shape} is expected, not {list(picture.shape)}")
         size = record.get("pixel_size_um")
         droplets = Droplets.from_dataframe(table.rename_axis(None), name=where)
         size = tuple(size) if isinstance(size, list) else size
         droplets = Droplets(**{f.name: getattr(droplets, f.name) for f in fields(droplets)} | {"pixel_size_um": size})
         return Numbered(Fit(droplets, picture, optics, tensors["losses"], summary, guide), numbers)
-    except (KeyError, TypeError, ValueError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: not a fit of a session ({error})") from None
 
 

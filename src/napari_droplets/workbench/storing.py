@@ -280,7 +280,9 @@ def read_session(path: str | Path) -> Stored:
             places = [dict(one.get("place") or {}) for one in record["sheets"]]
             settings, filters = dict(record["settings"]), dict(record["filters"])
             return Stored(settings, filters, sheets, places, float(record["when"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: a session that is damaged ({type(error).__name__}: {error})") from None
 
 

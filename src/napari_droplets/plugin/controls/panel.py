@@ -18,6 +18,14 @@ from .presets import preset_box
 from .words import TIPS
 
 ACTIONS = ("Detect", "Run", "Refit", "Save", "Cancel", "Estimate")
+ASK, SHOWN, ALL, CHANNELS = "ask", "shown", "all", "channels"
+PLANES = {
+    ASK: "the plane shown, if clear",
+    SHOWN: "the plane shown",
+    ALL: "all",
+    CHANNELS: "none: channels of a picture",
+}
+"""What is done of a stack."""
 SESSION_ACTIONS = ("Open session", "Save session", "Restore", "Discard")
 
 
@@ -35,6 +43,8 @@ class Panel(QWidget):
 
     Attributes
     ----------
+    planes : magicgui ComboBox
+        Its value is one of `PLANES`; shown for stacks.
     form : SettingsForm
     image, region : magicgui ComboBox
         Their values are layers; the region may be None, the whole image.
@@ -64,6 +74,8 @@ class Panel(QWidget):
         self.image = ComboBox(choices=self._image_choices, nullable=False)
         self.region = ComboBox(choices=self._region_choices, nullable=False)
         self.region.tooltip = TIPS["region"]
+        self.planes = ComboBox(choices=[(words, value) for value, words in PLANES.items()], value=ASK)
+        self.planes.tooltip = TIPS["planes"]
         self.buttons = {name: button(name, actions[name], TIPS[name.lower()]) for name in ACTIONS}
         self.command = read_only("Press Detect or Run", TIPS["command"])
         self.bar = QProgressBar()
@@ -80,6 +92,11 @@ class Panel(QWidget):
         """Read the layer list again."""
         self.image.reset_choices()
         self.region.reset_choices()
+
+    def show_planes(self, image: Any) -> None:
+        """Ask for planes where the image is a stack."""
+        stack = image is not None and image.ndim > 2
+        self._main.setRowVisible(self.planes.native, stack)
 
     def say(self, text: str, level: str = "") -> None:
         """In the status line; with a level ("info", "warning", "error") as a notification of napari, too."""
@@ -116,6 +133,8 @@ class Panel(QWidget):
     def _lay_out(self) -> None:
         main, inner = QFormLayout(), QFormLayout()
         main.addRow("Image", self.image.native)
+        self._main = main
+        main.addRow("Planes", self.planes.native)
         main.addRow("Region", self.region.native)
         main.addRow("Kind of image", self.preset)
         for name in MAIN:

@@ -26,8 +26,14 @@ def place_record(place: Place | None) -> dict[str, Any]:
     return record | {"units": [str(unit) for unit in place.transform.get("units", ())]}
 
 
-def read_session_layers(path: str) -> list[LayerData]:
-    """The layers of a session for napari's reader: images that are not open yet, pictures of fits, droplets.
+def read_session_layers(path: str, shown: Sequence[Any] | None = None) -> list[LayerData]:
+    """The layers of a session: images that are not open yet, pictures of fits, droplets.
+
+    Parameters
+    ----------
+    path : str
+    shown : sequence of napari Image layer, optional
+        Those that are open; by default those of the viewer that asks napari's reader.
 
     Raises
     ------
@@ -38,7 +44,7 @@ def read_session_layers(path: str) -> list[LayerData]:
     from .readers import images_shown
 
     stored = read_session(path)
-    shown, layers = images_shown(), []
+    shown, layers = images_shown() if shown is None else shown, []
     for sheet, record in zip(stored.sheets, stored.places, strict=True):
         found, layer, note = image_of(sheet, shown)
         place = _place(sheet, record, layer)

@@ -72,7 +72,11 @@ def drawn(points: Any, *, last: bool) -> None:
     found.busy = True
     try:
         if last:
-            sheet.begin(_whole(points, sheet.image.axes), _fits_of(tag), detected=bool(tag.get("detected")))
+            fits = _fits_of(tag)
+            if fits and sheet.image.plane in fits:
+                sha256 = fits[sheet.image.plane].summary.get("image", {}).get("sha256")
+                sheet.image = replace(sheet.image, sha256=sha256)
+            sheet.begin(_whole(points, sheet.image.axes), fits, detected=bool(tag.get("detected")))
         else:
             sheet.preview(_whole(points, sheet.image.axes))
     finally:

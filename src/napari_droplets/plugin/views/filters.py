@@ -226,7 +226,9 @@ class FilterBox(QWidget):
     # from the session
 
     def _read_soon(self) -> None:
-        self._later.start()
+        sheet = self.session.sheet
+        if sheet is None or not sheet.running:  # what is being found is shown all
+            self._later.start()
 
     def read(self) -> None:
         """Show what the filters are, over the droplets that there are now."""

@@ -170,7 +170,8 @@ class PlotBox(QWidget):
     # drawing
 
     def _draw_soon(self) -> None:
-        if self.isVisible():
+        sheet = self.session.sheet
+        if self.isVisible() and not (sheet is not None and sheet.running):
             self._soon.start()
 
     def showEvent(self, event: Any) -> None:

@@ -151,6 +151,8 @@ class Views:
 
     def _on_table(self, sheet: Sheet, numbers: Any) -> None:
         """Other droplets, all of them, are filtered, too; what is edited stays in sight."""
+        if sheet.running:
+            return
         self._fitted()
         if not len(sheet.table.index.difference(numbers)):
             self._soon.start()

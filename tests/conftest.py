@@ -40,6 +40,12 @@ def _screen_trouble():
     return None
 
 
+@pytest.fixture(autouse=True)
+def own_data_folder(tmp_path_factory, monkeypatch):
+    """Sessions are kept where no other test, and nobody's work, is."""
+    monkeypatch.setenv("NAPARI_DROPLETS_DATA", str(tmp_path_factory.mktemp("data")))
+
+
 @pytest.fixture
 def plugins_of_napari():
     """Registered, once: a test with a window lets napari forget that they are, and then it complains."""
@@ -47,6 +53,63 @@ def plugins_of_napari():
 
     with suppress(ValueError):
         _initialize_plugins()
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A quick stand-in for the fit."""
+    from fake_fit import FakeFit
+
+    from napari_droplets.inference import api as fitting
+    from napari_droplets.plugin import work
+
+    fake = FakeFit()
+    for name in ("iterate", "iterate_refit", "detect_all"):
+        monkeypatch.setattr(fitting, name, getattr(fake, name))
+    for name in ("warm", "rehearse"):
+        monkeypatch.setattr(work, name, lambda *_: None)  # a fit that is none needs no programs
+    return fake
+
+
+@pytest.fixture
+def window(make_napari_viewer):
+    """A viewer with its window; it takes seconds, so that most tests do with the next one."""
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def viewer(qapp):
+    """The model of a viewer: layers and dimensions without a window."""
+    from napari.components import ViewerModel
+
+    return ViewerModel()
+
+
+@pytest.fixture
+def open_widget(qtbot):
+    def open_widget(viewer):
+        if hasattr(viewer, "window"):
+            widget = viewer.window.add_plugin_dock_widget("napari-droplets")[1]
+        else:
+            from napari_droplets.plugin.widget import DropletsWidget
+
+            widget = DropletsWidget(viewer)
+            qtbot.addWidget(widget)
+        widget.refit_edits = False  # what is computed in the background has tests of its own
+        return widget
+
+    return open_widget
+
+
+@pytest.fixture
+def notices(monkeypatch):
+    """What napari shows as notifications."""
+    from napari.utils import notifications
+
+    seen = []
+    for level in ("info", "warning", "error"):
+        monkeypatch.setattr(notifications, f"show_{level}", lambda text, level=level: seen.append((level, text)))
+    return seen
 
 
 def pytest_addoption(pluginmanager):

@@ -33,6 +33,7 @@ class FakeFit:
         self.chunks = 4
         self.seconds = 0.02  # a chunk
         self.n = FOUND
+        self.found_first = False  # tells where the fit starts
         self.error = None
         self.warning = None
         self.labels = {}  # columns of the result
@@ -70,6 +71,8 @@ class FakeFit:
 
         yield fitting.Progress("detect", 0, settings.get("steps", 1), np.nan, np.nan, 0, snapshot)
         self.chunks_done = 0
+        if self.found_first:
+            yield fitting.found(droplets, fitting.Settings())
         if self.warning:
             warnings.warn(self.warning, stacklevel=1)
         for i in range(self.chunks):

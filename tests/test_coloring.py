@@ -19,10 +19,10 @@ from napari_droplets.plugin.layers.coloring import (
     POOR_COLOR,
     class_colors,
     coloring,
-    n_poor,
     recolor,
 )
 from napari_droplets.plugin.layers.presence import show_probable
+from napari_droplets.workbench.doubtful import poor_from
 
 MISFIT = np.array([0.9, 1.0, 1.1, 1.2, 1.3, 2.1, 2.5, 9.0])  # median 1.25: poor from 2.5 on
 N = len(MISFIT)
@@ -50,7 +50,6 @@ def test_poorly_explained_droplets_stand_out(droplets, points):
     legend = recolor(points, "misfit")
     poor = (rings(points) == np.float32(POOR_COLOR)).all(1)
     assert poor.tolist() == (MISFIT > 2.5).tolist()
-    assert n_poor(droplets.to_dataframe()) == 1
     assert [words for _, words in legend] == ["misfit 1", "1.8", "2.5", "poorly explained: 1"]
     assert legend[-1][0] == POOR_COLOR
     np.testing.assert_allclose(rings(points)[[0, 1]], [legend[0][0]] * 2, atol=1e-6)  # nobody is better than the noise
@@ -59,11 +58,8 @@ def test_poorly_explained_droplets_stand_out(droplets, points):
 
 @pytest.mark.parametrize(("misfit", "poor"), [([1.0, 1.0, 1.4], 0), ([0.5, 0.5, 1.6], 1), ([2, 2, 3.9], 0), ([], 0)])
 def test_poor_is_above_twice_the_median_and_above_one_and_a_half(misfit, poor):
-    assert n_poor(pd.DataFrame({"misfit": np.array([*misfit, np.nan])})) == poor
-
-
-def test_no_misfit_is_no_poor_droplet():
-    assert n_poor(pd.DataFrame({"x": [1.0]})) == 0
+    misfit = np.array([*misfit, np.nan])
+    assert (misfit > poor_from(misfit)).sum() == poor
 
 
 def test_probability_and_radius_are_shades_with_a_scale(droplets, points):

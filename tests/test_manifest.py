@@ -31,13 +31,31 @@ def test_both_copies_are_one_and_the_same():
 def test_contributions(manifest):
     contributions = manifest.contributions
     assert contributions.widgets[0].command == "napari-droplets.widget"
-    assert [item.command for item in contributions.menus["napari/layers/segment"]] == ["napari-droplets.widget"]
+    menus = {name: [item.command for item in items] for name, items in contributions.menus.items()}
+    assert menus["napari/layers/segment"][0] == "napari-droplets.widget"
+    assert {f"napari-droplets.{name}" for name in ("next", "save", "calibrate")} == set(menus["napari/layers/measure"])
+    titles = {command.id: command.title for command in contributions.commands}
+    assert {f"napari-droplets.{name}" for name in ("detect", "run", "refit", "save", "next", "help")} <= set(titles)
+    assert len({*titles.values()}) == len(titles)
     assert contributions.sample_data[0].command == "napari-droplets.sample"
     assert contributions.readers[0].accepts_directories
     assert contributions.writers[0].filename_extensions == [".csv"]
 
 
-@pytest.mark.parametrize("module", ["files.readers", "files.writers", "files.samples", "layers"])
+def test_preferences_are_those_that_the_panel_reads(manifest):
+    from napari_droplets.plugin.layers.coloring import CHOICES
+    from napari_droplets.plugin.preferences import Preferences
+    from napari_droplets.presets import PRESETS
+
+    stated = manifest.contributions.configurations
+    stated = {one.title: one for one in stated} if isinstance(stated, list) else stated
+    properties = next(iter(stated.values())).properties
+    assert {name: one.default for name, one in properties.items()} == Preferences()._asdict()
+    assert properties["preset"].enum == list(PRESETS)
+    assert set(properties["color_by"].enum) == set(CHOICES)
+
+
+@pytest.mark.parametrize("module", ["files.readers", "files.writers", "files.samples", "commands", "layers"])
 def test_entry_functions_import_nothing_heavy(module):
     code = f"""
 import sys

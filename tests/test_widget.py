@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_fit import FOUND, FakeFit, found
+from fake_fit import FOUND, found
 
 from napari_droplets import statistics
 from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, readable
@@ -24,46 +24,6 @@ from napari_droplets.plugin import work
 TIMEOUT = 10_000  # milliseconds; most that anything quick may take
 
 
-@pytest.fixture
-def fake(monkeypatch):
-    fake = FakeFit()
-    for name in ("iterate", "iterate_refit", "detect_all"):
-        monkeypatch.setattr(fitting, name, getattr(fake, name))
-    for name in ("warm", "rehearse"):
-        monkeypatch.setattr(work, name, lambda *_: None)  # a fit that is none needs no programs
-    return fake
-
-
-@pytest.fixture
-def window(make_napari_viewer):
-    """A viewer with its window; it takes seconds, so that most tests do with the next one."""
-    return make_napari_viewer()
-
-
-@pytest.fixture
-def viewer(qapp):
-    """The model of a viewer: layers and dimensions without a window."""
-    from napari.components import ViewerModel
-
-    return ViewerModel()
-
-
-@pytest.fixture
-def open_widget(qtbot):
-    def open_widget(viewer):
-        if hasattr(viewer, "window"):
-            widget = viewer.window.add_plugin_dock_widget("napari-droplets")[1]
-        else:
-            from napari_droplets.plugin.widget import DropletsWidget
-
-            widget = DropletsWidget(viewer)
-            qtbot.addWidget(widget)
-        widget.refit_edits = False  # what is computed in the background has tests of its own
-        return widget
-
-    return open_widget
-
-
 def picture(shape=(34, 40, 3), dtype=np.float32, seed=0):
     values = np.random.default_rng(seed).uniform(size=shape)
     return values.astype(dtype) if np.dtype(dtype).kind == "f" else (values * np.iinfo(dtype).max).astype(dtype)
@@ -75,17 +35,6 @@ def finish(widget, qtbot):
 
 def names(viewer):
     return [layer.name for layer in viewer.layers]
-
-
-@pytest.fixture
-def notices(monkeypatch):
-    """What napari shows as notifications."""
-    from napari.utils import notifications
-
-    seen = []
-    for level in ("info", "warning", "error"):
-        monkeypatch.setattr(notifications, f"show_{level}", lambda text, level=level: seen.append((level, text)))
-    return seen
 
 
 def test_the_idle_panel_has_loaded_nothing_heavy(qapp):
@@ -319,7 +268,7 @@ def test_cancel_while_a_fit_looks_for_droplets_acts_at_once(viewer, open_widget,
     widget = open_widget(viewer)
     fake.seconds, fake.chunks = 0.5, 1000
     widget.run()
-    job = widget._job
+    job = widget._runner.job
     qtbot.waitUntil(lambda: widget.message == "Looking for droplets", timeout=TIMEOUT)
     widget.cancel()
     assert not widget.busy
@@ -373,7 +322,7 @@ def test_viewer_closed_while_it_runs(window, open_widget, qtbot, fake):
     fake.seconds, fake.chunks = 0.05, 1000
     widget.run()
     qtbot.waitUntil(lambda: fake.chunks_done >= 2, timeout=TIMEOUT)
-    job = widget._job
+    job = widget._runner.job
     window.close()
     del widget
     qtbot.waitUntil(lambda: not job._worker.is_running, timeout=TIMEOUT)
@@ -434,7 +383,7 @@ def test_closing_the_panel_ends_the_run(window, open_widget, qtbot, fake, when):
     widget.run()
     if when == "fit":
         qtbot.waitUntil(lambda: len(window.layers["slide droplets"].data) == 5, timeout=TIMEOUT)
-    job, dock = widget._job, widget.parent()
+    job, dock = widget._runner.job, widget.parent()
     dock.destroyOnClose()
     assert not widget.busy
     del widget, dock
@@ -662,7 +611,7 @@ def test_points_are_colored_as_chosen_through_runs_and_layers(viewer, open_widge
     fake.labels = {}
     widget.run()  # the points were edited, so that there are others now
     finish(widget, qtbot)
-    assert "Class:&nbsp;not&nbsp;known" in widget._colors.legend.text()
+    assert "Class: not known" in widget._colors.legend.text()
     assert len(np.unique(viewer.layers[-1].border_color, axis=0)) == FOUND  # by composition
     viewer.layers.selection.active = points
     assert "class&nbsp;0" in widget._colors.legend.text()
@@ -707,7 +656,7 @@ def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
     finish(widget, qtbot)
     done, sizes = widget.message.splitlines()
     diameter = 2 * widget.result.droplets.radius
-    assert done == f"{FOUND} droplets · diameter {diameter.mean():.1f} ± {diameter.std():.1f} px"
+    assert done == f"{FOUND} droplets · diameter {diameter.mean():.2f} ± {diameter.std():.2f} px"
     found = statistics(widget.result, shape=picture().shape[:2])
     assert sizes == f"D50 {found['D50']:.3g} px · D[3,2] {found['D32']:.3g} px · CV {found['cv']:.0%}"
     for part in ("DV90", "1 s"):
@@ -845,7 +794,7 @@ def test_cancelled_detection_changes_nothing(detected, viewer, qtbot, fake):
     widget, points = detected
     fake.n, fake.seconds = 5, 0.3
     widget.detect()
-    job = widget._job
+    job = widget._runner.job
     qtbot.waitUntil(lambda: len(fake.calls) == 2, timeout=TIMEOUT)
     widget.cancel()
     assert not widget.busy
@@ -1213,7 +1162,7 @@ def test_corrected_points_are_spared_after_the_refit_too(viewer, open_widget, qt
     finish(widget, qtbot)
     assert points.features.equals(kept)
     assert names(viewer) == ["slide", "slide reconstruction", "slide droplets", "slide droplets [1]"]
-    assert "'slide droplets' holds points that you corrected and is kept" in widget.message
+    assert "'slide droplets' was edited and is kept" in widget.message
     getattr(widget, again)()
     finish(widget, qtbot)
     assert len(viewer.layers) == 4
@@ -1386,7 +1335,7 @@ def test_warnings_of_libraries_are_not_shown_to_the_user(viewer, open_widget, qt
     fake.warning, fake.seconds = FutureWarning("of interest to programmers"), 0.1
     widget.run()
     warned = []
-    widget._job._worker.warned.connect(warned.append)  # napari may show what comes here
+    widget._runner.job._worker.warned.connect(warned.append)  # napari may show what comes here
     finish(widget, qtbot)
     qtbot.wait(50)
     assert not warned

@@ -17,6 +17,7 @@ from .inference.api import iterate as iterate
 from .inference.api import refit as refit
 from .measurement import measure as measure
 from .plugin.layers import to_layers as to_layers
+from .presets import preset_settings as preset_settings
 from .progress import Progress as Progress
 from .reports import report as report
 from .samples.api import compare_samples as compare_samples

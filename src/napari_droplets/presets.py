@@ -40,7 +40,16 @@ KEYS = tuple(dict.fromkeys(name for preset in PRESETS.values() for name in prese
 
 
 def preset_settings(name: str) -> dict[str, Any]:
-    """The settings of a preset, those that other presets decide at their defaults.
+    """Settings to begin with for a kind of image; those that other presets decide are at their defaults.
+
+    Parameters
+    ----------
+    name : {'aerosol', 'emulsion', 'microfluidics', 'fluorescence', 'foam'}
+
+    Returns
+    -------
+    dict
+        Of `Settings`, for `fit` and its like: ``nd.fit(image, **nd.preset_settings("foam"))``.
 
     Raises
     ------

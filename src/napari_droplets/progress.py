@@ -29,6 +29,8 @@ class Progress(NamedTuple):
     """Droplets and (H, W, C) reconstruction at this moment, computed when called, from the thread that runs the
     fit; takes some tenths of a second. During 'detect' there is nothing until `n_droplets` are told; those are where
     the fit starts, and of them nothing is drawn yet (None)."""
+    part: str = ""
+    """Which of several pictures it is, in words."""
 
 
 class Clock:

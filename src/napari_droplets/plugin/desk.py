@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from weakref import WeakSet
 
@@ -11,7 +12,9 @@ import numpy as np
 from ..workbench.session import Session
 from ..workbench.sheet import Sheet
 from .layers.linking import link, sheet_of
+from .layers.place import plane_shape
 from .layers.points import NUMBERS, TAG, is_written, tag_of
+from .layers.results import is_image
 
 UNDO, REDO = "Control-Z", "Control-Shift-Z"
 
@@ -27,10 +30,19 @@ class Desk:
     viewer : napari viewer
     chosen : callable
         The Points layer that is worked on, or None.
+    opened : callable
+        Called with the settings and filters of a session that was opened, and what is to be told of its image.
     """
 
-    def __init__(self, session: Session, viewer: Any, chosen: Callable[[], Any]) -> None:
-        self.session, self._viewer, self._chosen = session, viewer, chosen
+    def __init__(
+        self,
+        session: Session,
+        viewer: Any,
+        chosen: Callable[[], Any],
+        opened: Callable[[dict[str, Any], str], None] = lambda *_: None,
+    ) -> None:
+        self.session, self.viewer, self._chosen = session, viewer, chosen
+        self.opened = opened
         self._layers: list[Any] = []
         self._selecting = False
         session.selection_changed.connect(self._to_canvas)
@@ -38,15 +50,18 @@ class Desk:
 
     def update(self, _: Any = None) -> None:
         """Layers came or went, or another one is active."""
-        there = list(self._viewer.layers)
+        there = list(self.viewer.layers)
         for layer in [layer for layer in self._layers if layer not in there]:
             self._leave(layer)
         for layer in there:
             if layer not in self._layers and (sheet := link(layer)) is not None:
                 self._layers.append(layer)
+                self._arrived(layer)
                 self.session.add(sheet)
                 layer.selected_data.events.items_changed.connect(self._to_session)
                 bind_keys(layer)
+        for layer in self._layers:
+            self._find_file(layer)
         self.session.show(sheet_of(self._chosen()))
         self._to_session()
 
@@ -71,7 +86,7 @@ class Desk:
         fit, place = sheet.fit_of(), self.place_of(sheet)
         if fit is None or place is None:
             return
-        for layer in self._viewer.layers:
+        for layer in self.viewer.layers:
             tag = tag_of(layer, "reconstruction")
             if tag is None or (tag["place"].layer_id, tag["place"].plane) != (place.layer_id, place.plane):
                 continue
@@ -80,6 +95,32 @@ class Desk:
             if drawn.shape == layer.data.shape and tag.get("picture") is not fit.reconstruction:
                 layer.data = drawn
                 tag["picture"] = fit.reconstruction
+
+    def _arrived(self, points: Any) -> None:
+        """A layer of a session that was opened: its image may be a layer only now; say what is to be told of it."""
+        tag = points.metadata[TAG]
+        if "session" not in tag:
+            return
+        place, session = tag["place"], tag.pop("session")
+        if all(str(layer.unique_id) != place.layer_id for layer in self.viewer.layers):
+            named = [layer for layer in self.viewer.layers if is_image(layer) and layer.name == place.name]
+            same = [layer for layer in named if plane_shape(layer) == tuple(place.shape or ())]
+            for layer in same[-1:]:
+                for other in self.viewer.layers:
+                    own = other.metadata.get(TAG)
+                    if isinstance(own, dict) and own["place"].layer_id == place.layer_id:
+                        own["place"] = replace(own["place"], layer_id=str(layer.unique_id))
+        self.opened(session, tag.pop("note", ""))
+
+    def _find_file(self, points: Any) -> None:
+        """Note which file the image of a sheet is, so that a session finds it again."""
+        sheet, place = sheet_of(points), points.metadata[TAG]["place"]
+        if sheet is None or sheet.image.path is not None:
+            return
+        for layer in self.viewer.layers:
+            path = getattr(getattr(layer, "source", None), "path", None)
+            if str(layer.unique_id) == place.layer_id and path is not None:
+                sheet.image = replace(sheet.image, path=str(path))
 
     def _leave(self, layer: Any) -> None:
         self._layers.remove(layer)

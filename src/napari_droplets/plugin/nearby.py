@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -84,7 +85,8 @@ class NearbyRefits:
     def close(self) -> None:
         """Stop for good."""
         self._on = False
-        self.stop()
+        with suppress(RuntimeError):  # the timer may be gone with the window
+            self.stop()
         self.session.stepped.disconnect(self.soon, missing_ok=True)
 
     def _next(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -60,11 +61,19 @@ def refit_of(
     """
     tag = tag_of(points, "droplets")
     place = tag["place"]
-    check_planes(points, place)
     read_now(points)
     sheet = link(points)
+    if sheet is not None and place.leading and sheet.fits:
+        layer = image_of(place)
+        shown = place_of(layer, viewer.dims.point).plane
+        if shown not in sheet.fits:
+            raise InputError(
+                f"{points.name}: plane {', '.join(map(str, shown))} was not fitted; show another, or press Run"
+            )
+        return _local(points, sheet, shown, viewer, image_of, settings_of)
+    check_planes(points, place)
     if sheet is not None and sheet.image.plane in sheet.fits:
-        return _local(points, sheet, viewer, image_of, settings_of)
+        return _local(points, sheet, sheet.image.plane, viewer, image_of, settings_of)
     show_filtered(points, Filters(filters_of(points).min_probability))  # what is hidden by its size is there, too
     now = points.features, points.data, points.size
     correction = corrected(tag["table"], *now, n_hidden(points), place.shape, tag[NUMBERS])
@@ -86,13 +95,14 @@ def refit_of(
 def _local(
     points: Any,
     sheet: Sheet,
+    plane_index: tuple[int, ...],
     viewer: Any,
     image_of: Callable[[Place], Any],
     settings_of: Callable[[Any], dict[str, Any]],
 ) -> Refit:
     """A refit around what was edited since the fit, hidden or not; the rest of the fit stays."""
-    place = points.metadata[TAG]["place"]
-    since = sheet.snapshot(sheet.image.plane)
+    place = replace(points.metadata[TAG]["place"], plane=plane_index)
+    since = sheet.snapshot(plane_index)
     if not len(since.table):
         raise InputError(f"{points.name}: no points are left; add some, or press Run")
     # what a fit is made of stays; how long to go on is asked anew, where it is asked at all
@@ -149,7 +159,8 @@ def _place_on(layer: Any, place: Place, viewer: Any) -> Place:
     if place.layer_id != str(layer.unique_id):
         check_shown(layer, viewer.dims)
         return place_of(layer, viewer.dims.point)
-    if layer.ndim != 2 + len(place.plane) or (place.shape and plane_shape(layer) != tuple(place.shape)):
+    flat = 1 if place.channels else 0
+    if layer.ndim != 2 + len(place.plane) + flat or (place.shape and plane_shape(layer) != tuple(place.shape)):
         h, w = place.shape or (0, 0)
         raise InputError(
             f"{layer.name}: the image has changed since the droplets were found (it was {w} x {h} pixels); press Run"

@@ -11,11 +11,12 @@ import pandas as pd
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..inference.api import Detection
+from ..workbench.doubtful import doubtful
 from . import layers, work
-from .controls.words import detection_text, fit_text, line, sizes_text, stored_text
-from .layers.coloring import n_poor
+from .controls.words import detection_text, fit_text, sizes_text, stack_text, stored_text
 from .layers.place import Place, shape_of, shown_as_stored
 from .layers.presence import n_hidden, show_probable
+from .stacks import OfPlanes
 
 
 class Told(NamedTuple):
@@ -60,11 +61,20 @@ def shown_result(
     return told
 
 
+def shown_planes(output: layers.Output, found: OfPlanes, *, cancelled: bool) -> Told:
+    """Show what was found on all planes of a stack."""
+    output.show(found.droplets, fits=found.fits or None, detected=not found.fits)
+    text = stack_text(found.droplets, found.planes, found.failed, cancelled=cancelled)
+    if output.kept:
+        text += f"\n{output.kept} and is kept; the result is in {output.points.name!r}"
+    return Told(found.droplets, text, "warning" if found.failed else "", "")
+
+
 def told_of_fit(
     fit: Fit, table: pd.DataFrame, place: Place, image_of: Callable[[Place], Any], *, cancelled: bool
 ) -> Told:
     """What to say of a fit whose droplets are those of a table now."""
-    text = fit_text(fit, n_poor(table), place.plane, cancelled=cancelled)
+    text = fit_text(fit, len(doubtful(table).numbers), place.plane, cancelled=cancelled)
     notes = () if fit.image is None else fit.image.notes
     told = _told(fit, len(fit.droplets), text, notes, place, image_of)
     facts = []
@@ -72,7 +82,7 @@ def told_of_fit(
         facts.append(f"RMS residual {fit.summary['rmse']:.3f}")
     if "seconds" in fit.summary:
         facts.append(f"{fit.summary['seconds']['total']:.0f} s")
-    return told._replace(details=f"<p>{line(facts)}</p>{told.details}" if facts else told.details)
+    return told._replace(details=f"<p>{' · '.join(facts)}</p>{told.details}" if facts else told.details)
 
 
 def _told(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,20 +19,33 @@ from ..workbench.session import Session
 from ..workbench.sheet import Sheet
 from . import layers, work
 from .controls.command import command_text
-from .controls.panel import ACTIONS, Panel
+from .controls.correct import CORRECTIONS
+from .controls.panel import ACTIONS, ALL, ASK, CHANNELS, SESSION_ACTIONS, Panel
 from .controls.parts import draw_now
-from .controls.words import progress_text
 from .correcting import Corrections
 from .desk import Desk
 from .files.saving import asked_path, save_points
-from .job import Job, Outcome, Update
+from .keeping import Keeping
 from .layers.linking import sheet_of
-from .layers.place import Place, Plane, check_shown, pixel_size_um, place_of, size_of_file
+from .layers.place import (
+    Place,
+    Plane,
+    check_axes,
+    check_shown,
+    picture_of,
+    pixel_size_um,
+    place_of,
+    planes_of,
+    size_of_file,
+    whole_of,
+)
 from .layers.presence import n_hidden
 from .layers.regions import region_of
 from .nearby import NearbyRefits
 from .refitting import Refit, layer_of, refit_of
-from .showing import shown_result, told_of_fit
+from .running import Runner
+from .showing import shown_planes, shown_result, told_of_fit
+from .stacks import OfPlanes, detect_planes, fit_planes
 from .views.tabs import Views
 from .warming import FORM_OF_FIT, Warmer
 
@@ -54,6 +67,9 @@ class DropletsWidget(QWidget):
     ----------
     image : magicgui ComboBox
         Its value is the image layer to work on; it follows the active layer, but not when results arrive.
+    planes : magicgui ComboBox
+        Of a stack: "shown" for the plane that is shown, "all", "channels" where its first axis are those of one
+        picture; "ask" is "shown", but refuses where that is not clear.
     region : magicgui ComboBox
         Its value is the Shapes or Labels layer in which droplets are looked for, or None for the whole image.
     form : SettingsForm
@@ -74,41 +90,44 @@ class DropletsWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.result: Fit | Droplets | None = None
-        self._job: Job | None = None
-        self._output: layers.Output | None = None
-        self._keeps = False
-        self._showing = False
         self._detected: tuple[Place, int] | None = None
         self._warmer = Warmer()
         self.session = Session()
-        self._desk = Desk(self.session, napari_viewer, self._our_points)
+        self._desk = Desk(self.session, napari_viewer, self._our_points, self._on_opened)
         self._nearby = NearbyRefits(self, self.session, lambda: self.busy, self._to_compare, self._tell)
         self._soon = QTimer(self, singleShot=True, interval=CALM_MS)
-        actions = {name: getattr(self, name.lower()) for name in ACTIONS}
+        names = (*ACTIONS, *CORRECTIONS, *SESSION_ACTIONS)
+        actions = {name: getattr(self, name.lower().replace(" ", "_")) for name in names}
         panel = self._panel = Panel(napari_viewer, actions, self._our_points)
-        self.form, self.image, self.region = panel.form, panel.image, panel.region
+        self.form, self.image, self.region, self.planes = panel.form, panel.image, panel.region, panel.planes
         self.color = panel.colors.by
         self.views = Views(self.session, napari_viewer, panel, self._our_points, lambda: self.busy)
         self._bar, self._status, self._colors, self._say = panel.bar, panel.status, panel.colors, panel.say
+        self._runner = Runner(self, panel, self._on_shown, self._on_ended)
         self._corrections = Corrections(self.session, self._our_points, self._say)
         QVBoxLayout(self).addWidget(panel)
+        self._keeping = Keeping(panel, self.session, self._desk)
+        panel.correct.refit_edits.toggled.connect(lambda on: setattr(self, "refit_edits", on))
         self._follow_active()
         for event, action in self._listening():
             event.connect(action)
         self._desk.update()
         self.image.changed.connect(self._colors.apply)
         self.image.changed.connect(self._desk.update)
+        self.image.changed.connect(panel.show_planes)
+        panel.show_planes(self.image.value)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
         self._soon.timeout.connect(self._warm)
         for name in FORM_OF_FIT:
             self.form.inputs[name].changed.connect(self._form_changed)
-        self.destroyed.connect(self._warmer.stop)
+        for part in (self._warmer.stop, self._nearby.close, self._desk.close):
+            self.destroyed.connect(part)
 
     @property
     def busy(self) -> bool:
         """Whether work is going on."""
-        return self._job is not None
+        return self._runner.job is not None
 
     @property
     def preparing(self) -> bool:
@@ -141,7 +160,7 @@ class DropletsWidget(QWidget):
 
     def run(self) -> None:
         """Detect the droplets of the image anew and fit them: positions, sizes, compositions and how sure they are."""
-        self._start_on_image(partial(work.fit_from, None), detect_only=False)
+        self._guarded(partial(self._start_on_image, detect_only=False))
 
     def detect(self) -> None:
         """Find droplets without fitting: quick, positions, sizes and how sure they are; no compositions.
@@ -149,7 +168,7 @@ class DropletsWidget(QWidget):
         The layer holds all candidates; those that are less probable than the form says are hidden. It takes the place
         of the last detection, but neither of a fit nor of points that were edited.
         """
-        self._start_on_image(work.detect, detect_only=True)
+        self._guarded(partial(self._start_on_image, detect_only=True))
 
     def refit(self) -> None:
         """Fit again from the points as they are now, those shown.
@@ -165,16 +184,7 @@ class DropletsWidget(QWidget):
 
     def cancel(self) -> None:
         """Stop: a fit after the current chunk of steps, keeping what was found; before it at once, keeping nothing."""
-        if self._job is None:
-            return
-        if self._keeps:
-            self._job.cancel()
-            self._panel.buttons["Cancel"].setEnabled(False)
-            self._say("Stopping; what was found so far is kept …")
-        else:
-            self._job.abandon()
-            self._end_job()
-            self._say("Stopped; nothing was changed")
+        self._runner.cancel()
 
     def undo(self) -> bool:
         """Take back the last edit of the points, and what was refitted since; whether there was one."""
@@ -200,6 +210,22 @@ class DropletsWidget(QWidget):
         """Keep the droplets selected where they are in refits, or no longer."""
         self._corrections.pin(pin)
 
+    def save_session(self, path: str | Path | None = None) -> None:
+        """Save all that is worked on as one file, NAME.droplets: settings, droplets, fits, edits and undo."""
+        self._told(partial(self._keeping.save, path))
+
+    def open_session(self, path: str | Path | None = None) -> None:
+        """Open a session beside what is there; its image is opened, too, where its file is the same."""
+        self._told(partial(self._keeping.open, path))
+
+    def restore(self) -> None:
+        """Open what is left of work that was not saved."""
+        self._told(self._keeping.restore)
+
+    def discard(self) -> None:
+        """Throw away what is left of work that was not saved, and offer what else is left."""
+        self._told(self._keeping.discard)
+
     def save(self, path: str | Path | None = None) -> None:
         """Save the points as they are now, those shown, as a droplets table; asks for the file where none is given."""
         self._guarded(partial(self._save, path))
@@ -212,29 +238,56 @@ class DropletsWidget(QWidget):
 
     # what is started
 
-    def _guarded(self, action: Callable[[], None]) -> None:
-        """Do something that may find the input wrong, and say so rather than raise."""
-        if self.busy:
-            self._say("Busy: wait for the end, or press Cancel", "warning")
-            return
+    def _told(self, action: Callable[[], Any]) -> None:
+        """Do something, and say where it finds that it cannot be done."""
         try:
             action()
         except InputError as error:
             self._say(str(error), "warning")
 
-    def _start_on_image(self, steps: Callable[[Plane, dict[str, Any]], work.Steps], *, detect_only: bool) -> None:
-        def action() -> None:
-            layer = self._layer()
-            check_shown(layer, self.viewer.dims)
-            place = place_of(layer, self.viewer.dims.point)
-            settings = self._settings(layer) | {"region": region_of(self.region.value, layer, place)}
-            plane = Plane.of(layer, place)
-            output = layers.Output(self.viewer, place)
-            self._panel.command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
-            self._panel.command.setCursorPosition(0)
-            self._start(lambda: steps(plane, settings), output)
+    def _on_opened(self, session: dict[str, Any], note: str) -> None:
+        """A session was opened: the form says what it said."""
+        self._told(lambda: self.form.set_record(session.get("settings", {})))
+        self.session.set_filters(**session.get("filters", {}))
+        self._say(note or "Session opened", "warning" if note else "")
 
-        self._guarded(action)
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Do something that may find the input wrong, and say so rather than raise."""
+        if self.busy:
+            self._say("Busy: wait for the end, or press Cancel", "warning")
+            return
+        self._told(action)
+
+    def _start_on_image(self, *, detect_only: bool) -> None:
+        layer, choice = self._layer(), self.planes.value
+        stack = layer.ndim > 2
+        if stack and choice == ASK:
+            check_axes(layer)
+        if stack and choice == CHANNELS:
+            place = picture_of(layer)
+        else:
+            check_shown(layer, self.viewer.dims)
+            place = whole_of(layer) if stack and choice == ALL else place_of(layer, self.viewer.dims.point)
+        settings = self._settings(layer) | {"region": region_of(self.region.value, layer, place)}
+        output = layers.Output(self.viewer, place)
+        self._panel.command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
+        self._panel.command.setCursorPosition(0)
+        if place.leading:
+            planes = [(i, partial(Plane.of, layer, replace(place, plane=i))) for i in planes_of(layer)]
+            steps = partial(detect_planes if detect_only else fit_planes, planes, settings)
+            self._start(steps, output, partial(self._show_planes, output))
+        else:
+            plane = Plane.of(layer, place)
+            steps = (
+                partial(work.detect, plane, settings) if detect_only else partial(work.fit_from, None, plane, settings)
+            )
+            self._start(steps, output, partial(self._show_result, output))
+
+    def _show_planes(self, output: layers.Output, found: OfPlanes, cancelled: bool) -> None:
+        with self._runner.results():
+            told = shown_planes(output, found, cancelled=cancelled)
+        self.result = told.result
+        self._say(told.text, told.level)
 
     def _refit(self) -> None:
         points = self._our_points()
@@ -242,9 +295,10 @@ class DropletsWidget(QWidget):
             raise InputError("nothing to refit: press Run first, then correct the points")
         refit = refit_of(points, self.viewer, self._image_of, self._settings, self.region.value)
         if refit.since is None:
-            self._start(refit.steps, layers.Output(self.viewer, refit.place, points), keeps=True)
+            output = layers.Output(self.viewer, refit.place, points)
+            self._start(refit.steps, output, partial(self._show_result, output), keeps=True)
         else:
-            self._start(refit.steps, None, keeps=True, then=partial(self._on_refitted, refit))
+            self._start(refit.steps, None, partial(self._on_refitted, refit), keeps=True)
         self._say(refit.text)
 
     def _save(self, path: str | Path | None) -> None:
@@ -261,7 +315,7 @@ class DropletsWidget(QWidget):
         place = place_of(layer, self.viewer.dims.point)
         plane, settings = Plane.of(layer, place), self._settings(layer)
         settings["region"] = region_of(self.region.value, layer, place)
-        self._start(lambda: work.estimate(plane, settings), None, then=self._on_estimated)
+        self._start(lambda: work.estimate(plane, settings), None, self._on_estimated)
 
     def _on_estimated(self, diameter: float, cancelled: bool) -> None:
         self.form.set(diameter=diameter)
@@ -271,24 +325,13 @@ class DropletsWidget(QWidget):
         self,
         steps: Callable[[], work.Steps],
         output: layers.Output | None,
+        then: Callable[[Any, bool], None],
         *,
         keeps: bool = False,
-        then: Callable[[Any, bool], None] | None = None,
     ) -> None:
-        """Start work that shows its results by `output`, or by `then`, called with them and whether it was cancelled.
-
-        `keeps` if there is something to keep when it is cancelled, even before droplets are found.
-        """
         self._nearby.stop()
         self._warmer.stop()
-        if then is None:
-            assert output is not None
-            then = partial(self._show_result, output)
-        job = Job(steps, partial(self._on_update, output), partial(self._on_end, output, then))
-        self._job, self._output, self._keeps = job, output, keeps
-        self.destroyed.connect(job.abandon)
-        self._panel.show_busy()
-        job.start()
+        self._runner.start(steps, output, then, keeps=keeps)
 
     def _settings(self, layer: Any) -> dict[str, Any]:
         settings = self.form.values()
@@ -318,43 +361,16 @@ class DropletsWidget(QWidget):
 
     # what comes back, in the main thread
 
-    def _on_update(self, output: layers.Output | None, update: Update) -> None:
-        progress, picture = update
-        self._keeps = self._keeps or progress.n_droplets > 0
-        self._bar.setMaximum(progress.steps if progress.step else 0)  # of 0: busy, nobody knows for how long
-        self._bar.setValue(min(progress.step, progress.steps))
-        if self._job is not None and not self._job.cancelled:
-            self._say(progress_text(progress))
-        if picture is not None and output is not None:
-            droplets, reconstruction = picture
-            with self._results():
-                output.show(droplets, reconstruction, final=False)
-            self._desk.update()
-            self._colors.apply()
-            # a timer of 0 fires when the window has drawn
-            QTimer.singleShot(0, self._job.drawn if self._job else lambda: None)
-
-    def _on_end(self, output: layers.Output | None, then: Callable[[Any, bool], None], outcome: Outcome) -> None:
-        cancelled = self._job is not None and self._job.cancelled
-        self._end_job(done=outcome.error is None)
-        if outcome.error is not None:
-            if output is not None:
-                output.restore()
-            self._say(outcome.error, "warning" if outcome.expected else "error")
-        else:
-            then(outcome.result, cancelled)
-        self._colors.apply()
+    def _on_shown(self) -> None:
         self._desk.update()
+        self._colors.apply()
+
+    def _on_ended(self) -> None:
+        self._on_shown()
         self._nearby.soon()
 
-    def _end_job(self, *, done: bool = False) -> None:
-        if self._job is not None:
-            self.destroyed.disconnect(self._job.abandon)
-        self._job = None
-        self._panel.show_idle(done=done)
-
     def _show_result(self, output: layers.Output, outcome: Fit | work.Detected, cancelled: bool) -> None:
-        with self._results():
+        with self._runner.results():
             told = shown_result(output, outcome, self._least(), cancelled=cancelled, image_of=self._image_of)
         self.result = told.result
         if told.candidates is not None:
@@ -388,15 +404,6 @@ class DropletsWidget(QWidget):
         if not self.busy:
             self._say(text)
 
-    @contextmanager
-    def _results(self) -> Iterator[None]:
-        """While layers of ours come, other ones become active for a moment, which the user has not chosen."""
-        self._showing = True
-        try:
-            yield
-        finally:
-            self._showing = False
-
     def _form_changed(self, _: Any = None) -> None:
         """What was prepared may not be what is needed."""
         self._warmer.stop()
@@ -426,6 +433,11 @@ class DropletsWidget(QWidget):
 
     # the window
 
+    def showEvent(self, event: Any) -> None:
+        """The panel is in a window, which asks before it is closed with work that is not saved."""
+        super().showEvent(event)
+        self._keeping.ask_at_close(self.window())
+
     def changeEvent(self, event: QEvent | None) -> None:
         """Notice that napari has taken the panel out of its window: the user has closed it."""
         super().changeEvent(event)
@@ -434,15 +446,12 @@ class DropletsWidget(QWidget):
 
     def _close_down(self) -> None:
         """Stop what goes on and give layers back what they had; nobody sees the panel any more."""
-        if self._job is not None:
-            self._job.abandon()
-            self._end_job()
-            if self._output is not None:
-                self._output.restore()
+        self._runner.close()
         self._soon.stop()
         self._warmer.stop()
         self._nearby.close()
         self.views.close()
+        self._keeping.close()
         self._desk.close()
         for event, action in self._listening():
             event.disconnect(action)
@@ -465,9 +474,9 @@ class DropletsWidget(QWidget):
 
     def _follow_active(self, event: Any = None) -> None:
         active = self.viewer.layers.selection.active
-        if layers.is_image(active) and not self._showing:
+        if layers.is_image(active) and not self._runner.showing:
             self.image.reset_choices()
             self.image.value = active
-        if not self._showing:
+        if not self._runner.showing:
             self._desk.update()
         self._colors.apply()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,9 @@ from .filters import Filters, class_words, passes
 from .session import Session
 from .sheet import Sheet
 
-DRAWS = 60
-"""From the posterior for the bands of a plot that is drawn while droplets are corrected: their ends vary by a tenth of
-their width."""
+DRAWS, MANY, FEWER_DRAWS = 60, 2000, 30
+"""Draws from the posterior for the bands of a plot that is drawn while droplets are corrected; of more droplets than so
+many fewer will do, as bands are narrow."""
 KINDS = {"sizes": "Sizes by number", "volume": "Sizes by volume", "simplex": "Composition", "proportions": "Classes"}
 """What can be shown."""
 
@@ -31,6 +32,12 @@ class Shown(NamedTuple):
     options: dict[str, Any]
     """For `nd.statistics` and `nd.plot.sizes`."""
 
+    @property
+    def sizes(self) -> Droplets:
+        """The droplets without classes, which would be counted one by one."""
+        labels = {name: label for name, label in self.droplets.labels.items() if name not in ("class", "class_p")}
+        return replace(self.droplets, labels=labels)
+
 
 def shown(session: Session) -> Shown | None:
     """The droplets of the sheet worked on that pass the filters; None where there are none."""
@@ -43,8 +50,8 @@ def shown(session: Session) -> Shown | None:
         return None
     table = sheet.table[mask]
     hidden = not mask.all()
-    droplets = Droplets.from_dataframe(table)
-    return Shown(table.index.to_numpy(), droplets, filters_text(sheet, filters, hidden), _options(sheet))
+    droplets, options = Droplets.from_dataframe(table), _options(sheet, int(mask.sum()))
+    return Shown(table.index.to_numpy(), droplets, filters_text(sheet, filters, hidden), options)
 
 
 def filters_text(sheet: Sheet, filters: Filters, hidden: bool = True) -> str:
@@ -57,11 +64,11 @@ def filters_text(sheet: Sheet, filters: Filters, hidden: bool = True) -> str:
     return filters.text(None if pixel is None else mean_side(pixel))
 
 
-def _options(sheet: Sheet) -> dict[str, Any]:
+def _options(sheet: Sheet, n: int) -> dict[str, Any]:
     """What a fit knows besides its droplets."""
-    options: dict[str, Any] = {"shape": sheet.image.shape, "draws": DRAWS}
-    if sheet.fit_of() is not None:
-        known = known_of(sheet.fit_of().summary)
+    options: dict[str, Any] = {"shape": sheet.image.shape, "draws": DRAWS if n <= MANY else FEWER_DRAWS}
+    if (fit := sheet.fit_of()) is not None:
+        known = known_of(fit.summary)
         options |= {name: known[name] for name in ("radius_percent", "region", "visible") if name in known}
     return options
 
@@ -107,7 +114,7 @@ def data_of(shown: Shown, kind: str) -> pd.DataFrame:
     if kind in ("sizes", "volume"):
         from ..plot.sizes import histogram
 
-        found = histogram(shown.droplets, weight="number" if kind == "sizes" else "volume", **shown.options)
+        found = histogram(shown.sizes, weight="number" if kind == "sizes" else "volume", **shown.options)
         columns = {
             f"from_{found.unit}": found.edges[:-1],
             f"to_{found.unit}": found.edges[1:],
@@ -134,22 +141,14 @@ def statistics_of(shown: Shown) -> pd.DataFrame:
     return table.assign(filter=shown.filters) if shown.filters else table
 
 
-def new_class(table: pd.DataFrame, numbers: list[int]) -> tuple[pd.DataFrame, str]:
-    """A table in which these droplets are a class of their own, and what that is called in the table."""
-    table = table.copy()
-    before = table["class"] if "class" in table else pd.Series(np.nan, index=table.index)
-    known = pd.to_numeric(before, errors="coerce")
-    if known.isna().all() and before.notna().any():  # the classes have names
-        number: Any = next(f"class {i}" for i in range(1, len(table) + 2) if f"class {i}" not in set(before))
-        table["class"] = before.astype(object)
-    else:
-        number = int(max(known.max(), -1)) + 1 if known.notna().any() else 0
-        table["class"] = known
-    table.loc[numbers, "class"] = number
-    if "class_p" not in table:
-        table["class_p"] = np.nan
-    table.loc[numbers, "class_p"] = 1.0
-    return table, str(number)
+def free_class(table: pd.DataFrame) -> int | str:
+    """What a further class can be called in a table: the next number, or a word where classes have words."""
+    before = table["class"] if "class" in table else pd.Series(dtype=float)
+    numbers = pd.to_numeric(before, errors="coerce")
+    if numbers.isna().all() and before.notna().any():
+        taken = set(before.astype(str))
+        return next(name for i in range(1, len(taken) + 2) if (name := f"group {i}") not in taken)
+    return int(max(numbers.max(), -1)) + 1 if numbers.notna().any() else 0
 
 
 def diameters(droplets: Droplets) -> np.ndarray:

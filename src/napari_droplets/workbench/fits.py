@@ -54,7 +54,7 @@ class Change(NamedTuple):
         for name in GUIDE_BY_ROW:
             if name in old.fit.guide and name in new.fit.guide:
                 a, b = old.fit.guide[name][at], new.fit.guide[name][to]
-                differs |= (a != b).reshape(len(common), -1).any(axis=1)
+                differs |= (a != b).any(axis=tuple(range(1, a.ndim)))
         touched = common[differs].union(changed_rows(one, other))
         box = _differing(old.fit.reconstruction, new.fit.reconstruction)
         gone = one.index.difference(other.index).union(touched)

@@ -94,7 +94,7 @@ def facts(row: pd.Series, pixel_um: float | None = None) -> list[tuple[str, str]
 
 def parts(row: pd.Series) -> list[Part]:
     """The composition of a droplet, component by component; empty where it is not known."""
-    found = []
+    found: list[Part] = []
     while f"composition_{len(found)}" in row and np.isfinite(share := _number(row, f"composition_{len(found)}")):
         sd = _number(row, f"composition_{len(found)}_sd")
         found.append(Part(f"component {len(found) + 1}", share, Z * sd if np.isfinite(sd) else None))

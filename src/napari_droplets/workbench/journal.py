@@ -1,8 +1,8 @@
 """The journal: what was done to the droplets of one image, step by step, to be undone, redone, saved and read.
 
 A `Step` holds the rows it has changed as they were and as they became, by the number of the droplet, so that it can be
-taken back exactly however many steps lie between. Refits are steps, too, but no stops: `undo` takes back the last edit
-with whatever was refitted since.
+taken back exactly however many steps lie between. Local refits are steps, too, but no stops: `undo` takes back the last
+edit with whatever was refitted since.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Kind = Literal[EditKind, "refit"]
 EDITS: tuple[str, ...] = get_args(EditKind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One thing that was done.
 
@@ -50,6 +50,11 @@ class Step:
     def is_edit(self) -> bool:
         """Whether the user did it, and not a refit."""
         return self.kind != "refit"
+
+    @property
+    def stops(self) -> bool:
+        """Whether undo and redo stop here: at edits, and at a run that took the place of all droplets."""
+        return self.is_edit or isinstance(self.fit, NewFits)
 
     @property
     def numbers(self) -> pd.Index:
@@ -106,14 +111,14 @@ class Journal:
     def to_undo(self) -> list[Step]:
         """The last edit and the refits since, in the order in which to take them back; empty where there is none."""
         for first in range(self.done - 1, -1, -1):
-            if self._steps[first].is_edit:
+            if self._steps[first].stops:
                 return self._steps[first : self.done][::-1]
         return []
 
     def to_redo(self) -> list[Step]:
         """The next edit and the refits that followed it, in their order; empty where there is none."""
         following = self._steps[self.done :]
-        last = next((i for i, step in enumerate(following[1:], 1) if step.is_edit), len(following))
+        last = next((i for i, step in enumerate(following[1:], 1) if step.stops), len(following))
         return following[:last]
 
     def clear(self) -> None:

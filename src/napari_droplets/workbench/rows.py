@@ -73,8 +73,8 @@ def _joined(one: np.ndarray, other: np.ndarray, column: Any) -> np.ndarray:
         return np.concatenate([_marks(one), _marks(other)])
     if not len(one):
         return other.copy()
-    numbers = one.dtype.kind in "biuf" and other.dtype.kind in "biufO" and not pd.isna(other).any()
-    if numbers and (other.astype(one.dtype) == other).all():
+    numbers = one.dtype.kind in "biuf" and all(isinstance(v, (bool, int, float, np.number)) for v in other)
+    if numbers and not pd.isna(other).any() and (other.astype(one.dtype) == other).all():
         return np.concatenate([one, other.astype(one.dtype)])
     if {one.dtype.kind, other.dtype.kind} == {"b", "f"}:  # numpy would make numbers of truth values
         return np.concatenate([one.astype(object), other.astype(object)])

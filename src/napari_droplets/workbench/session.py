@@ -47,11 +47,9 @@ class Session:
     selected : tuple of int
         Numbers of the droplets selected in it.
     filters : dict
-        What the filters are set to, as JSON can hold it: {} hides nothing. Saved with the session.
+        What the filters are set to, and `class_names`, as JSON can hold it: {} hides nothing. Saved with the session.
     settings : dict
         What the form says, likewise.
-    class_names : dict of str to str
-        What the user calls classes: names by the text of the class in the table.
     """
 
     sheet_changed = Signal(object)
@@ -70,7 +68,6 @@ class Session:
         self.selected: tuple[int, ...] = ()
         self.filters: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
-        self.class_names: dict[str, str] = {}
 
     def add(self, sheet: Sheet) -> Sheet:
         """Take a sheet in; it becomes no current one by that."""
@@ -108,8 +105,16 @@ class Session:
         """Set filters by name; None takes one off."""
         new = {k: v for k, v in (self.filters | filters).items() if v is not None}
         if new != self.filters:
+            named = new.get("class_names") != self.filters.get("class_names")
             self.filters = new
             self.filters_changed.emit(new)
+            if named:
+                self.classes_named.emit(self.class_names)
+
+    @property
+    def class_names(self) -> dict[str, str]:
+        """What the user calls classes: names by the text of the class in the table."""
+        return dict(self.filters.get("class_names", {}))
 
     def class_name(self, word: str) -> str:
         """What a class is called."""
@@ -118,9 +123,7 @@ class Session:
     def name_class(self, word: str, name: str) -> None:
         """Call a class by a name; an empty one takes the name away. The table keeps what it has."""
         names = {k: v for k, v in (self.class_names | {word: name.strip()}).items() if v}
-        if names != self.class_names:
-            self.class_names = names
-            self.classes_named.emit(names)
+        self.set_filters(class_names=names or None)
 
     def undo(self) -> bool:
         """Take back the last edit of the current sheet; whether there was one."""

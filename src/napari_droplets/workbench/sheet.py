@@ -108,6 +108,11 @@ class Sheet:
         found = self.fits.get(self.image.plane if plane is None else plane)
         return None if found is None else found.fit
 
+    @property
+    def running(self) -> bool:
+        """Whether the droplets are those of work that goes on."""
+        return self._before is not None
+
     def on(self, plane: Plane, table: pd.DataFrame | None = None) -> pd.DataFrame:
         """The rows of a plane."""
         table = self.table if table is None else table
@@ -189,6 +194,11 @@ class Sheet:
         self.next_number = max(self.next_number, int(self.table.index.max()) + 1 if len(self.table) else 0)
         self.changed.emit(self, step.numbers)
         return step
+
+    def rescale(self, table: pd.DataFrame, fits: Fits) -> None:
+        """Take droplets and fits that say the same in further units, as the size of a pixel is known; it is no edit."""
+        self.table, self.fits = table, fits
+        self.changed.emit(self, table.index)
 
     def undo(self) -> bool:
         """Take back the last edit, and what was refitted since; whether there was one."""

@@ -9,6 +9,7 @@ from typing import Any
 from magicgui.widgets import ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
 from qtpy.QtWidgets import QDoubleSpinBox
 
+from ...errors import InputError
 from ...images import PixelSize, checked_range
 from ...images.pixel_size import width_height
 from ...settings import AUTO, CHOICES, MAX_CLASSES, MAX_TYPES, Settings
@@ -150,6 +151,29 @@ class SettingsForm:
         values["weights"] = str(values["weights"]) if values["weights"] else None
         Settings(**values)
         return values
+
+    def record(self) -> dict[str, Any]:
+        """What the form says, wrong or not, as JSON can hold it."""
+        values = {name: widget.value for name, widget in self.inputs.items()}
+        return {k: v if isinstance(v, (bool, int, float, str, type(None))) else str(v) for k, v in values.items()}
+
+    def set_record(self, record: dict[str, Any]) -> None:
+        """Say what a record says; what the form does not know is left out.
+
+        Raises
+        ------
+        InputError
+            A value that cannot be shown.
+        """
+        wrong = []
+        for name, value in record.items():
+            if name in self.inputs:
+                try:
+                    self.inputs[name].value = value
+                except (TypeError, ValueError):
+                    wrong.append(name)
+        if wrong:
+            raise InputError(f"settings of the session that cannot be used: {', '.join(wrong)}")
 
     def set(self, **values: Any) -> None:
         """Put settings into the form."""

@@ -11,12 +11,22 @@ from qtpy.QtWidgets import QFormLayout, QProgressBar, QSizePolicy, QTabWidget, Q
 from ..layers.regions import region_layers
 from ..layers.results import image_layers
 from .activity import Activity
+from .correct import CorrectBox, Offer
 from .form import ADVANCED, LABELS, MAIN, SettingsForm
 from .parts import ColorBox, button, folded, read_only, row, scrolled, text_label
 from .presets import preset_box
 from .words import TIPS
 
 ACTIONS = ("Detect", "Run", "Refit", "Save", "Cancel", "Estimate")
+ASK, SHOWN, ALL, CHANNELS = "ask", "shown", "all", "channels"
+PLANES = {
+    ASK: "the plane shown, if clear",
+    SHOWN: "the plane shown",
+    ALL: "all",
+    CHANNELS: "none: channels of a picture",
+}
+"""What is done of a stack."""
+SESSION_ACTIONS = ("Open session", "Save session", "Restore", "Discard")
 
 
 class Panel(QWidget):
@@ -27,12 +37,14 @@ class Panel(QWidget):
     viewer : napari.Viewer
         Whose layers can be chosen.
     actions : mapping of str to callable
-        What the buttons do, for each of `ACTIONS`.
+        What the buttons do, for each of `ACTIONS`, `CORRECTIONS` and `SESSION_ACTIONS`.
     points : callable
         Gives the Points layer that colors are chosen for, or None.
 
     Attributes
     ----------
+    planes : magicgui ComboBox
+        Its value is one of `PLANES`; shown for stacks.
     form : SettingsForm
     image, region : magicgui ComboBox
         Their values are layers; the region may be None, the whole image.
@@ -50,15 +62,20 @@ class Panel(QWidget):
         The size of a pixel, beside which there is room.
     preset : QComboBox
         Its data is the name of a preset, None where settings are others.
+    correct : CorrectBox
+    offer : Offer
+        Of work that was not saved.
     """
 
-    def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], None]], points: Callable[[], Any]) -> None:
+    def __init__(self, viewer: Any, actions: Mapping[str, Callable[[], Any]], points: Callable[[], Any]) -> None:
         super().__init__()
         self._viewer = viewer
         self.form = SettingsForm()
         self.image = ComboBox(choices=self._image_choices, nullable=False)
         self.region = ComboBox(choices=self._region_choices, nullable=False)
         self.region.tooltip = TIPS["region"]
+        self.planes = ComboBox(choices=[(words, value) for value, words in PLANES.items()], value=ASK)
+        self.planes.tooltip = TIPS["planes"]
         self.buttons = {name: button(name, actions[name], TIPS[name.lower()]) for name in ACTIONS}
         self.command = read_only("Press Detect or Run", TIPS["command"])
         self.bar = QProgressBar()
@@ -66,6 +83,8 @@ class Panel(QWidget):
         self.preset = preset_box(self.form)
         self.status = text_label(3)
         self.colors = ColorBox(points)
+        self.correct = CorrectBox(actions)
+        self.offer = Offer(actions["Restore"], actions["Discard"])
         self._lay_out()
         self.show_idle()
 
@@ -73,6 +92,11 @@ class Panel(QWidget):
         """Read the layer list again."""
         self.image.reset_choices()
         self.region.reset_choices()
+
+    def show_planes(self, image: Any) -> None:
+        """Ask for planes where the image is a stack."""
+        stack = image is not None and image.ndim > 2
+        self._main.setRowVisible(self.planes.native, stack)
 
     def say(self, text: str, level: str = "") -> None:
         """In the status line; with a level ("info", "warning", "error") as a notification of napari, too."""
@@ -109,6 +133,8 @@ class Panel(QWidget):
     def _lay_out(self) -> None:
         main, inner = QFormLayout(), QFormLayout()
         main.addRow("Image", self.image.native)
+        self._main = main
+        main.addRow("Planes", self.planes.native)
         main.addRow("Region", self.region.native)
         main.addRow("Kind of image", self.preset)
         for name in MAIN:
@@ -125,6 +151,7 @@ class Panel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self.setSizePolicy(QSizePolicy.Preferred, QSizePolicy.Expanding)  # or napari gives the room to nothing
+        layout.addWidget(self.offer)
         self.tabs = QTabWidget()
         find = QWidget()
         self.find = QVBoxLayout(find)
@@ -135,6 +162,7 @@ class Panel(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addWidget(row(*(self.buttons[name] for name in ("Detect", "Run"))))
         layout.addWidget(row(*(self.buttons[name] for name in ("Refit", "Save", "Cancel"))))
+        layout.addWidget(self.correct)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
         layout.addWidget(self.colors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ DONE = {
     "change": "changed",
     "refit": "refitted",
 }
+MOST_FAILED = 3
+"""Planes that are told by name when they could not be used."""
 Z = 1.96
 """Standard deviations on either side that hold 95 %."""
 
@@ -50,10 +53,21 @@ TIPS = {
     "After Detect, or of an opened table: fit the whole image from the points shown; they may move.",
     "save": "Save the points as they are now, with your corrections, as a table (CSV, Parquet, Excel).\n"
     "What the slider hides is left out.",
+    "undo": "Take back the last edit, and what was refitted since (Ctrl-Z on the layer)",
+    "redo": "Do again what was undone (Ctrl-Shift-Z)",
+    "merge": "Make one droplet, of the same area, of those selected",
+    "split": "Make two droplets of each one selected, side by side",
+    "pin": "Keep the droplets selected where they are when their surroundings are refitted",
+    "refit_edits": "When a droplet was added, moved, resized or deleted, fit its surroundings in the background.\n"
+    "What you have edited stays where you put it.",
+    "session": "Save all that you work on as one file (.droplets), with settings, edits and undo, or open one.\n"
+    "It is kept in the background, too, and offered after a crash.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
     "estimate": "Estimate the diameter from the image",
     "command": "What does the same in a terminal, for the file behind the image; OUT is the folder for the results,\n"
     "MASK an image of the region, which must be saved first where it is no upright rectangle",
+    "planes": "Of a stack: the plane that is shown, or all of them, with what is learned on the first one.\n"
+    "Where the first axis has three entries, they may also be the channels of one picture.",
     "region": "Where droplets are looked for and counted: what is drawn in a Shapes layer (rectangles, ellipses,\n"
     "polygons), all of it together, or painted in a Labels layer. A droplet is inside if its center is.\n"
     "A refit after Run keeps the region of the run.",
@@ -73,7 +87,7 @@ def progress_text(progress: Progress) -> str:
         parts.append(f"{progress.n_droplets:,} droplets")
     if np.isfinite(progress.seconds_left) and progress.stage == "fit":
         parts.append(f"{progress.seconds_left:.0f} s left")
-    return line(parts)
+    return line([progress.part, *parts] if progress.part else parts)
 
 
 def detection_text(detection: Detection, shown: int, plane: tuple[int, ...] = ()) -> str:
@@ -114,6 +128,16 @@ def found_text(
     if poor:
         parts.append(f"{poor:,} to look at")
     return parts
+
+
+def stack_text(droplets: Droplets, planes: int, failed: Mapping[Any, str], *, cancelled: bool) -> str:
+    """What was found on the planes of a stack; why some could not be used."""
+    parts = found_text(droplets, len(droplets), (None, None), 0, regional=False)
+    text = ("Stopped: " if cancelled else "") + f"{planes:,} planes: " + line(parts)
+    for plane, why in list(failed.items())[:MOST_FAILED]:
+        text += f"\n{plane_text(plane)}{why}"
+    more = len(failed) - MOST_FAILED
+    return text + (f"\nand {more:,} more planes" if more > 0 else "")
 
 
 def step_text(step: Step) -> str:

@@ -23,6 +23,10 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
         from .opening import image_layer_data
 
         return image_layer_data
+    if is_session(file):
+        from .sessions import read_session_layers
+
+        return read_session_layers
     if file.name == "summary.json":
         file = file.parent
     if file.is_dir():
@@ -30,6 +34,13 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     from ...tables import is_droplets_table
 
     return read_table if file.is_file() and is_droplets_table(file) else None
+
+
+def is_session(file: Path) -> bool:
+    """Whether a file or folder is a session, told without loading anything."""
+    if file.is_dir():
+        return file.suffix == ".droplets" and (file / "session.json").is_file()
+    return file.suffix.lower() == ".droplets" and file.is_file()
 
 
 def read_folder(path: str) -> list[LayerData]:
@@ -87,7 +98,7 @@ def _table_layers(path: str, name: str) -> list[LayerData]:
         images = table.groupby("image", sort=False, dropna=False)
         parts = {str(name): Droplets.from_dataframe(part, name=path) for name, part in images}
     found = []
-    shown = _images_shown()
+    shown = images_shown()
     for name, part in parts.items():
         leading = _leading(part.labels, path)
         place = place_over(name, shown, part.x, part.y, len(leading))
@@ -96,7 +107,7 @@ def _table_layers(path: str, name: str) -> list[LayerData]:
     return found
 
 
-def _images_shown() -> list[Any]:
+def images_shown() -> list[Any]:
     """The image layers of the viewer that asks for a file; none where there is no window."""
     napari = sys.modules.get("napari")
     viewer = None if napari is None else napari.current_viewer()

@@ -60,12 +60,6 @@ class Coloring(NamedTuple):
     """Where a number decides."""
 
 
-def n_poor(table: pd.DataFrame) -> int:
-    """How many droplets of an image are poorly explained; 0 where nothing is known of it."""
-    misfit = _numbers(table["misfit"]) if "misfit" in table else np.zeros(0)
-    return int((misfit > poor_from(misfit)).sum())
-
-
 def recolor(
     points: Any, by: str, picture: np.ndarray | None = None, name: Callable[[str], str] = "class {}".format
 ) -> Legend:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -16,6 +16,10 @@ from ...images.convert import converted_in, size_in_file
 from ...images.pixel_size import PixelSize, of_layer, pixel_steps
 from .ground import Ground, ground_of
 
+CHANNELS = 3
+"""Entries of an axis that may be the channels of a picture: other numbers of them are no picture for a fit."""
+PLANE_LABELS = ("t", "z", "time", "frame", "plane", "slice", "depth")
+"""Labels of axes along which there are planes."""
 STRETCH = 0.02
 """Relative difference of the sides of a pixel from which circles are seen not to lie on droplets."""
 
@@ -40,6 +44,10 @@ class Place:
         Height and width of the image in pixels.
     ground : Ground, optional
         How bright the image is as it is shown: what rings have to stand out from.
+    leading : int
+        Leading axes along which the table says where droplets are: those of all planes of a stack; 0 for one plane.
+    channels : bool
+        Whether the first axis of the layer holds the channels of one picture.
     """
 
     name: str = "image"
@@ -49,6 +57,8 @@ class Place:
     layer_id: str = field(default_factory=lambda: str(uuid4()))
     shape: tuple[int, int] | None = None
     ground: Ground | None = field(default=None, compare=False, repr=False)
+    leading: int = 0
+    channels: bool = False
 
 
 def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
@@ -73,6 +83,44 @@ def place_of(layer: Any, point: Sequence[float] = ()) -> Place:
     translate = transform["affine"].inverse(layer.data_to_world((*plane, 0, 0)))
     ground = ground_of(layer, plane)
     return Place(layer.name, plane, transform, translate, str(layer.unique_id), plane_shape(layer), ground)
+
+
+def whole_of(layer: Any) -> Place:
+    """Place of all planes of a stack."""
+    first = place_of(layer)
+    return replace(first, plane=(), plane_translate=None, leading=layer.ndim - 2)
+
+
+def planes_of(layer: Any) -> list[tuple[int, ...]]:
+    """The planes of a stack, by their places along its leading axes."""
+    return list(np.ndindex(*_finest(layer).shape[: layer.ndim - 2]))
+
+
+def picture_of(layer: Any) -> Place:
+    """Place of an image layer whose first axis are the channels of one picture: that of the other two axes."""
+    transform = _transform(layer)
+    flat = {name: transform[name][-2:] for name in ("scale", "translate", "units", "axis_labels")}
+    return Place(
+        layer.name, (), flat, None, str(layer.unique_id), plane_shape(layer), ground_of(layer, (0,)), channels=True
+    )
+
+
+def check_axes(layer: Any) -> None:
+    """Refuse an image of which nobody knows whether its first axis are planes or channels.
+
+    Raises
+    ------
+    InputError
+        It has three entries, and its label does not say what they are.
+    """
+    if layer.rgb or layer.ndim != 3 or _finest(layer).shape[0] != CHANNELS:
+        return
+    if str(layer.axis_labels[0]).lower() in PLANE_LABELS:
+        return
+    raise InputError(
+        f"{layer.name}: its first axis has {CHANNELS} entries; are they planes, or the channels of one picture? Choose "
+        "beside 'Planes'"
+    )
 
 
 def place_over(name: str, images: Sequence[Any], x: np.ndarray, y: np.ndarray, leading: int = 0) -> Place:
@@ -160,7 +208,7 @@ def plane_columns(leading: int) -> tuple[str, ...]:
 
 def plane_of(layer: Any, place: Place) -> Any:
     """The pixels to work on, (H, W) or (H, W, 3|4); not yet read where the layer is lazy."""
-    return _finest(layer)[place.plane]
+    return _picture(layer) if place.channels else _finest(layer)[place.plane]
 
 
 def plane_shape(layer: Any) -> tuple[int, int]:
@@ -184,6 +232,8 @@ class Plane(NamedTuple):
     @classmethod
     def of(cls, layer: Any, place: Place) -> Plane:
         """The plane of an image layer that a place says."""
+        if place.channels:
+            return cls(_picture(layer), place.name, True, metadata={FILE: facts_of(layer)})
         stack = _finest(layer)
         pages = isinstance(stack, np.ndarray) and len(place.plane) > 0
         around = stack.reshape(-1, *stack.shape[len(place.plane) :]) if pages else None
@@ -219,6 +269,12 @@ def shape_of(layer: Any) -> tuple[int, int]:
     """Height and width of an image layer in pixels."""
     height, width = _finest(layer).shape[-2 - layer.rgb :][:2]
     return int(height), int(width)
+
+
+def _picture(layer: Any) -> Any:
+    """Channels last."""
+    data = _finest(layer)
+    return np.moveaxis(data, 0, -1) if isinstance(data, np.ndarray) else data.transpose(1, 2, 0)
 
 
 def _finest(layer: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakSet
 
 import numpy as np
+import pandas as pd
 
 from ...colors import UNKNOWN_COLOR, readable, readable_around
 from .ground import Ground
@@ -127,6 +128,14 @@ def _ring(colors: np.ndarray) -> np.ndarray:
     """The hues of colors, bright enough to be seen on the dark droplets that they circle."""
     hues = (colors + 0.05) / (colors + 0.05).max(axis=1, keepdims=True)  # next to black, grey
     return 1 - RING_SATURATION * (1 - hues)
+
+
+def defaults_of(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """What is known of a point added by hand: that it is there, as far as the types of the columns can say so."""
+    if not len(table):
+        return {column: [] for column in table}
+    own = {column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table}
+    return own | ({"p_present": [1.0]} if "p_present" in table else {})
 
 
 def point_state(points: Any) -> dict[str, Any]:

@@ -19,7 +19,18 @@ from ...lazy import LazyPixels, Pixels
 from .large import levels, shape_of_data
 from .linking import drawn, given_back
 from .place import Place, Plane, check_shown, pixel_size_um, place_of, plane_columns
-from .points import POINT_STATE, TAG, is_edited, looks, point_state, remember, ring_width, set_points, tag_of
+from .points import (
+    POINT_STATE,
+    TAG,
+    defaults_of,
+    is_edited,
+    looks,
+    point_state,
+    remember,
+    ring_width,
+    set_points,
+    tag_of,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -165,17 +176,18 @@ class Output:
         fit: Fit | None = None,
         final: bool = True,
         detected: bool = False,
+        fits: dict[tuple[int, ...], Fit] | None = None,
     ) -> None:
         """Draw the droplets and, where there is one, the (H, W, C) reconstruction.
 
         While the work goes on (`final` false) a layer that the user has removed stays away; at the end it is added.
-        What was only `detected` does not take the place of a fit.
+        What was only `detected` does not take the place of a fit. Of all planes of a stack there are `fits`.
         """
         if isinstance(reconstruction, LazyPixels) and not final:
             reconstruction = None  # it would be drawn in the thread of the window
         if reconstruction is not None:
             self._show_picture(_picture(reconstruction, self.place, fit.image if fit else None), final)
-        self._show_points(droplets, fit, final, detected)
+        self._show_points(droplets, fit, fits, final, detected)
 
     def restore(self) -> None:
         """After a failure: give the layers back what they had before, if they were there before."""
@@ -187,7 +199,14 @@ class Output:
         if self._picture_before is not None and self.reconstruction in self.viewer.layers:
             self.reconstruction.data = self._picture_before
 
-    def _show_points(self, droplets: Droplets, fit: Fit | None, final: bool, detected: bool) -> None:
+    def _show_points(
+        self,
+        droplets: Droplets,
+        fit: Fit | None,
+        fits: dict[tuple[int, ...], Fit] | None,
+        final: bool,
+        detected: bool,
+    ) -> None:
         if self.points is not None and self.points not in self.viewer.layers:
             if not final:
                 return
@@ -201,7 +220,7 @@ class Output:
             data, attributes, _ = new
             set_points(self.points, {"data": data, **{k: attributes[k] for k in POINT_STATE if k in attributes}})
             self.points.metadata[TAG] = attributes["metadata"][TAG] | {"name": self.points.name}
-        self.points.metadata[TAG]["detected"] = detected
+        self.points.metadata[TAG] |= {"detected": detected, "fits": fits}
         remember(self.points, new[1]["metadata"][TAG]["table"])
         drawn(self.points, last=final)
 
@@ -251,7 +270,8 @@ class Output:
             tag = tag_of(layer, kind)
             if tag is None or tag["name"] != layer.name:
                 continue
-            if (tag["place"].layer_id, tag["place"].plane) == (self.place.layer_id, self.place.plane):
+            there, here = tag["place"], self.place
+            if (there.layer_id, there.plane, there.leading) == (here.layer_id, here.plane, here.leading):
                 return layer
         return None
 
@@ -269,9 +289,10 @@ class Output:
 
 def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerData:
     n = len(droplets)
-    data = np.column_stack([*(np.full(n, i) for i in place.plane), droplets.y, droplets.x])
-    colors = droplet_colors(droplets)
     on = {column: np.full(n, i) for column, i in zip(plane_columns(len(place.plane)), place.plane, strict=True)}
+    leading = [droplets.labels[column] for column in plane_columns(place.leading)]
+    data = np.column_stack([*on.values(), *leading, droplets.y, droplets.x])
+    colors = droplet_colors(droplets)
     table = droplets.to_dataframe().assign(**on)
     name = f"{place.name} droplets"
     attributes = {
@@ -283,10 +304,7 @@ def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerDa
         **place.transform,
     }
     if n:
-        # what is known of a point added by hand: that it is there, as far as the column's type can say so
-        attributes["feature_defaults"] = {
-            column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table
-        } | ({"p_present": [1.0]} if "p_present" in table else {})
+        attributes["feature_defaults"] = defaults_of(table)
         attributes["border_width"] = ring_width(2 * droplets.radius)
         attributes["face_color"], attributes["border_color"] = looks(
             colors, ground=place.ground, where=np.column_stack([droplets.x, droplets.y, droplets.radius])

@@ -12,8 +12,9 @@ from ...droplets import Droplets, Fit
 from ...errors import InputError
 from ...images.pixel_size import PixelSize, of_layer
 from .correction import KEYS, UM_COLUMNS, in_micrometres
+from .linking import link
 from .place import Place, transform_of
-from .points import TAG, tag_of, writing
+from .points import TAG, tag_of
 
 MICROMETRE = "um"
 
@@ -66,11 +67,12 @@ def calibrate(viewer: Any, image: Any, world_length: float, length_um: float) ->
     factor = length_um / world_length
     before = tuple(map(str, image.units[-2:]))
     alike = [layer for layer in viewer.layers if tuple(map(str, layer.units[-2:])) == before]
-    zoom, center = viewer.camera.zoom, viewer.camera.center
+    camera = camera_of(viewer)
+    zoom, center = camera.zoom, camera.center
     for layer in alike:
         _rescale(layer, factor)
-    viewer.camera.center = (*center[:-2], *(factor * c for c in center[-2:]))
-    viewer.camera.zoom = zoom / factor
+    camera.center = (*center[:-2], *(factor * c for c in center[-2:]))
+    camera.zoom = zoom / factor
     size = of_layer(image)
     assert size is not None
     for layer in alike:
@@ -82,20 +84,18 @@ def calibrate(viewer: Any, image: Any, world_length: float, length_um: float) ->
     return size
 
 
+def camera_of(viewer: Any) -> Any:
+    """The camera of a viewer, which is that of its scene since napari 0.9."""
+    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
 def in_pixels_of(points: Any, size: PixelSize) -> None:
     """Give the droplets of a Points layer of ours the size of a pixel, and with it columns in micrometres."""
-    tag = points.metadata[TAG]
-    with writing(points):
-        if set(KEYS) <= set(points.features):
-            points.features = with_size(points.features, size)
-    tag["table"] = with_size(tag["table"], size)
-    if tag.get("hidden") is not None:
-        tag["hidden"] = tag["hidden"] | {"features": with_size(tag["hidden"]["features"], size)}
-    if tag.get("fit") is not None:
-        tag["fit"] = fit_with_size(tag["fit"], size)
-    if "drawn" in tag:
-        data, diameter, features = tag["drawn"]
-        tag["drawn"] = (data, diameter, with_size(features, size))
+    sheet = link(points)
+    if sheet is None:  # a layer whose features are no droplets any more
+        return
+    fits = {plane: one._replace(fit=fit_with_size(one.fit, size)) for plane, one in sheet.fits.items()}
+    sheet.rescale(with_size(sheet.table, size), fits)
 
 
 def with_size(table: pd.DataFrame, size: PixelSize) -> pd.DataFrame:

@@ -35,6 +35,8 @@ HISTOGRAM_HEIGHT = 56
 SOON_MS = 20
 """A slider that is dragged tells faster than thousands of points can be drawn."""
 WHOLE = "the whole image"
+KEPT = "kept"
+"""In place of a layer: a region that is a filter, but no layer is known in which it was drawn."""
 TIPS = {
     "min_probability": "Hide droplets that are less probable. Those that you added, moved, resized or confirmed stay.",
     "diameter": "Hide smaller and larger droplets; the bars say how many there are of each diameter",
@@ -106,6 +108,8 @@ class FilterBox(QWidget):
         self.region.addItem(WHOLE, None)
         for layer in self._region_layers():
             self.region.addItem(layer.name, layer)
+        if chosen == KEPT:
+            self.region.addItem(f"{self.session.filters.get('region_name') or 'a region'} (as it was)", KEPT)
         at = self.region.findData(chosen)
         self._setting = False
         self.region.setCurrentIndex(max(at, 0))
@@ -187,7 +191,8 @@ class FilterBox(QWidget):
         """Follow the layer that is chosen while it is drawn in."""
         if self._watched is not None:
             self._watched.events.set_data.disconnect(self._changed)
-        self._watched = self.region.currentData()
+        chosen = self.region.currentData()
+        self._watched = None if chosen == KEPT else chosen
         if self._watched is not None:
             self._watched.events.set_data.connect(self._changed)
         self._changed()
@@ -196,7 +201,8 @@ class FilterBox(QWidget):
         """Say to the session what the controls say."""
         low, high = self.diameter.value()
         at_low, at_high = low <= self.diameter.minimum(), high >= self.diameter.maximum()
-        region, name = None, None
+        filters = Filters.of(self.session.filters)
+        region, name = (filters.region, filters.region_name) if self.region.currentData() == KEPT else (None, None)
         if self._watched is not None:
             try:
                 region, name = self._region_of(self._watched), self._watched.name
@@ -220,7 +226,9 @@ class FilterBox(QWidget):
     # from the session
 
     def _read_soon(self) -> None:
-        self._later.start()
+        sheet = self.session.sheet
+        if sheet is None or not sheet.running:  # what is being found is shown all
+            self._later.start()
 
     def read(self) -> None:
         """Show what the filters are, over the droplets that there are now."""
@@ -254,9 +262,13 @@ class FilterBox(QWidget):
         self.probability.setValue(filters.min_probability)
         self.misfit.setValue(self.misfit.maximum() if filters.max_misfit is None else filters.max_misfit)
         self.border.setChecked(filters.cut_by_border)
+        kept = self.region.findData(KEPT)
         if filters.region is None:
             self.region.setCurrentIndex(0)
             self._watched = None
+        elif self._watched is None and kept < 0:  # of a session that was opened, or a script
+            self.region.addItem(f"{filters.region_name or 'a region'} (as it was)", KEPT)
+            self.region.setCurrentIndex(self.region.count() - 1)
         self._setting = False
         self._tell_count()
 

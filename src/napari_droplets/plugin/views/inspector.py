@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSizePol
 
 from ...droplets import Droplets
 from ...images.pixel_size import mean_side
+from ...workbench.corrections import pinned
 from ...workbench.doubtful import Doubt, doubtful, following
 from ...workbench.filters import Filters, passes
 from ...workbench.inspection import RESIDUAL_SHOWN, Part, facts, half_side, parts, piece, signed_residual
@@ -25,13 +26,17 @@ PICTURE = 92
 SOON_MS = 30
 TIPS = {
     "next": "The next droplet that deserves a look, the worst first: those that the model explains badly, then those\n"
-    "that may not be there. What you correct or confirm leaves the list.",
-    "previous": "Back to the one before",
-    "confirm": "It is right: take it off the list. It counts as corrected by you, and a refit leaves it alone.",
+    "that may not be there. What you correct or confirm leaves the list. Key: Alt+N",
+    "previous": "Back to the one before. Key: Alt+B",
+    "confirm": "It is right: take it off the list. It counts as corrected by you, and a refit leaves it alone.\n"
+    "Key: Alt+O",
     "model": "The image as the model sees it, drawn over the photograph",
     "residual": "What the model does not explain: blue where the image is darker than the model, orange where it is\n"
     f"brighter; full color from {RESIDUAL_SHOWN:g} times the noise.",
 }
+
+
+Plane = tuple[int, ...]
 
 
 class Pictures(NamedTuple):
@@ -53,9 +58,9 @@ class Inspector(QWidget):
     session : Session
         Whose selected droplet is shown.
     pictures : callable
-        Gives the `Pictures` of the image worked on.
+        Gives the `Pictures` of a plane of the image worked on.
     look_at : callable
-        Moves the camera to x, y of the image, pixels, so that a circle of a radius is seen.
+        Moves the camera to x, y of a plane of the image, pixels, so that a circle of a radius is seen.
     show_layer : callable
         Shows or hides the layer "model" or "residual" on the whole image.
     """
@@ -63,8 +68,8 @@ class Inspector(QWidget):
     def __init__(
         self,
         session: Session,
-        pictures: Callable[[], Pictures],
-        look_at: Callable[[float, float, float], None],
+        pictures: Callable[[Plane], Pictures],
+        look_at: Callable[[float, float, float, Plane], None],
         show_layer: Callable[[str, bool], None] = lambda *_: None,
     ) -> None:
         super().__init__()
@@ -83,6 +88,12 @@ class Inspector(QWidget):
         for name, box in self.layer_boxes.items():
             box.setToolTip(TIPS[name])
             box.toggled.connect(lambda on, name=name: show_layer(name, on))
+        for made, keys in (
+            (self.next_button, "Alt+N"),
+            (self.previous_button, "Alt+B"),
+            (self.confirm_button, "Alt+O"),
+        ):
+            made.setShortcut(keys)
         self._soon = QTimer(self, singleShot=True, interval=SOON_MS)
         self._soon.timeout.connect(self.draw)
         self._lay_out()
@@ -108,12 +119,8 @@ class Inspector(QWidget):
         sheet, chosen = self.session.sheet, list(self.session.selected)
         if sheet is None or not chosen:
             return
-        table = sheet.table.copy()
-        if "pinned" not in table:
-            table["pinned"] = False
-        table.loc[chosen, "pinned"] = True
         last = self._now()
-        sheet.edit(table, "pin")
+        sheet.edit(pinned(sheet.table, chosen), "pin")
         self._update_doubt()
         if last is not None and self.doubt.numbers:
             self._select(self.doubt.numbers[min(last, len(self.doubt.numbers) - 1)])
@@ -133,13 +140,20 @@ class Inspector(QWidget):
 
     def _select(self, number: int) -> None:
         self.session.select([number])
-        row = self.session.sheet.table.loc[number]
-        self._look_at(float(row["x"]), float(row["y"]), float(row["radius"]))
+        assert self.session.sheet is not None
+        row = self.session.sheet.table.loc[[number]].iloc[0]
+        self._look_at(float(row["x"]), float(row["y"]), float(row["radius"]), self._plane(row))
+
+    def _plane(self, row: pd.Series) -> Plane:
+        """The plane of a stack that a droplet is on; empty for a single image."""
+        sheet = self.session.sheet
+        return () if sheet is None else tuple(int(row[axis]) for axis in sheet.image.axes)
 
     # drawing
 
     def _draw_soon(self) -> None:
-        if self.isVisible():
+        sheet = self.session.sheet
+        if self.isVisible() and not (sheet is not None and sheet.running):
             self._soon.start()
 
     def showEvent(self, event: Any) -> None:
@@ -164,7 +178,7 @@ class Inspector(QWidget):
         for made in (self.previous_button, self.next_button):
             made.setEnabled(n > 0)
         for box in self.layer_boxes.values():
-            box.setEnabled(sheet is not None and sheet.fit_of() is not None)
+            box.setEnabled(sheet is not None and bool(sheet.fits))
         self.confirm_button.setEnabled(bool(chosen))
         while self._facts.rowCount():
             self._facts.removeRow(0)
@@ -178,7 +192,7 @@ class Inspector(QWidget):
                 one.setVisible(False)
             self._bar.set_parts([], None)
             return
-        row = sheet.table.loc[chosen[0]]
+        row = sheet.table.loc[[chosen[0]]].iloc[0]
         at = self._now()
         many = f", the first of {len(chosen):,} selected" if len(chosen) > 1 else ""
         self._heading.setText(f"<b>Droplet {chosen[0]}</b>{many}")
@@ -199,7 +213,7 @@ class Inspector(QWidget):
         return value if name is None else value.replace(word, name, 1)
 
     def _draw_pieces(self, row: pd.Series) -> None:
-        pictures = self._pictures()
+        pictures = self._pictures(self._plane(row))
         x, y, radius = (float(row[c]) for c in ("x", "y", "radius"))
         half = half_side(radius)
         limits = pictures.limits
@@ -210,12 +224,13 @@ class Inspector(QWidget):
                 cut = piece(picture, x, y, half)
                 limits = limits or _limits(cut.pixels)
                 view.set(_rgb(cut.pixels, limits), name.capitalize(), (cut.x, cut.y, radius))
-        there = pictures.image is not None and pictures.model is not None and pictures.noise is not None
-        self._pieces["residual"].setVisible(there)
-        if there:
-            cut = piece(pictures.image, x, y, half)
-            rest = signed_residual(cut.pixels - piece(pictures.model, x, y, half).pixels, pictures.noise)
-            self._pieces["residual"].set(residual_colors(rest), "Residual", (cut.x, cut.y, radius))
+        image, model, noise = pictures.image, pictures.model, pictures.noise
+        view = self._pieces["residual"]
+        view.setVisible(image is not None and model is not None and noise is not None)
+        if image is not None and model is not None and noise is not None:
+            cut = piece(image, x, y, half)
+            rest = signed_residual(cut.pixels - piece(model, x, y, half).pixels, noise)
+            view.set(residual_colors(rest), "Residual", (cut.x, cut.y, radius))
 
     def _lay_out(self) -> None:
         layout = QVBoxLayout(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,21 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from ...errors import InputError
+from ...workbench.corrections import classified
 from ...workbench.figures import (
     KINDS,
     Shown,
     data_of,
     diameters,
+    free_class,
     in_triangle,
     inside,
-    new_class,
     of_class,
     shown,
     sizes_between,
     statistics_of,
 )
-from ...workbench.filters import NO_CLASS, class_words, classes_of
+from ...workbench.filters import NO_CLASS, classes_of
 from ...workbench.session import Session
 from ..controls.parts import button
 
@@ -32,6 +34,8 @@ SOON_MS = 250
 PICKED = "#111111"
 SIZE = (4.0, 3.1)  # inches
 DPI_SAVED = 300
+HEADROOM = 1.35
+"""For the statistics, above what is drawn."""
 SUFFIXES = {".svg": "Figure (*.svg)", ".png": "Figure (*.png)", ".csv": "Numbers (*.csv)"}
 HINTS = {
     "sizes": "Drag across the plot to select the droplets of these diameters.",
@@ -109,20 +113,21 @@ class PlotBox(QWidget):
         self.figure.clear()
         self._selectors, self._marks = [], []
         self._axes = self.figure.subplots()
-        self._shown = shown(self.session)
+        found = self._shown = shown(self.session)
         kind = self.kind.currentData()
         self.hint.setText(HINTS[kind])
         self._show_classes()
         try:
-            self._plot(kind)
+            if found is None:
+                raise InputError("No droplets are shown.")
+            self._plot(kind, found)
+            self._link(kind, found)
         except InputError as error:
             self.figure.clear()
             self._axes = None
             self.hint.setText(str(error))
-        else:
-            self._link(kind)
-        if self._shown is not None and self._shown.filters:
-            self.figure.supxlabel(f"shown: {self._shown.filters}", fontsize=7)
+        if found is not None and found.filters:
+            self.figure.supxlabel(f"shown: {found.filters}", fontsize=7)
         self._mark()
 
     def save(self, path: str | Path) -> list[Path]:
@@ -147,7 +152,7 @@ class PlotBox(QWidget):
         if kind in ("sizes", "volume"):
             tables[path.with_name(f"{path.stem}_statistics.csv")] = statistics_of(self._shown)
         for file, table in tables.items():
-            write_whole(file, lambda part, table=table: table.to_csv(part, index=False, lineterminator="\n"))
+            write_whole(file, partial(table.to_csv, index=False, lineterminator="\n"))
         return list(tables)
 
     def make_class(self) -> None:
@@ -156,16 +161,17 @@ class PlotBox(QWidget):
         if sheet is None or not chosen:
             self.hint.setText("Select droplets first, here or on the image.")
             return
-        table, word = new_class(sheet.table, chosen)
-        sheet.edit(table, "class")
+        name = free_class(sheet.table)
+        sheet.edit(classified(sheet.table, chosen, name), "class")
         self.draw()
-        self.classes.setCurrentIndex(self.classes.findData(word))
+        self.classes.setCurrentIndex(self.classes.findData(str(name)))
         self.name.setFocus()
 
     # drawing
 
     def _draw_soon(self) -> None:
-        if self.isVisible():
+        sheet = self.session.sheet
+        if self.isVisible() and not (sheet is not None and sheet.running):
             self._soon.start()
 
     def showEvent(self, event: Any) -> None:
@@ -186,110 +192,108 @@ class PlotBox(QWidget):
         self._canvas.mpl_connect("button_press_event", self._on_click)
         self._layout.insertWidget(1, self._canvas, 1)
 
-    def _plot(self, kind: str) -> None:
+    def _plot(self, kind: str, found: Shown) -> None:
         from ... import plot
 
-        if self._shown is None:
-            raise InputError("No droplets are shown.")
-        droplets, options = self._shown.droplets, self._shown.options
-        names = self._names()
+        droplets, options, names = found.droplets, found.options, self._names()
         if kind in ("sizes", "volume"):
-            plot.sizes(droplets, ax=self._axes, weight="number" if kind == "sizes" else "volume", **options)
+            plot.sizes(found.sizes, ax=self._axes, weight="number" if kind == "sizes" else "volume", **options)
+            self._axes.set_ylim(0, HEADROOM * self._axes.get_ylim()[1])
         elif kind == "simplex":
             components = [f"component {k + 1}" for k in range(droplets.types)]  # as in all of the window
             plot.simplex(droplets, ax=self._axes, names=components, class_names=names)
             if self._axes.legend_ is not None:
-                self._axes.legend_.set_bbox_to_anchor((1.0, 0.85))  # beside the triangle, not on its upper corner
+                self._axes.legend_.set_bbox_to_anchor((1.12, 0.9))  # beside the triangle, not on its upper corner
         else:
             plot.proportions(droplets, ax=self._axes, names=names)
 
     def _names(self) -> list[str] | None:
         """What classes that have numbers are called, from 0 on."""
-        words = [w for w in classes_of(self.session.sheet.table) if w != NO_CLASS]
+        words = self._words()
         if not words or not all(w.isdecimal() for w in words):
             return None
         return [self.session.class_name(str(i)) for i in range(max(map(int, words)) + 1)]
 
-    def _link(self, kind: str) -> None:
+    def _words(self) -> list[str]:
+        """The classes of all droplets, as text."""
+        sheet = self.session.sheet
+        return [] if sheet is None else [w for w in classes_of(sheet.table) if w != NO_CLASS]
+
+    def _link(self, kind: str, found: Shown) -> None:
         """What is drawn over the plot selects droplets."""
         from matplotlib.widgets import LassoSelector, SpanSelector
 
         if kind in ("sizes", "volume"):
-            self._selectors = [SpanSelector(self._axes, self._span, "horizontal", props={"alpha": 0.2})]
+
+            def spanned(low: float, high: float) -> None:
+                self.session.select(sizes_between(found, low, high) if high > low else [])
+
+            self._selectors = [SpanSelector(self._axes, spanned, "horizontal", props={"alpha": 0.2})]
         elif kind == "simplex":
-            for ax, pair in self._scattered():
-                self._selectors.append(LassoSelector(ax, lambda line, pair=pair: self._lasso(line, pair)))
+            for ax, xy in self._scattered(found):
 
-    def _scattered(self) -> list[tuple[Any, tuple[int, int] | None]]:
-        """The axes in which droplets are points, with the two components that they show; None for the triangle."""
-        k = self._shown.droplets.types
+                def drawn(line: Any, xy: np.ndarray = xy) -> None:
+                    self.session.select(inside(found, xy, np.asarray(line, float)))
+
+                self._selectors.append(LassoSelector(ax, drawn))
+
+    def _scattered(self, found: Shown) -> list[tuple[Any, np.ndarray]]:
+        """The axes in which droplets are points, and where they are in them (N, 2)."""
+        composition = found.droplets.composition
+        if composition is None:
+            return []
+        k = found.droplets.types
         if k == 3:
-            return [(self._axes, None)]
+            return [(self._axes, in_triangle(composition))]
         pairs = [(i, j) for i in range(k) for j in range(i + 1)]  # in the order that they are drawn
-        return [(ax, (j, i)) for ax, (i, j) in zip(self._axes.child_axes, pairs, strict=True) if i != j]
-
-    def _places(self, pair: tuple[int, int] | None) -> np.ndarray:
-        composition = self._shown.droplets.composition
-        return in_triangle(composition) if pair is None else composition[:, list(pair)]
+        insets = zip(self._axes.child_axes, pairs, strict=True)
+        return [(ax, composition[:, [j, i]]) for ax, (i, j) in insets if i != j]
 
     def _mark(self, _: Any = None) -> None:
         """Show in the plot which droplets are selected."""
         if self._canvas is None or not self.isVisible():
             return
+        if self._axes is not None:
+            n = len(self.session.selected)
+            self.hint.setText(HINTS[self.kind.currentData()] + (f" {n:,} selected." if n else ""))
         for mark in self._marks:
             mark.remove()
         self._marks = []
-        if self._shown is not None and self._axes is not None:
-            picked = np.isin(self._shown.numbers, self.session.selected)
+        found = self._shown
+        if found is not None and self._axes is not None:
+            picked = np.isin(found.numbers, self.session.selected)
             if picked.any():
-                self._mark_these(picked)
+                self._mark_these(found, picked)
         self._canvas.draw_idle()
 
-    def _mark_these(self, picked: np.ndarray) -> None:
-        kind, droplets = self.kind.currentData(), self._shown.droplets
+    def _mark_these(self, found: Shown, picked: np.ndarray) -> None:
+        kind = self.kind.currentData()
         if kind in ("sizes", "volume"):
             bottom, top = self._axes.get_ylim()
-            at = diameters(droplets)[picked]
-            made = self._axes.vlines(at, bottom, bottom + 0.06 * (top - bottom), color=PICKED, linewidth=1)
+            at = diameters(found.droplets)[picked]
+            self._marks = [self._axes.vlines(at, bottom, bottom + 0.06 * (top - bottom), color=PICKED, linewidth=1)]
             self._axes.set_ylim(bottom, top)
-            self._marks.append(made)
-        elif kind == "simplex" and droplets.composition is not None:
-            for ax, pair in self._scattered():
-                xy = self._places(pair)[picked]
-                self._marks.append(ax.scatter(*xy.T, s=40, facecolors="none", edgecolors=PICKED, linewidths=1.2))
+        elif kind == "simplex":
+            for ax, xy in self._scattered(found):
+                made = ax.scatter(*xy[picked].T, s=22, facecolors="none", edgecolors=PICKED, linewidths=0.7)
+                self._marks.append(made)
 
     # from the plot
 
-    def _span(self, low: float, high: float) -> None:
-        if high > low:
-            self.session.select(sizes_between(self._shown, low, high))
-        else:  # a click
-            self.session.select([])
-
-    def _lasso(self, line: Any, pair: tuple[int, int] | None) -> None:
-        self.session.select(inside(self._shown, self._places(pair), np.asarray(line, float)))
-
     def _on_click(self, event: Any) -> None:
-        if self.kind.currentData() != "proportions" or event.inaxes is not self._axes or self._shown is None:
+        """Select the class that was clicked, or none."""
+        found = self._shown
+        if self.kind.currentData() != "proportions" or event.inaxes is not self._axes or found is None:
             return
-        words = [w for w in sorted(set(class_words(self._classes()))) if w != NO_CLASS]
-        ticks = [t.get_text() for t in self._axes.get_xticklabels()]
-        at = round(event.xdata)
-        if 0 <= at < len(ticks):
-            names = {self.session.class_name(w): w for w in words} | {w: w for w in words}
-            if ticks[at] in names:
-                self.session.select(of_class(self._shown, names[ticks[at]]))
-
-    def _classes(self) -> Any:
-        import pandas as pd
-
-        return pd.Series(self._shown.droplets.labels["class"])
+        at, ticks = round(event.xdata), [t.get_text() for t in self._axes.get_xticklabels()]
+        words = {self.session.class_name(w): w for w in self._words()} | {w: w for w in self._words()}
+        if 0 <= at < len(ticks) and ticks[at] in words:
+            self.session.select(of_class(found, words[ticks[at]]))
 
     # classes
 
     def _show_classes(self) -> None:
-        table = None if self.session.sheet is None else self.session.sheet.table
-        words = [] if table is None else [w for w in classes_of(table) if w != NO_CLASS]
+        words = self._words()
         before = self.classes.currentData()
         self.classes.blockSignals(True)
         self.classes.clear()

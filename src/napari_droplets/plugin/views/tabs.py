@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..layers.place import check_shown, plane_of
 from ..layers.points import TAG, tag_of
 from ..layers.presence import show_filtered
 from ..layers.regions import region_layers, region_of
+from ..layers.scale import camera_of
 from ..preferences import Preferences, preferences
 from ..refitting import layer_of
 from .calibrate import Calibration
@@ -87,6 +89,7 @@ class Views:
         session.filters_changed.connect(self._on_filters)
         session.table_changed.connect(self._on_table)
         session.sheet_changed.connect(self._on_sheet)
+        session.selection_changed.connect(self._on_selection)
 
     def reset_choices(self) -> None:
         """Read the layer list again."""
@@ -105,9 +108,9 @@ class Views:
         except InputError as error:
             self._panel.say(str(error), "warning")
 
-    def help(self) -> None:
-        """Show what to do."""
-        show_help(self._panel)
+    def help(self) -> Any:
+        """Show what to do, in a dialog."""
+        return show_help(self._panel)
 
     def _prefer(self, wanted: Preferences) -> None:
         panel = self._panel
@@ -136,6 +139,7 @@ class Views:
             (self.session.filters_changed, self._on_filters),
             (self.session.table_changed, self._on_table),
             (self.session.sheet_changed, self._on_sheet),
+            (self.session.selection_changed, self._on_selection),
         ):
             signal.disconnect(slot, missing_ok=True)
 
@@ -147,6 +151,8 @@ class Views:
 
     def _on_table(self, sheet: Sheet, numbers: Any) -> None:
         """Other droplets, all of them, are filtered, too; what is edited stays in sight."""
+        if sheet.running:
+            return
         self._fitted()
         if not len(sheet.table.index.difference(numbers)):
             self._soon.start()
@@ -154,6 +160,12 @@ class Views:
     def _on_sheet(self) -> None:
         self._fitted()
         self._soon.start()
+
+    def _on_selection(self, numbers: tuple[int, ...]) -> None:
+        """What is selected is seen on the active layer alone."""
+        points = self._points()
+        if numbers and points is not None and self.viewer.layers.selection.active is not points:
+            self.viewer.layers.selection.active = points
 
     def _apply(self) -> None:
         points = self._points()
@@ -176,21 +188,22 @@ class Views:
             raise InputError("the image of these droplets is gone; open it first")
         return region_of(layer, image, self._points().metadata[TAG]["place"])
 
-    def _pictures(self) -> Pictures:
-        """Of the fit, which knows the pixels that it was made of; else those of the layer."""
+    def _pictures(self, plane: tuple[int, ...] | None = None) -> Pictures:
+        """Of the fit of a plane, which knows the pixels that it was made of; else those of the layer."""
         sheet = self.session.sheet
-        fit = None if sheet is None else sheet.fit_of()
+        fit = None if sheet is None else sheet.fit_of(plane)
         if fit is not None and fit.image is not None:
             return Pictures(fit.image.pixels, fit.reconstruction, None, fit.optics.noise_sd)
         layer = self._image_layer()
         if layer is None:
             return Pictures(model=None if fit is None else fit.reconstruction)
-        pixels = np.asarray(plane_of(layer, self._points().metadata[TAG]["place"]))
+        place = self._points().metadata[TAG]["place"]
+        pixels = np.asarray(plane_of(layer, place if plane is None else replace(place, plane=plane)))
         if layer.rgb:
-            limits = (0.0, 255.0 if pixels.dtype.kind in "ui" else 1.0)
-        else:
-            pixels, limits = pixels[..., None], tuple(map(float, layer.contrast_limits))
-        return Pictures(pixels, None, limits)
+            white = float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "ui" else 1.0
+            return Pictures(pixels, None, (0.0, white))
+        low, high = layer.contrast_limits
+        return Pictures(pixels[..., None], None, (float(low), float(high)))
 
     def _picture(self) -> np.ndarray | None:
         """The image as the model sees it, else as it is, in 0 to 1."""
@@ -205,17 +218,21 @@ class Views:
         self._colors.apply()
         self.filters.read()
 
-    def _look_at(self, x: float, y: float, radius: float) -> None:
+    def _look_at(self, x: float, y: float, radius: float, plane: tuple[int, ...]) -> None:
         points = self._points()
         if points is None:
             return
-        place = points.metadata[TAG]["place"]
-        leading = place.plane or (0,) * (points.ndim - 2)
+        leading = plane or points.metadata[TAG]["place"].plane
         center, edge = (np.asarray(points.data_to_world((*leading, y, at))) for at in (x, x + radius))
-        self.viewer.camera.center = (*self.viewer.camera.center[:-2], *center[-2:])
-        seen = float(np.linalg.norm(edge - center)) * self.viewer.camera.zoom
+        if leading:
+            dims = self.viewer.dims
+            axes = list(range(dims.ndim - len(center), dims.ndim - 2))
+            dims.set_point(axes, list(center[:-2]))
+        camera = camera_of(self.viewer)
+        camera.center = (*camera.center[:-2], *center[-2:])
+        seen = float(np.linalg.norm(edge - center)) * camera.zoom
         if 0 < seen < SEEN_RADIUS:
-            self.viewer.camera.zoom *= SEEN_RADIUS / seen
+            camera.zoom *= SEEN_RADIUS / seen
 
     # model and residual on the whole image
 
@@ -242,11 +259,9 @@ class Views:
             layer.visible = False
 
     def _draw_residual(self) -> None:
-        pictures, model = self._pictures(), self._model_layer()
-        if pictures.model is None or pictures.noise is None or model is None:
-            return
-        layer = show_residual(self.viewer, model, pictures.image, pictures.model, pictures.noise)
-        layer.visible = True
+        seen, layer = self._pictures(), self._model_layer()
+        if seen.image is not None and seen.model is not None and seen.noise is not None and layer is not None:
+            show_residual(self.viewer, layer, seen.image, seen.model, seen.noise).visible = True
 
     def _note_names(self) -> None:
         """So that whoever saves the layer knows what classes are called."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from ..memory import check_memory
 from .orientation import upright
 from .pixel_size import PixelSize, micrometres, pixel_size
 from .stored import TURNED, Raster, Stored, of_axes
@@ -235,17 +237,33 @@ class _Lazy:
             return self.whole[where]
         with quiet(), tifffile.TiffFile(self.path) as tif:
             if self.number is None:
+                self._check(tif.pages[0])
                 self.whole = tif.pages[0].asarray()
                 return self.whole[where]
             series = tif.series[self.number]
             if not self.leading:
+                self._check(*series.pages)
                 self.whole = series.asarray()
                 return self.whole[where]
             outer = np.arange(int(np.prod(self.shape[: self.leading]))).reshape(self.shape[: self.leading])
             chosen = outer[where[: self.leading]]
-            pages = [series.pages[int(i)].asarray() for i in np.ravel(chosen)]
+            numbers = [int(i) for i in np.ravel(chosen)]
+            self._check(*(series.pages[i] for i in numbers), whole=False)
+            pages = [series.pages[i].asarray() for i in numbers]
         picked = np.stack(pages).reshape(*np.shape(chosen), *pages[0].shape)
         return picked[(slice(None),) * np.ndim(chosen) + where[self.leading :]]
+
+    def _check(self, *pages: Any, whole: bool = True) -> None:
+        """See that what is to be decoded can be held, and that the file has all of it: else the rest would be black."""
+        if whole:
+            check_memory(self.shape, self.dtype, self.path.name)
+        for page in pages:
+            wanted = 0 if page is None else math.prod(page.keyframe.chunked)
+            if wanted and len(page.dataoffsets) < wanted:
+                raise InputError(
+                    f"{self.path}: {len(page.dataoffsets)} of {wanted} strips or tiles that its header promises are "
+                    "there; it is damaged: copy it again, or save it anew"
+                )
 
 
 def _meaning(page: Any, colors: str, axes: str, array: _Lazy, imagej: bool) -> tuple[Any, int | None, np.dtype[Any]]:

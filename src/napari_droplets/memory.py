@@ -24,15 +24,17 @@ CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
-def check_memory(shape: Sequence[int], dtype: np.dtype[Any], name: str, *, what: str = "its pixels") -> None:
-    """See that values of this shape and type can be held and converted.
+def check_memory(
+    shape: Sequence[int], dtype: np.dtype[Any], name: str, *, what: str = "its pixels", more: int = CONVERTED
+) -> None:
+    """See that values of this shape and type can be held, with so many bytes `more` for each.
 
     Raises
     ------
     InputError
         They would take more than `SHARE` of the memory; the message says how much, and how to go on.
     """
-    needed = math.prod(int(n) for n in shape) * (int(dtype.itemsize) + CONVERTED)
+    needed = math.prod(int(n) for n in shape) * (int(dtype.itemsize) + more)
     if needed > allowed():
         size = " x ".join(map(str, shape))
         raise InputError(f"{name}: {what}, {size} of type {dtype}, {_too_much(needed)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import stat
 from pathlib import Path
@@ -37,6 +38,20 @@ def check_file(path: str | Path, *, wanted: str = "a file", instead: str = "give
     if not stat.S_ISREG(mode):
         raise InputError(f"{path}: a pipe or a device, not a file; write its content to a file first")
     return path
+
+
+def matching(pattern: str) -> list[Path]:
+    """Files and folders whose names match a pattern; `**` goes through no links, which may lead in circles.
+
+    As `glob.glob`, hidden ones are only found where the pattern says so.
+    """
+    if "**" not in pattern:
+        return [Path(p) for p in glob.glob(pattern)]
+    whole = Path(pattern)
+    rest = whole.relative_to(whole.anchor)
+    found = Path(whole.anchor).glob(str(rest))
+    asked = any(part.startswith(".") for part in rest.parts)
+    return [p for p in found if asked or not any(part.startswith(".") for part in p.relative_to(whole.anchor).parts)]
 
 
 def shortened(path: str | Path, most: int = 200) -> str:

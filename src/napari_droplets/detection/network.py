@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..errors import InputError
+from ..paths import check_file
 from ..stored_values import read_tensors
 
 CELL = 2  # pixels
@@ -165,11 +166,8 @@ def read_weights(path: str | Path) -> tuple[Params, dict[str, str]]:
     InputError
         The file is missing, damaged or of another network.
     """
-    try:
-        written = os.stat(path).st_mtime_ns
-    except OSError:
-        raise InputError(f"{path}: no such file of weights") from None
-    return _read_weights(str(path), written)
+    check_file(path, wanted="weights")
+    return _read_weights(str(path), os.stat(path).st_mtime_ns)
 
 
 @lru_cache(maxsize=4)

@@ -337,7 +337,7 @@ def _check_all(found: Opened) -> None:
     if sides is not None and len(found.where) > 1:
         channels = len(found.stored.channels if found.numbers is None else found.numbers)
         shape, what = (len(found.where), *sides, channels), f"{len(found.where)} pictures at once"
-        check_memory(shape, np.dtype(np.float32), found.stored.name, what=what)
+        check_memory(shape, np.dtype(np.float32), found.stored.name, what=what, more=0)
 
 
 def _again(image: Image, name: str | None, channels: Channels, pixel_size_um: PixelSize | None) -> Image:

@@ -82,4 +82,4 @@ def _check_array(path: Path, array: Any) -> None:
     names = {str(getattr(c, "codec_id", getattr(c, "codec_name", ""))) for c in codecs}
     if array.dtype.kind == "O" or any("pickle" in name for name in names):
         raise InputError(f"{path}: holds Python objects, which may be programs, instead of numbers; it is not read")
-    check_memory(array.chunks, array.dtype, path.name, what="one of its blocks")
+    check_memory(array.chunks, array.dtype, path.name, what="one of its blocks", more=0)

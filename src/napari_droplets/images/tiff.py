@@ -45,6 +45,7 @@ def read_tiff(path: Path) -> list[Stored]:
     import tifffile
 
     with quiet(), tifffile.TiffFile(path) as tif:
+        _check_parts(path, tif)
         about = _About.of(tif)
         try:
             found = list(tif.series)
@@ -97,6 +98,20 @@ class _About(NamedTuple):
     def of_scene(self, number: int) -> Any:
         """Size, channels, bits and title."""
         return tuple(part[number] if number < len(part) else part[-1] for part in self)
+
+
+def _check_parts(path: Path, tif: Any) -> None:
+    """See that the files of a set, which are named in the first one, are in its folder."""
+    names: list[str] = []
+    if tif.is_ome:
+        with suppress(ElementTree.ParseError):
+            names = [e.get("FileName") or "" for e in ElementTree.fromstring(tif.ome_metadata).iter()]
+    for name in names:
+        parts = name.replace("\\", "/").split("/")
+        if name and (".." in parts or not parts[0] or ":" in parts[0]):
+            raise InputError(
+                f"{path}: a part of it is said to be {name}, outside of its folder; put all parts into one"
+            )
 
 
 def _ome(xml: str) -> Iterator[tuple[PixelSize | None, tuple[str, ...], int | None, str]]:
@@ -256,7 +271,7 @@ class _Lazy:
     def _check(self, *pages: Any, whole: bool = True) -> None:
         """See that what is to be decoded can be held, and that the file has all of it: else the rest would be black."""
         if whole:
-            check_memory(self.shape, self.dtype, self.path.name)
+            check_memory(self.shape, self.dtype, self.path.name, what="all of its pixels", more=0)
         for page in pages:
             wanted = 0 if page is None else math.prod(page.keyframe.chunked)
             if wanted and len(page.dataoffsets) < wanted:

@@ -82,7 +82,8 @@ def _layers_of(stored: Stored) -> list[LayerData]:
     shape = tuple(n for _, n in stored.axes)
     if stored.shape is not None:
         every = (*shape, *stored.shape, len(stored.channels))
-        check_memory(every, stored.dtype, stored.name, what="all of its pictures")
+        copied = stored.dtype.itemsize
+        check_memory(every, stored.dtype, stored.name, what="all of its pictures", more=copied)
     rasters = [loaded(stored, index) for index in np.ndindex(*shape)]
     values = np.stack([raster.values for raster in rasters])
     hidden = None

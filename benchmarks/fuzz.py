@@ -24,10 +24,11 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-ROUND = 400  # files that a process reads before the next kind has its turn
+ROUND = 2000  # files that a process reads before the next kind has its turn
 SLOWEST = 20  # seconds; a file of some kB that takes longer is a finding
 MOST_MEMORY = 10 * 2**30  # bytes of addresses that a process may have
 GROWN = 2**29  # bytes; more for one small file is a finding
@@ -41,9 +42,9 @@ def main() -> int:
     keep.mkdir(parents=True, exist_ok=True)
     if args.child:
         return _child(args, keep)
-    from fuzz_files import targets
+    from fuzz_files import KINDS
 
-    kinds = args.only.split(",") if args.only else list(targets())
+    kinds = args.only.split(",") if args.only else list(KINDS)
     end, turn, reads, seen = time.monotonic() + 60 * args.minutes, 0, Counter[str](), set[str]()
     while (left := end - time.monotonic()) > 0:
         kind = kinds[turn % len(kinds)]
@@ -110,16 +111,16 @@ def _child(args: argparse.Namespace, keep: Path) -> int:
     """Read damaged files of one kind until time is up."""
     import faulthandler
 
-    from fuzz_files import targets
+    from fuzz_files import target
 
     faulthandler.enable()
     warnings.simplefilter("ignore")
     logging.disable()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process: a library may not come back
-    target = targets()[args.child]
-    reader = _Reader(keep, args.child, target)
-    for name, content in target.seeds.items():
-        reader.read(name, content, good=True)
+    with _instrumented() if args.engine == "atheris" else nullcontext():
+        reader = _Reader(keep, args.child, target(args.child), SLOWEST)
+        for name, content in reader.target.seeds.items():
+            reader.read(name, content, good=True)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     run = _by_atheris if args.engine == "atheris" else _by_hypothesis
     run(reader, args.seed, args.seconds)
@@ -130,8 +131,8 @@ def _child(args: argparse.Namespace, keep: Path) -> int:
 class _Reader:
     """Writes a file, reads it, and notes what it finds."""
 
-    def __init__(self, keep: Path, kind: str, target: Any) -> None:
-        self.keep, self.kind, self.target = keep, kind, target
+    def __init__(self, keep: Path, kind: str, target: Any, slowest: int = 0) -> None:
+        self.keep, self.kind, self.target, self.slowest = keep, kind, target, slowest
         self.place = Path(tempfile.mkdtemp(prefix="fuzz-read-"))
         self.count = 0
         for name, content in target.folder.items():
@@ -144,7 +145,8 @@ class _Reader:
         (self.keep / "current").write_bytes(name.encode() + b"\n" + content)
         path = self._write(name, content)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        signal.alarm(0 if good else SLOWEST)
+        if self.slowest and not good:
+            signal.alarm(self.slowest)
         try:
             self.target.read(path)
         except InputError as error:
@@ -160,7 +162,8 @@ class _Reader:
                 raise
             self._found(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", _place(error), name, content)
         finally:
-            signal.alarm(0)
+            if self.slowest:
+                signal.alarm(0)
         self.count += 1
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
         if grown > GROWN and not good:
@@ -221,6 +224,13 @@ def _by_hypothesis(reader: _Reader, seed: int, seconds: float) -> None:
     run()
 
 
+def _instrumented() -> Any:
+    """A context in which modules of the package are imported so that atheris sees which of their lines are reached."""
+    import atheris  # type: ignore[import-not-found]
+
+    return atheris.instrument_imports(include=["napari_droplets"])
+
+
 def _by_atheris(reader: _Reader, seed: int, seconds: float) -> None:
     """Guided by coverage of the package; the first byte says which of the good files it was."""
     import atheris  # type: ignore[import-not-found]
@@ -234,7 +244,6 @@ def _by_atheris(reader: _Reader, seed: int, seconds: float) -> None:
         if content:
             reader.read(names[content[0] % len(names)], content[1:])
 
-    atheris.instrument_all()
     options = [f"-max_total_time={int(seconds)}", f"-seed={seed + 1}", "-max_len=200000", "-rss_limit_mb=0"]
     os.environ["PYTHONUNBUFFERED"] = "1"
     atheris.Setup([sys.argv[0], *options, str(corpus)], run)

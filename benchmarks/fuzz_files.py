@@ -25,24 +25,9 @@ class Target(NamedTuple):
     """What lies beside the one that is damaged."""
 
 
-def targets() -> dict[str, Target]:
-    """All kinds by their names."""
-    result, zarr = _result(), _zarr()
-    tables = {k: result[k] for k in ("droplets.csv", "droplets.parquet")}
-    return {
-        "tiff": Target(dict(_tiffs()), read_image),
-        "photos": Target(dict(_photos()), read_image),
-        "npy": Target(dict(_arrays()), read_image),
-        "zarr": Target({k: v for k, v in zarr.items() if len(v) > 8}, read_zarr, zarr),
-        "mask": Target({"mask.png": dict(_photos())["gray.png"]}, read_mask),
-        "tables": Target(tables | dict(_tables()), read_table),
-        "excel": Target({"droplets.xlsx": _excel()}, read_table),
-        "summary": Target({"summary.json": result["summary.json"]}, read_folder, result),
-        "optics": Target({"optics.safetensors": result["optics.safetensors"]}, read_folder, result),
-        "folder": Target({k: result[k] for k in ("droplets.csv", "reconstruction.tif")}, read_folder, result),
-        "weights": Target({"weights.safetensors": _weights()}, read_weights),
-        "checkpoint": Target({"t.checkpoint.safetensors": _checkpoint()}, read_checkpoint),
-    }
+def target(kind: str) -> Target:
+    """The files of a kind; one at a time, as some take long to make."""
+    return KINDS[kind]()
 
 
 def read_image(path: Path) -> None:
@@ -296,3 +281,34 @@ def _checkpoint() -> bytes:
 
     record = Record(0, 64, 2, step=3, best=[0.5, 1.0, 2], log=[{"step": 2, "f1": 0.5}])
     return _written(lambda place: write_checkpoint(place / "c", _state(), record))["c"]
+
+
+def _of_result(*names: str) -> Target:
+    result = _result()
+    return Target({name: result[name] for name in names}, read_folder, result)
+
+
+def _all_tables() -> Target:
+    result = _result()
+    return Target({k: result[k] for k in ("droplets.csv", "droplets.parquet")} | dict(_tables()), read_table)
+
+
+def _store() -> Target:
+    files = _zarr()
+    return Target({k: v for k, v in files.items() if len(v) > 8}, read_zarr, files)
+
+
+KINDS: dict[str, Callable[[], Target]] = {
+    "tiff": lambda: Target(dict(_tiffs()), read_image),
+    "photos": lambda: Target(dict(_photos()), read_image),
+    "npy": lambda: Target(dict(_arrays()), read_image),
+    "zarr": _store,
+    "mask": lambda: Target({"mask.png": dict(_photos())["gray.png"]}, read_mask),
+    "tables": _all_tables,
+    "excel": lambda: Target({"droplets.xlsx": _excel()}, read_table),
+    "summary": lambda: _of_result("summary.json"),
+    "optics": lambda: _of_result("optics.safetensors"),
+    "folder": lambda: _of_result("droplets.csv", "reconstruction.tif"),
+    "weights": lambda: Target({"weights.safetensors": _weights()}, read_weights),
+    "checkpoint": lambda: Target({"t.checkpoint.safetensors": _checkpoint()}, read_checkpoint),
+}

@@ -244,9 +244,9 @@ def saved(tmp_path_factory):
     """The files of a result folder, of a fit that nobody computed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCHMARKS)
-        from fuzz_files import targets
+        from fuzz_files import target
 
-        return targets()["optics"].folder
+        return target("optics").folder
 
 
 def changed(content, change):
@@ -343,9 +343,9 @@ def test_a_few_damaged_files_of_each_kind(tmp_path, monkeypatch, kind):
     """The beginning of what `python benchmarks/fuzz.py` does for as long as it is let."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     import fuzz
-    from fuzz_files import targets
+    from fuzz_files import target
 
-    reader = fuzz._Reader(tmp_path, kind, targets()[kind])
+    reader = fuzz._Reader(tmp_path, kind, target(kind))
     monkeypatch.setattr(fuzz, "ROUND", 20)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

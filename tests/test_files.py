@@ -147,7 +147,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         p.write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(InputError, match=r"table\.csv: cannot be written \(No space left on device\)"):
+    with pytest.raises(InputError, match=r"table\.csv: cannot be written \(No space left on device: free some"):
         write_whole(path, full_disk)
 
     def interrupted(p):

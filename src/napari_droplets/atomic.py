@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .paths import shortened
+
+FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""What the system says where a disk, or the part of it that a user has, is full, or a file may be no larger."""
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -20,12 +25,15 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     InputError
         The file cannot be written.
     """
+    if "\0" in str(path):
+        raise InputError(f"{path}: a name with a zero byte, which no file can have")
     partial = path.with_name(f".partial-{path.name}")  # the suffix stays: writers choose formats by it
     try:
+        partial.unlink(missing_ok=True)  # left by a process that was killed, or a link that leads elsewhere
         write(partial)
         os.replace(partial, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
     finally:
         with suppress(OSError):
             partial.unlink()
@@ -55,8 +63,15 @@ def writable_folder(folder: str | Path) -> Path:
         probe = folder / f".napari-droplets-{os.getpid()}"
         probe.touch()
         probe.unlink()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"{folder}: not a folder that can be written to ({error.strerror}); choose another output folder"
+            f"{shortened(folder)}: not a folder that can be written to ({_reason(error)}); choose another output folder"
         ) from error
     return folder
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, and where there is no space what to do."""
+    number = getattr(error, "errno", None)
+    text = os.strerror(number) if number else str(error)
+    return f"{text}: free some space, or choose another disk" if number in FULL else text

@@ -321,9 +321,17 @@ class Fit:
         -------
         dict
             x, y, radius (n, N) in pixels, composition (n, N, K).
+
+        Raises
+        ------
+        InputError
+            Parts of the posterior are missing: the fit was read from a folder that is not whole.
         """
         from .inference.posterior import sample_droplets
+        from .saved_fits import check_whole
+        from .transforms import unconstrained_size
 
+        check_whole(self.guide, unconstrained_size(self.optics.types, self.optics.composition), "sample")
         return sample_droplets(self.guide, self.optics.composition, n, seed)
 
     def save(self, folder: str | Path) -> Path:

@@ -2,4 +2,17 @@
 
 
 class InputError(ValueError):
-    """An input that cannot be used; the message names the input, what is wrong and what to do."""
+    """An input that cannot be used; the message names the input, what is wrong and what to do.
+
+    It is one line whatever names and contents it quotes: line ends become blanks, and signs that would steer a terminal
+    are written as escapes.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(_printable(" ".join(str(message).splitlines())))
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)

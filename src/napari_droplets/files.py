@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -17,7 +18,9 @@ from .droplets import Droplets, Fit, Optics
 from .errors import InputError
 from .images import as_image
 from .lazy import LazyPixels, Pixels
+from .saved_fits import check_guide, checked_optics, checked_summary
 from .settings import READING
+from .stored_values import parsed, read_json, read_tensors
 from .tables import read_table as read_table
 from .tables import save_table as save_table
 
@@ -64,18 +67,12 @@ def _save_reconstruction(fit: Fit, folder: Path) -> None:
 
 
 def _read_reconstruction(folder: Path) -> Pixels:
-    import tifffile
-
     path = folder / RECONSTRUCTION
     if not path.exists() and (folder / LARGE_RECONSTRUCTION).exists():
         from .pyramid import read_pyramid
 
         return read_pyramid(folder / LARGE_RECONSTRUCTION)
-    try:
-        picture = tifffile.imread(path).astype(np.float32)
-    except Exception as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    return picture[..., None] if picture.ndim == 2 else picture
+    return _read_picture(path)
 
 
 def save_optics(optics: Optics, path: str | Path, *, extra: dict[str, np.ndarray] | None = None) -> Path:
@@ -106,7 +103,7 @@ def read_optics(path: str | Path) -> Optics:
         No such file, or not one of ours.
     """
     path = Path(path)
-    path = path / "optics.safetensors" if path.is_dir() else path
+    path = path / "optics.safetensors" if os.path.isdir(path) else path
     return _read_optics(path)[0]
 
 
@@ -148,23 +145,13 @@ def _optics_settings() -> list[str]:
 
 
 def _read_optics(path: Path) -> tuple[Optics, dict[str, np.ndarray]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = json.loads((file.metadata() or {}).get("napari-droplets", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a safetensors file ({error})") from error
-    if not isinstance(metadata, dict) or set(metadata) | {"classes"} != set(_optics_settings()):
+    tensors, texts = read_tensors(path, "not a safetensors file")
+    about: dict[str, Any] = {}
+    with suppress(ValueError):
+        about = parsed(texts.get("napari-droplets", ""))
+    if set(about) | {"classes"} != set(_optics_settings()):
         raise InputError(f"{path}: not optics written by this version of napari-droplets")
-
-    def part(prefix: str) -> dict[str, np.ndarray]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-    return Optics(part("mean/"), part("sd/"), **metadata), tensors
+    return checked_optics(about, tensors, path), tensors
 
 
 def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
@@ -183,22 +170,19 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
         Something is missing or cannot be read; the message names the file.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return read_table(path)
-    summary_path = path / "summary.json"
-    if not summary_path.exists():
+    if not (path / "summary.json").exists():
         raise InputError(f"{path}: no summary.json; not a folder written by napari-droplets")
-    try:
-        summary = json.loads(summary_path.read_text(encoding="utf-8"))
-        image_entry, settings = summary.get("image", {}), summary.get("settings", {})
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{summary_path}: not a summary in JSON ({error})") from error
+    summary = read_summary(path)
+    image_entry, settings = summary.get("image") or {}, summary.get("settings") or {}
     droplets = read_table(path / "droplets.csv")
     if not (path / "optics.safetensors").exists():  # written by --detect-only
         return droplets
     reconstruction = _read_reconstruction(path)
     optics, tensors = _read_optics(path / "optics.safetensors")
     guide = {k.removeprefix("guide/"): v for k, v in tensors.items() if k.startswith("guide/")}
+    check_guide(guide, path / "optics.safetensors")
     if "losses" not in tensors:
         raise InputError(f"{path / 'optics.safetensors'}: optics alone, not those of this fit; use read_optics")
     if not _same_rows(droplets, guide):
@@ -216,14 +200,37 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
     elif image_entry.get("path"):
         with suppress(InputError):  # gone or no image any more
             original = as_image(image_entry["path"], **known)
-        if original is not None and original.sha256 != image_entry.get("sha256"):
+        same = original is not None and original.sha256 == image_entry.get("sha256")
+        if original is not None and not (same and original.shape == reconstruction.shape):
             original = None
     return Fit(droplets, reconstruction, optics, tensors["losses"], summary, guide, original)
 
 
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary of a result folder.
+
+    Raises
+    ------
+    InputError
+        It is not there, cannot be read, or says what no summary says; the message names the file.
+    """
+    path = folder / "summary.json"
+    return checked_summary(read_json(path, "a summary"), path)
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    """(H, W, C) float32, as `save_fit` writes it."""
+    from .images.convert import loaded, stored_in
+
+    stored = stored_in(path)
+    if stored.axes or len(stored.channels) not in (1, 3):
+        raise InputError(f"{path}: not the reconstruction of a fit; put back the file as it was")
+    return loaded(stored, ()).values.astype(np.float32)
+
+
 def _same_rows(droplets: Droplets, guide: dict[str, np.ndarray]) -> bool:
     """Whether a table still has the rows of the posterior, in their order; pinned ones keep the digits of the user."""
-    if "anchor" not in guide or len(guide["anchor"]) != len(droplets):
+    if not {"anchor", "droplets"} <= set(guide) or len(guide["anchor"]) != len(droplets):
         return False
     x, y, radius = guide["anchor"].T
     offset = guide["droplets"]

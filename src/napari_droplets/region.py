@@ -6,12 +6,15 @@ import base64
 import glob
 import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import InputError
+from .memory import check_memory
+from .paths import matching
 
 Box = tuple[float, float, float, float]
 Region = Box | str
@@ -108,9 +111,9 @@ def mask_file(region: str, path: str | None) -> Path:
         There is none, or several.
     """
     where = Path(region)
-    if where.is_file():
+    if os.path.isfile(where):
         return where
-    if not where.is_dir() and not glob.has_magic(region):
+    if not os.path.isdir(where) and not glob.has_magic(region):
         raise InputError(f"region={region!r}: no such file of a mask")
     if path is None:
         raise InputError(f"region={region!r}: several masks, but the image has no file whose name says which; give one")
@@ -128,18 +131,18 @@ def mask_file(region: str, path: str | None) -> Path:
 def mask_files(region: str) -> list[Path]:
     """The files that may be masks: one, those of a folder, or those that match a pattern."""
     where = Path(region)
-    if where.is_file():
+    if os.path.isfile(where):
         return [where]
     from .images import IMAGE_SUFFIXES
 
-    found = where.iterdir() if where.is_dir() else (Path(p) for p in glob.glob(region, recursive=True))
+    found = where.iterdir() if os.path.isdir(where) else matching(region)
     return sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.name[0] != ".")
 
 
 def check_files(region: Region | None) -> None:
     """Raise InputError where a region is to be read from files, and there are none."""
     if isinstance(region, str) and not region.startswith(URI) and not mask_files(region):
-        what = "no masks there" if Path(region).is_dir() or glob.has_magic(region) else "no such file of a mask"
+        what = "no masks there" if os.path.isdir(region) or glob.has_magic(region) else "no such file of a mask"
         raise InputError(f"region={region!r}: {what}")
 
 
@@ -198,20 +201,23 @@ def _unpacked(uri: str) -> np.ndarray:
     from PIL import Image as Picture
 
     try:
-        with Picture.open(io.BytesIO(base64.b64decode(uri.removeprefix(URI)))) as picture:
+        with Picture.open(io.BytesIO(base64.b64decode(uri.removeprefix(URI))), formats=["PNG"]) as picture:
+            check_memory((picture.height, picture.width), np.dtype(bool), "the mask given as region")
             return np.asarray(picture.convert("1"), bool)
-    except (ValueError, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # Pillow raises anything on a broken file
         raise InputError(f"region: the mask in the data URI cannot be read ({error})") from None
 
 
 def _read(file: Path) -> np.ndarray:
     """The pixels of a mask's file that are not zero in some channel, and not transparent."""
-    from .images.convert import stored_in
+    from .images.convert import loaded, stored_in
 
     stored = stored_in(file)
     if stored.axes:
         raise InputError(f"{file}: a stack of {stored.described}; a mask is one picture")
-    raster = stored.load(())
+    raster = loaded(stored, ())
     inside = np.asarray(_nonzero(raster.values).any(-1))
     if raster.hidden is not None:
         inside &= ~raster.hidden

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pandas as pd
 
 from ..droplets import Droplets
 from ..errors import InputError
-from ..files import read_table
+from ..files import read_summary, read_table
 from ..series.batch import natural
 from ..size_statistics import known_of
 from ..tables import read_frame
@@ -47,7 +46,7 @@ def results(given: str, shape: tuple[int, int] | None) -> Iterator[tuple[str, Dr
     if summary is None:
         inner = sorted((p.parent for p in path.glob("*/summary.json")), key=natural)
     else:  # not what an earlier run left there
-        inner = [path / p["folder"] for p in summary["pictures"] if p["folder"]]
+        inner = [path / p["folder"] for p in summary["pictures"] if p.get("folder")]
     if not inner:
         raise InputError(f"{given}: no results of `fit` or `batch` there")
     for folder in inner:
@@ -55,13 +54,7 @@ def results(given: str, shape: tuple[int, int] | None) -> Iterator[tuple[str, Dr
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:
-    path = folder / "summary.json"
-    if not path.exists():
-        return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a summary in JSON ({error})") from error
+    return read_summary(folder) if (folder / "summary.json").exists() else None
 
 
 def _of_table(path: Path, shape: tuple[int, int] | None) -> Iterator[tuple[str, Droplets, dict[str, Any]]]:

@@ -18,6 +18,8 @@ from jaxtyping import Array, Float
 
 from ..errors import InputError
 from ..lazy import LazyPixels, Pixels
+from ..paths import check_file
+from ..stored_values import read_tensors
 
 CELL = 2  # pixels
 STRIDE = 16  # sides of images must be multiples of it
@@ -169,26 +171,21 @@ def read_weights(path: str | Path) -> tuple[Params, dict[str, str]]:
     InputError
         The file is missing, damaged or of another network.
     """
-    try:
-        written = os.stat(path).st_mtime_ns
-    except OSError:
-        raise InputError(f"{path}: no such file of weights") from None
-    return _read_weights(str(path), written)
+    check_file(path, wanted="weights")
+    return _read_weights(str(path), os.stat(path).st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
 def _read_weights(path: str, written: int) -> tuple[Params, dict[str, str]]:
     """Read once, and anew when the file has been written since."""
     from flax.traverse_util import flatten_dict, unflatten_dict
-    from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(path, "numpy") as file:
-            about = file.metadata() or {}
-            flat = {name: np.asarray(file.get_tensor(name), np.float32) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as weights of the recognition network ({error})") from None
+    kinds = "F16", "F32"
+    tensors, about = read_tensors(Path(path), "cannot be read as weights of the recognition network", kinds)
+    flat = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
     wanted = flatten_dict(shapes(), sep=".")
     if {k: v.shape for k, v in flat.items()} != {k: v.shape for k, v in wanted.items()}:
         raise InputError(f"{path}: weights of another network; train them anew with `napari-droplets train`")
+    if damaged := [name for name, value in flat.items() if not np.isfinite(value).all()]:
+        raise InputError(f"{path}: damaged weights: {damaged[0]} is not finite; put back the file as it was")
     return unflatten_dict(flat, sep="."), about

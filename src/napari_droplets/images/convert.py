@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..lazy import LazyPixels, Pixels
+from ..memory import check_memory
 from . import arrays, formats, intensities
 from .choose import ALL, Chosen, Where, channel_numbers, one_picture, pictures
 from .intensities import Levels, Range
@@ -283,6 +284,7 @@ def read_images(
         See `as_image`.
     """
     found = opened(data, frames=frames, planes=planes, several=True, **options)
+    _check_all(found)
     scale = found.range() if intensity_range is None else intensities.checked_range(intensity_range)
     return [found.image(where, pixel_size_um, scale) for where in found.where]
 
@@ -362,6 +364,15 @@ def tell(text: str) -> None:
     while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "napari_droplets":
         level, frame = level + 1, frame.f_back  # type: ignore[assignment]
     warnings.warn(text, ImageWarning, stacklevel=level)
+
+
+def _check_all(found: Opened) -> None:
+    """See that all pictures chosen can be held at once."""
+    sides = found.stored.shape
+    if sides is not None and len(found.where) > 1:
+        channels = len(found.stored.channels if found.numbers is None else found.numbers)
+        shape, what = (len(found.where), *sides, channels), f"{len(found.where)} pictures at once"
+        check_memory(shape, np.dtype(np.float32), found.stored.name, what=what, more=0)
 
 
 def _again(image: Image, name: str | None, channels: Channels, pixel_size_um: PixelSize | None) -> Image:

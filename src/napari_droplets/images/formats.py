@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
+from ..memory import check_memory
+from ..paths import check_file
 from .stored import Stored, of_axes
 
 IMAGE_SUFFIXES = (
@@ -26,7 +29,8 @@ OTHERS = (
 
 def is_zarr(path: Path) -> bool:
     """Whether a folder is a Zarr store."""
-    return path.is_dir() and any((path / name).exists() for name in (".zgroup", ".zattrs", ".zarray", "zarr.json"))
+    marks = (".zgroup", ".zattrs", ".zarray", "zarr.json")
+    return os.path.isdir(path) and any(os.path.exists(path / name) for name in marks)
 
 
 def stored(path: Path) -> list[Stored]:
@@ -41,10 +45,7 @@ def stored(path: Path) -> list[Stored]:
         from .ome_zarr import read_ome_zarr
 
         return _tried(path, read_ome_zarr)
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: a folder, not an image; use `batch` for folders")
+    check_file(path, wanted="an image", instead="use `batch` for folders")
     try:
         with open(path, "rb") as file:
             head = file.read(512)
@@ -114,5 +115,7 @@ def broken(path: Path | str, error: Exception) -> InputError:
 def _read_npy(path: Path) -> list[Stored]:
     from .arrays import axes_of
 
+    lazy = np.load(path, mmap_mode="r", allow_pickle=False)  # nothing is read, but the size of the file must fit
+    check_memory(lazy.shape, lazy.dtype, path.name)
     array = np.load(path, allow_pickle=False)
     return [of_axes(array, axes_of(array, path.name), path.name, path=str(path.resolve()))]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..memory import check_memory
 from .pixel_size import micrometres, pixel_size
 from .stored import Stored, of_axes
 
@@ -41,6 +42,7 @@ def _image(path: Path, group: Any, about: dict[str, Any], whole: dict[str, Any])
     axes = [a if isinstance(a, dict) else {"name": a} for a in about.get("axes", [])]
     finest = about["datasets"][0]
     array = group[finest["path"]]
+    _check_array(path, array)
     axes = axes or [{"name": n} for n in "tczyx"[-array.ndim :]]
     names = [str(a["name"]).lower() for a in axes]
     scale = [1.0] * array.ndim
@@ -59,3 +61,25 @@ def _image(path: Path, group: Any, about: dict[str, Any], whole: dict[str, Any])
     size = pixel_size(side("x"), side("y"))
     more: dict[str, Any] = {"pixel_size_um": size, "path": str(path.resolve()), "title": str(about.get("name", ""))}
     return of_axes(array, letters, path.name, channels=channels, **more)
+
+
+def _check_array(path: Path, array: Any) -> None:
+    """See that what is read of an array cannot run anything, and that its blocks can be held.
+
+    Raises
+    ------
+    InputError
+        It is no array, its values are Python objects, or one block is larger than the memory.
+    """
+    if not hasattr(array, "chunks"):
+        raise InputError(f"{path}: the finest level is no array; is the folder whole?")
+    about = array.metadata
+    codecs = [
+        *(getattr(about, "filters", None) or ()),
+        getattr(about, "compressor", None),
+        *getattr(about, "codecs", ()),
+    ]
+    names = {str(getattr(c, "codec_id", getattr(c, "codec_name", ""))) for c in codecs}
+    if array.dtype.kind == "O" or any("pickle" in name for name in names):
+        raise InputError(f"{path}: holds Python objects, which may be programs, instead of numbers; it is not read")
+    check_memory(array.chunks, array.dtype, path.name, what="one of its blocks", more=0)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..memory import check_memory
 from .orientation import upright
 from .stored import RGB, TURNED, Raster, Stored
 
@@ -28,8 +29,9 @@ def read_photo(path: Path) -> Stored:
         Colors that are not understood.
     """
     with _opened(path) as picture:
-        count = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
         dtype, names = _header(path, picture)
+        check_memory((picture.height, picture.width, len(names)), dtype, path.name)
+        count = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
         code = int(picture.getexif().get(ORIENTATION, 1))
         converted = "inks" if picture.mode == "CMYK" else TURNED if code != 1 else ""
         shape = picture.size if code in SIDEWAYS else picture.size[::-1]
@@ -69,7 +71,13 @@ def _opened(path: Path) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Picture.DecompressionBombWarning)  # micrographs are large
-        return Picture.open(path)
+        try:
+            return Picture.open(path)
+        except Picture.DecompressionBombError:
+            raise InputError(
+                f"{path}: more than {2 * (Picture.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels by its header, the "
+                "most that Pillow decodes; if it is that large, save it as TIFF or OME-Zarr"
+            ) from None
 
 
 def _raster(path: Path, picture: Any) -> Raster:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..lazy import Block, is_large
+from ..memory import check_memory
 from .pixel_size import PixelSize
 
 RGB = ("red", "green", "blue")
@@ -139,8 +140,11 @@ def of_axes(
     pictures = [(AXIS_NAMES.get(letters[i], PAGES), array.shape[i]) for i in leading]
     count = int(np.prod([array.shape[letters.index(a)] for a in "CS" if a in letters], dtype=int))
     kept = [i for i, (_, n) in enumerate(pictures) if n != 1]
+    sides = (array.shape[letters.index("Y")], array.shape[letters.index("X")])
+    dtype = np.dtype(array.dtype).newbyteorder("=")
 
     def load(index: tuple[int, ...], block: Block | None = None) -> Raster:
+        check_memory((*(sides if block is None else block.shape), count), dtype, name)
         where: dict[int, Any] = dict.fromkeys(leading, 0) | {leading[k]: i for k, i in zip(kept, index, strict=True)}
         if block is not None:
             where |= dict(zip((letters.index("Y"), letters.index("X")), block.slices, strict=True))
@@ -155,6 +159,4 @@ def of_axes(
     colors = n == 3 and ("S" in letters or count == 1)  # one sample that becomes three is of a palette
     names = tuple(map(str, channels)) if len(channels) == n else RGB if colors else ()
     names = names or tuple(str(i) for i in range(n))
-    sides = (array.shape[letters.index("Y")], array.shape[letters.index("X")])
-    dtype = np.dtype(array.dtype).newbyteorder("=")
     return Stored(name, tuple(pictures[i] for i in kept), names, load, dtype, shape=sides, **({"part": load} | more))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..lazy import is_large
+from ..memory import check_memory
 from .orientation import upright
 from .pixel_size import PixelSize, micrometres, pixel_size
 from .stored import TURNED, Raster, Stored, of_axes
@@ -44,6 +46,7 @@ def read_tiff(path: Path) -> list[Stored]:
     import tifffile
 
     with quiet(), tifffile.TiffFile(path) as tif:
+        _check_parts(path, tif)
         about = _About.of(tif)
         try:
             found = list(tif.series)
@@ -96,6 +99,20 @@ class _About(NamedTuple):
     def of_scene(self, number: int) -> Any:
         """Size, channels, bits and title."""
         return tuple(part[number] if number < len(part) else part[-1] for part in self)
+
+
+def _check_parts(path: Path, tif: Any) -> None:
+    """See that the files of a set, which are named in the first one, are in its folder."""
+    names: list[str] = []
+    if tif.is_ome:
+        with suppress(ElementTree.ParseError):
+            names = [e.get("FileName") or "" for e in ElementTree.fromstring(tif.ome_metadata).iter()]
+    for name in names:
+        parts = name.replace("\\", "/").split("/")
+        if name and (".." in parts or not parts[0] or ":" in parts[0]):
+            raise InputError(
+                f"{path}: a part of it is said to be {name}, outside of its folder; put all parts into one"
+            )
 
 
 def _ome(xml: str) -> Iterator[tuple[PixelSize | None, tuple[str, ...], int | None, str]]:
@@ -241,15 +258,19 @@ class _Lazy:
             return np.asarray(self.whole[where])
         with quiet(), tifffile.TiffFile(self.path) as tif:
             if self.number is None:
+                self._check(tif.pages[0])
                 self.whole = tif.pages[0].asarray()
                 return self.whole[where]
             series = tif.series[self.number]
             if not self.leading:
+                self._check(*series.pages)
                 self.whole = series.asarray()
                 return self.whole[where]
             outer = np.arange(int(np.prod(self.shape[: self.leading]))).reshape(self.shape[: self.leading])
             chosen = outer[where[: self.leading]]
-            pages = [series.pages[int(i)].asarray() for i in np.ravel(chosen)]
+            numbers = [int(i) for i in np.ravel(chosen)]
+            self._check(*(series.pages[i] for i in numbers), whole=False)
+            pages = [series.pages[i].asarray() for i in numbers]
         picked = np.stack(pages).reshape(*np.shape(chosen), *pages[0].shape)
         return picked[(slice(None),) * np.ndim(chosen) + where[self.leading :]]
 
@@ -265,6 +286,18 @@ class _Lazy:
 
                 return zarr.open(tifffile.TiffFile(self.path).series[self.number].aszarr(level=0), mode="r")
         return None
+
+    def _check(self, *pages: Any, whole: bool = True) -> None:
+        """See that what is to be decoded can be held, and that the file has all of it: else the rest would be black."""
+        if whole:
+            check_memory(self.shape, self.dtype, self.path.name, what="all of its pixels", more=0)
+        for page in pages:
+            wanted = 0 if page is None else math.prod(page.keyframe.chunked)
+            if wanted and len(page.dataoffsets) < wanted:
+                raise InputError(
+                    f"{self.path}: {len(page.dataoffsets)} of {wanted} strips or tiles that its header promises are "
+                    "there; it is damaged: copy it again, or save it anew"
+                )
 
 
 def _meaning(page: Any, colors: str, axes: str, array: _Lazy, imagej: bool) -> tuple[Any, int | None, np.dtype[Any]]:

@@ -16,7 +16,9 @@ from ..images import Image, as_image, in_one_scale
 from ..lazy import LazyPixels, Pixels
 from ..progress import Clock, Progress
 from ..pyramid import check_zarr
+from ..saved_fits import check_whole
 from ..settings import AUTO, Settings
+from ..transforms import unconstrained_size
 
 Region = tuple[float, float, float, float]
 
@@ -446,6 +448,7 @@ def iterate_refit(
         raise InputError("refit: the image of this fit is not at hand; use read(folder, image=...)")
     if fixed := sorted(set(settings) - set(MAY_CHANGE)):
         raise InputError(f"refit: {', '.join(fixed)} cannot change here, only {', '.join(MAY_CHANGE)}; run a new fit")
+    check_whole(fit.guide, unconstrained_size(fit.optics.types, fit.optics.composition), "refit")
     before = {k: v for k, v in fit.summary.get("settings", {}).items() if k not in ("steps", "max_seconds")}
     chosen = Settings.of(**{**before, "types": fit.optics.types, **settings})
     clock = Clock(chosen.max_seconds)

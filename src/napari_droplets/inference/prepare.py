@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..image_statistics import pixel_noise
 from ..images import Image
 from ..model.assignment import covered
+from ..model.optics import weight_shapes
 from ..model.problem import LEAST_DROPLETS, PLACE, Form, bucket
 from ..model.rendering import Shared
 from ..settings import Settings
@@ -53,11 +54,15 @@ def check_optics(optics: Optics, form: Form, name: str) -> None:
     Raises
     ------
     InputError
-        They differ in types, channels or the kind of composition.
+        They differ in types, channels or the kind of composition, or their weights are of another network.
     """
     for field, want in (("types", form.types), ("channels", form.channels), ("composition", form.composition)):
         if (have := getattr(optics, field)) != want:
             raise InputError(f"optics: learned with {field}={have}, but {name} is fitted with {field}={want}")
+    shapes = {name: np.shape(value) for name, value in optics.weights.items()}
+    glow = empty_glow(optics.channels).shape
+    if shapes.pop("glow", glow) != glow or shapes != weight_shapes(optics.channels, optics.types):
+        raise InputError(f"optics: weights of another network than {name} is fitted with; learn them anew")
 
 
 def shared_of(optics: Optics, scale: float) -> Shared:

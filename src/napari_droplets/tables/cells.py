@@ -98,7 +98,7 @@ def numbers(column: pd.Series, separator: str) -> np.ndarray:
     if wrong.any():
         line = int(wrong[wrong].index[0])
         raise ValueError(line, str(column.loc[line]))
-    return values.to_numpy(float)
+    return _exact(text.where(values.notna(), "nan"))
 
 
 def typed(column: pd.Series, separator: str) -> np.ndarray:
@@ -119,5 +119,10 @@ def typed(column: pd.Series, separator: str) -> np.ndarray:
         return column.to_numpy(object)
     if whole.all():
         return text.to_numpy(np.int64)
-    values = pd.to_numeric(text).astype(float)
+    values = pd.Series(_exact(text), text.index)
     return values.reindex(column.index).to_numpy(float)
+
+
+def _exact(text: pd.Series) -> np.ndarray:
+    """Numbers to their last digit, which pandas before 3 loses."""
+    return text.to_numpy(object).astype(float)

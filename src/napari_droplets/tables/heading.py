@@ -92,7 +92,7 @@ def is_droplets_table(path: str | Path) -> bool:
         lines = text.splitlines()[heading.lines : heading.lines + PEEK]
         recipe_of(heading.names, list(csv.reader(lines, delimiter=heading.separator)))
         return True
-    except (OSError, ValueError, csv.Error):
+    except Exception:  # readers of Parquet raise anything on a broken file
         return False
 
 

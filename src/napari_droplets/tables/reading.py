@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import pandas as pd
 
 from ..droplets import SCALAR_COLUMNS, Droplets
 from ..errors import InputError
+from ..memory import check_memory, check_size
+from ..paths import check_file
 from .cells import Cells, cells_of, numbers, typed
 from .heading import PEEK
 from .recognize import Recipe, Unusable, recipe_of
 
 EXCEL = (".xlsx", ".xls", ".ods")
 NUMERIC = re.compile(r"(known_)?composition_\d+(_sd)?|axis_\d+|[xy]_um|radius_um|class_p|misfit|frame|plane|track_id")
+
+TEXT_GROWS = 16  # times its size is what a text table takes while it is read: nine columns of nine signs, pandas 2.2
+EXCEL_GROWS = 4  # the same for the text that is packed into an Excel table
 
 
 def read_table(path: str | Path) -> Droplets:
@@ -37,15 +44,15 @@ def read_frame(path: str | Path) -> pd.DataFrame:
     InputError
         As `read_table`.
     """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
+    path = check_file(path, wanted="a table")
     kind = path.suffix.lower()
     try:
         if kind == ".parquet":
+            _check_parquet(path)
             return _named(pd.read_parquet(path), path)
         if kind in EXCEL:
             return _from_cells(_excel(path), path)
+        check_size(path, TEXT_GROWS)
         return _from_cells(cells_of(path.read_bytes()), path)
     except InputError:
         raise
@@ -65,8 +72,11 @@ def read_texts(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    excel = path.suffix.lower() in EXCEL
     try:
-        cells = _excel(path) if path.suffix.lower() in EXCEL else cells_of(path.read_bytes())
+        if not excel:
+            check_size(path, TEXT_GROWS)
+        cells = _excel(path) if excel else cells_of(path.read_bytes())
     except InputError:
         raise
     except Exception as error:
@@ -78,7 +88,24 @@ def read_texts(path: str | Path) -> pd.DataFrame:
     return cells.frame[cells.frame.columns[: len(names)]].set_axis(names, axis=1).reset_index(drop=True)
 
 
+def _check_parquet(path: Path) -> None:
+    """See that the rows that the file says it has can be held: a million equal ones take few bytes in it."""
+    from pyarrow.parquet import read_metadata
+
+    about = read_metadata(path)
+    shape = about.num_rows, about.num_columns
+    check_memory(shape, np.dtype(float), str(path), what="rows x columns")
+
+
+def _check_excel(path: Path) -> None:
+    """See that what is packed into the file can be held; one of another kind, not a ZIP archive, grows little."""
+    with suppress(BadZipFile), ZipFile(path) as packed:
+        unpacked = sum(part.file_size for part in packed.infolist())
+        check_size(path, EXCEL_GROWS * unpacked / path.stat().st_size)
+
+
 def _excel(path: Path) -> Cells:
+    _check_excel(path)
     try:
         frame = pd.read_excel(path, dtype=str, keep_default_na=False, header=None)
     except ImportError as error:

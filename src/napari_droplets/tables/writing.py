@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -32,10 +33,12 @@ def save_table(droplets: Droplets, path: str | Path) -> Path:
     elif kind == ".xlsx":
         if len(table) > MOST_EXCEL_ROWS:
             raise InputError(f"{path}: {len(table)} droplets are more than Excel holds; write CSV or Parquet")
+        content = io.BytesIO()  # a writer of ZIP archives that meets a full disk complains once more when it is deleted
         try:
-            write_whole(path, lambda p: table.to_excel(p, index=False, sheet_name="droplets"))
+            table.to_excel(content, index=False, sheet_name="droplets")
         except ImportError as error:
             raise InputError(f"{path}: to write Excel tables: pip install 'napari-droplets[excel]'") from error
+        write_whole(path, lambda p: p.write_bytes(content.getvalue()))
     else:
         write_whole(path, lambda p: table.to_csv(p, index=False))
     return path

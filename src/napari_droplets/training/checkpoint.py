@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import write_whole
+from ..stored_values import parsed
 
 KEY = "napari-droplets training"
 
@@ -65,6 +66,10 @@ class Record:
         return (self.step if self.counted else self.seconds / 60) / self.budget
 
 
+USUAL = {f.name: f.default for f in fields(Record) if isinstance(f.default, (int, float, str))}
+"""Values that say of which type they are."""
+
+
 def write_checkpoint(path: Path, state: Any, record: Record) -> None:
     """Save the arrays of a tree, exactly, and the record."""
     from safetensors.numpy import save
@@ -87,7 +92,7 @@ def read_checkpoint(path: Path, like: Any) -> tuple[Any, Record]:
     hint = "begin anew with --restart, or give another output"
     try:
         with safe_open(path, "numpy") as file:
-            record = Record(**json.loads((file.metadata() or {})[KEY]))
+            record = _record(parsed((file.metadata() or {})[KEY]))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a checkpoint of this version of napari-droplets ({error}); {hint}") from error
@@ -95,6 +100,22 @@ def read_checkpoint(path: Path, like: Any) -> tuple[Any, Record]:
     if {k: (v.shape, v.dtype) for k, v in arrays.items()} != {k: (v.shape, v.dtype) for k, v in wanted.items()}:
         raise InputError(f"{path}: a checkpoint of another network or optimizer; {hint}")
     return jax.tree.unflatten(jax.tree.structure(like), [jax.numpy.asarray(arrays[name]) for name in wanted]), record
+
+
+def _record(values: dict[str, Any]) -> Record:
+    """The record with these values.
+
+    Raises
+    ------
+    TypeError
+        One is missing, unknown, or of another type.
+    """
+    record = Record(**values)
+    for name, kind in (("seed", int), ("side", int), ("batch", int), *((k, type(v)) for k, v in USUAL.items())):
+        value = getattr(record, name)
+        if not isinstance(value, (int, float) if kind is float else kind):
+            raise TypeError(f"{name} is {value!r}")
+    return record
 
 
 def _named(tree: Any) -> dict[str, Any]:

@@ -77,8 +77,13 @@ def _layers_of(stored: Stored) -> list[LayerData]:
     from ...images.convert import loaded, range_of_stored
     from ...images.intensities import unit_floats
     from ...images.pixel_size import width_height
+    from ...memory import check_memory
 
     shape = tuple(n for _, n in stored.axes)
+    if stored.shape is not None:
+        every = (*shape, *stored.shape, len(stored.channels))
+        copied = stored.dtype.itemsize
+        check_memory(every, stored.dtype, stored.name, what="all of its pictures", more=copied)
     rasters = [loaded(stored, index) for index in np.ndindex(*shape)]
     values = np.stack([raster.values for raster in rasters])
     hidden = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
     if isinstance(path, list):
         return None  # several files to be stacked
     file = Path(path)
-    if file.suffix.lower() in MICROSCOPES and file.is_file():
+    if file.suffix.lower() in MICROSCOPES and os.path.isfile(file):
         from .opening import image_layer_data
 
         return image_layer_data
@@ -29,11 +30,12 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
         return read_session_layers
     if file.name == "summary.json":
         file = file.parent
-    if file.is_dir():
-        return read_folder if (file / "summary.json").exists() and (file / "droplets.csv").exists() else None
+    if os.path.isdir(file):
+        ours = all(os.path.exists(file / name) for name in ("summary.json", "droplets.csv"))
+        return read_folder if ours else None
     from ...tables import is_droplets_table
 
-    return read_table if file.is_file() and is_droplets_table(file) else None
+    return read_table if os.path.isfile(file) and is_droplets_table(file) else None
 
 
 def is_session(file: Path) -> bool:

@@ -192,17 +192,27 @@ def test_what_is_no_file_is_named_by_every_reader(no_files):
 def test_one_line_each_and_the_others_are_done(no_files, tmp_path, monkeypatch, capfd):
     stand_in = StandIn()
     monkeypatch.setattr("napari_droplets.inference.api.fit", stand_in.fit)
-    bad = [*no_files[:5], tmp_path / "cut.tif", tmp_path / "large.tif", tmp_path / "cut.png"]
+    bad = [
+        *no_files[:5],
+        tmp_path / "cut.tif",
+        tmp_path / "large.tif",
+        tmp_path / "cut.png",
+        tmp_path / "red\x1b[31m.png",
+    ]
     tiff(bad[5], 300)
     tiff(bad[6], 2**31 - 1)
     write_image(bad[7]).write_bytes(bad[7].read_bytes()[:300])
+    bad[8].write_text("no picture")
     good = write_image(tmp_path / "good.png")
     assert main(["fit", *map(str, bad), str(good), "-o", str(tmp_path / "out")]) == 1
     assert (tmp_path / "out" / "good" / "droplets.csv").exists()
-    errors = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
+    said = capfd.readouterr().err
+    assert "\x1b[31m" not in said
+    errors = [line for line in said.splitlines() if "error:" in line]
     assert len(errors) == len(bad)
     for path in bad:
-        assert sum(f"/{path.name}: " in line or f" {path.name}: " in line for line in errors) == 1, path
+        name = path.name.replace("\x1b", r"\x1b")
+        assert sum(f"/{name}: " in line or f" {name}: " in line for line in errors) == 1, path
     assert not any("Traceback" in line for line in errors)
 
 

@@ -9,10 +9,11 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(_printable(" ".join(str(message).splitlines())))
+        super().__init__(printable(" ".join(str(message).splitlines())))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text with escapes for what would steer a terminal, as the names of files may hold."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)

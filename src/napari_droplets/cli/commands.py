@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Any  # noqa: E402
 
-from ..errors import InputError  # noqa: E402
+from ..errors import InputError, printable  # noqa: E402
 from .options import SETTINGS, parser  # noqa: E402
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options:
 
         def watch(path: Path, progress: Any) -> bool:
             if progress is None:
-                shown.begin(path.name)
+                shown.begin(printable(path.name))
             else:
                 shown.update(progress, path.name)
             return not interrupt.asked
@@ -332,7 +332,8 @@ def _say(text: str) -> None:
 
 
 def _plain(text: str, stream: Any) -> str:
-    """The text, with other signs where the terminal has only ASCII."""
+    """The text without signs that steer the terminal, and with others where it has only ASCII."""
+    text = "\n".join(map(printable, text.split("\n")))
     try:
         text.encode(getattr(stream, "encoding", None) or "utf-8")
         return text

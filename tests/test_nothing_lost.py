@@ -73,11 +73,11 @@ def command(images, out, *more):
     return [sys.executable, "-m", "napari_droplets", "batch", str(images), "-o", str(out), *OPTIONS, *more]
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def n_done(out):
@@ -97,13 +97,32 @@ class KillOnBegin:
             self.kill()
 
 
+def batch_that_kills_itself(images, out, **options):
+    """A process that runs a batch until the third image is begun; returns the processes that it had started."""
+    code = f"""
+import os, signal
+import psutil
+import napari_droplets as nd
+
+begun = 0
+
+def callback(path, progress):
+    global begun
+    begun += progress is None
+    if begun == 3:
+        print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+nd.batch({str(images)!r}, {str(out)!r}, callback=callback, **{FAST | options!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == -signal.SIGKILL
+    return [int(pid) for pid in done.stdout.split()]
+
+
 def test_killed_command_without_workers(images, undisturbed, tmp_path):
-    running = subprocess.Popen(command(images, tmp_path))
-    until(lambda: n_done(tmp_path) >= 2)
-    running.kill()
-    assert running.wait() == -signal.SIGKILL
-    done = n_done(tmp_path)
-    assert done < N, "it was killed too late to tell anything"
+    assert batch_that_kills_itself(images, tmp_path) == []
+    assert n_done(tmp_path) == 2
     code = (  # without workers no dask is loaded
         "import sys\nfrom napari_droplets.cli.commands import main\n"
         f"assert main({command(images, tmp_path, '--resume')[3:]!r}) == 0\n"
@@ -111,25 +130,17 @@ def test_killed_command_without_workers(images, undisturbed, tmp_path):
     )
     again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("was there already") == done
+    assert again.stdout.count("was there already") == 2
     check(tmp_path, undisturbed)
 
 
-def test_killed_command_with_workers_takes_them_along(images, undisturbed, tmp_path):
-    with subprocess.Popen(command(images, tmp_path, "--workers", "1")) as running:
-        until(lambda: n_done(tmp_path) >= 1)
-        processes = children(running.pid)
-        running.kill()
-    assert n_done(tmp_path) < N
+def test_killed_command_takes_its_workers_along(images, undisturbed, tmp_path):
+    processes = batch_that_kills_itself(images, tmp_path, workers=1)
+    assert processes
     until(lambda: not any(map(alive, processes)))
+    assert n_done(tmp_path) >= 2
     assert main(command(images, tmp_path, "--resume")[3:]) == 0  # no lock is left
     check(tmp_path, undisturbed)
-
-
-def children(pid):
-    import psutil
-
-    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 def alive(pid):

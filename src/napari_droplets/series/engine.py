@@ -179,7 +179,8 @@ class Team:
     def begin_no_others(self) -> None:
         """Take back images that no worker has begun."""
         self.stopped = True
-        self.client.cancel([f for f, (job, _) in self.futures.items() if job not in self.begun])
+        waiting = [f for f, (job, _) in self.futures.items() if job not in self.begun]
+        self.client.cancel([*waiting, *self.warming])
 
     def check_scheduler(self) -> None:
         """See whether the scheduler is still there.

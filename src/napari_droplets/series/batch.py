@@ -96,12 +96,13 @@ def batch(
     Examples
     --------
     >>> import napari_droplets as nd
-    >>> import tempfile, tifffile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for seed in (1, 2):
-    ...     tifffile.imwrite(folder / f"{seed}.tif", nd.simulate((96, 96), 15, seed=seed)[0])
-    >>> nd.batch(folder, folder / "out", detect_only=True, overlay=False)["image"].tolist()
-    ['1.tif', '2.tif']
+    >>> from pathlib import Path
+    >>> import tifffile
+    >>> Path("slides").mkdir()
+    >>> for name, seed in (("a.tif", 1), ("b.tif", 2)):
+    ...     tifffile.imwrite(Path("slides", name), nd.simulate((96, 96), 15, seed=seed)[0], photometric="rgb")
+    >>> nd.batch("slides", "results", detect_only=True)["image"].tolist()
+    ['a.tif', 'b.tif']
     """
     plan = Plan.of(optics, detect_only, overlay, measure, exports, **settings)
     if same_optics and detect_only:

@@ -211,17 +211,20 @@ shutil.copytree(out, "kept")
     check(tmp_path / "kept", undisturbed)
 
 
-def test_a_failing_image_is_tried_on_another_worker_and_the_rest_goes_on(images, tmp_path, client, capfd, monkeypatch):
+def test_a_failing_image_is_tried_on_another_worker_and_the_rest_goes_on(images, tmp_path, client, capfd):
     folder = tmp_path / "in"
     shutil.copytree(images, folder)
     (folder / "3.tif").write_bytes(b"II*\0 and no more")
-    monkeypatch.setattr("napari_droplets.series.engine.connected", lambda *_: use(client))
-    code = main(command(folder, tmp_path / "out", "--workers", "2")[3:])
+    odd = tifffile.imread(folder / "4.tif").astype(np.float32)
+    odd[3, 4] = np.nan
+    tifffile.imwrite(folder / "4.tif", odd, photometric="rgb")
+    code = main(command(folder, tmp_path / "out", "--scheduler", client.scheduler.address)[3:])
     said = capfd.readouterr()
     assert code == 1
     assert [line.split(":")[0] for line in sorted(said.out.splitlines())] == [f"{i}.tif" for i in range(N) if i != 3]
     (error,) = (line for line in said.err.splitlines() if "error:" in line)
     assert "3.tif" in error
+    assert "warning: 4.tif: 1 pixel NaN or infinite: filled in" in said.err
     entries = json.loads((tmp_path / "out" / MANIFEST).read_text())["images"]
     assert {name: entry["attempts"] for name, entry in entries.items()} == {str(i): 1 + (i == 3) for i in range(N)}
     assert entries["3"]["state"] == "failed"
@@ -229,12 +232,6 @@ def test_a_failing_image_is_tried_on_another_worker_and_the_rest_goes_on(images,
     summary = pd.read_csv(tmp_path / "out/summary.csv")
     assert summary["image"].tolist() == [f"{i}.tif" for i in range(N)]
     assert summary["error"].notna().tolist() == [i == 3 for i in range(N)]
-
-
-def use(client):
-    from contextlib import nullcontext
-
-    return nullcontext(client)
 
 
 def test_two_batches_into_one_folder(images, tmp_path, capfd):

@@ -184,7 +184,8 @@ def test_killed_scheduler(images, undisturbed, tmp_path):
 def test_full_disk(images, undisturbed, tmp_path):
     """A disk of some kilobytes, mounted for a process alone; then it grows."""
     script = f"""
-import os, shutil, subprocess, sys
+import shutil, subprocess
+from pathlib import Path
 import napari_droplets as nd
 fast = {FAST!r}
 out = Path("disk/out")

@@ -77,7 +77,7 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         where: Any = Path(folder)
-        warming, images = (simulated(where / name, n, options.side) for name, n in (("w", 4), ("i", options.images)))
+        warming, images = (simulated(where / name, n, options.side) for name, n in (("w", 2), ("i", options.images)))
         for workers in (1, 2):
             rows.append(measured(workers, warming, images, where / f"out{workers}"))
     print("| workers | seconds | images a minute | CPU seconds an image |\n|---|---|---|---|")

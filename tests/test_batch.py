@@ -7,6 +7,7 @@ from pathlib import Path, PureWindowsPath
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 from stand_in import StandIn, write_image
 
 import napari_droplets as nd
@@ -332,3 +333,33 @@ def test_optics_of_the_first_image_that_can_be_fitted_are_kept(three, tmp_path, 
     (tmp_path / "out/b/optics.safetensors").unlink()
     once_more = go(three[1:], tmp_path / "out", settings=settings, same_optics=True, resume=True)
     assert [o.skipped for o in once_more] == [False, True]
+
+
+@pytest.fixture
+def movie(tmp_path):
+    path = tmp_path / "in/0_movie.tif"
+    path.parent.mkdir(exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 24, 32), dtype=np.uint8)
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "TYX"})
+    return path
+
+
+def test_an_interrupted_stack_keeps_the_pictures_that_are_done(tmp_path, movie, stand_in):
+    out, settings = tmp_path / "out", Settings(frames="all")
+    go([movie], out, settings=settings)
+    stack = out / "0_movie"
+    before = pd.read_csv(stack / "droplets.csv")
+    (stack / "summary.json").unlink()
+    shutil.rmtree(stack / "frame_1")
+    stand_in.fitted[:] = stand_in.fitted[:1]  # so that the stand-in finds as many droplets as it did there
+    (outcome,) = go([movie], out, settings=settings, resume=True)
+    assert outcome.error is None
+    assert len(stand_in.fitted) == 2
+    pd.testing.assert_frame_equal(pd.read_csv(stack / "droplets.csv"), before)
+
+
+def test_optics_of_a_stack_are_those_of_its_first_picture(tmp_path, movie, three, stand_in):
+    outcomes = go([movie, *three[:1]], tmp_path / "out", settings=Settings(frames="all"), same_optics=True)
+    assert [o.error for o in outcomes] == [None, None]
+    assert stand_in.given[0][0] is None
+    assert all(optics is not None and not settings["learn_optics"] for optics, settings in stand_in.given[1:])

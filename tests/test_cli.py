@@ -21,7 +21,8 @@ from stand_in import StandIn, write_image
 import napari_droplets as nd
 from napari_droplets.cli.commands import main
 from napari_droplets.cli.options import SETTINGS
-from napari_droplets.cli.terminal import ProgressLines
+from napari_droplets.cli.terminal import ProgressLines, duration
+from napari_droplets.cli.together import ProgressOfMany
 from napari_droplets.detection.network import init, write_weights
 from napari_droplets.droplets import Optics
 from napari_droplets.files import read as read_droplets
@@ -642,3 +643,36 @@ def test_frames_in_files_come_in_natural_order(tmp_path):
     for number in (10, 2, 1):
         write_image(tmp_path / f"frame_{number}.png")
     assert [p.name for p in find_images(tmp_path)] == ["frame_1.png", "frame_2.png", "frame_10.png"]
+
+
+def test_progress_of_many_images_says_what_runs_and_how_long_it_takes(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("napari_droplets.cli.together.time.monotonic", lambda: now[0])
+    shown = ProgressOfMany(4, stream=(stream := io.StringIO()))
+
+    def later(seconds):
+        now[0] += seconds
+        shown.refresh()
+
+    later(6)
+    shown.begin("a.tif")
+    shown.begin("b.tif")
+    shown.update(Progress("fit", 50, 100, -1.0, 3.0, 7, None), "b.tif")
+    later(6)
+    later(6)  # nothing new is not said again
+    shown.end("a.tif")
+    later(12)
+    shown.end("c.tif", skipped=True)
+    later(6)
+    assert stream.getvalue().splitlines() == [
+        "[0/4] waiting for workers",
+        "a.tif: begun",
+        "b.tif: begun",
+        "[0/4] a.tif: reading; b.tif: fitting 50%",
+        "[1/4] about 90 s left; b.tif: fitting 50%",
+        "[2/4] about 72 s left; b.tif: fitting 50%",
+    ]
+
+
+def test_durations_in_units_that_fit():
+    assert [duration(s) for s in (42.4, 150, 5400, 13000)] == ["42 s", "2 min", "90 min", "3.6 h"]

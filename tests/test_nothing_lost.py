@@ -73,11 +73,11 @@ def command(images, out, *more):
     return [sys.executable, "-m", "napari_droplets", "batch", str(images), "-o", str(out), *OPTIONS, *more]
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
+        time.sleep(0.02)
 
 
 def n_done(out):
@@ -97,13 +97,32 @@ class KillOnBegin:
             self.kill()
 
 
+def batch_that_kills_itself(images, out, **options):
+    """A process that runs a batch until the third image is begun; returns the processes that it had started."""
+    code = f"""
+import os, signal
+import psutil
+import napari_droplets as nd
+
+begun = 0
+
+def callback(path, progress):
+    global begun
+    begun += progress is None
+    if begun == 3:
+        print(*(child.pid for child in psutil.Process().children(recursive=True)), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+nd.batch({str(images)!r}, {str(out)!r}, callback=callback, **{FAST | options!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert done.returncode == -signal.SIGKILL
+    return [int(pid) for pid in done.stdout.split()]
+
+
 def test_killed_command_without_workers(images, undisturbed, tmp_path):
-    running = subprocess.Popen(command(images, tmp_path))
-    until(lambda: n_done(tmp_path) >= 2)
-    running.kill()
-    assert running.wait() == -signal.SIGKILL
-    done = n_done(tmp_path)
-    assert done < N, "it was killed too late to tell anything"
+    assert batch_that_kills_itself(images, tmp_path) == []
+    assert n_done(tmp_path) == 2
     code = (  # without workers no dask is loaded
         "import sys\nfrom napari_droplets.cli.commands import main\n"
         f"assert main({command(images, tmp_path, '--resume')[3:]!r}) == 0\n"
@@ -111,25 +130,17 @@ def test_killed_command_without_workers(images, undisturbed, tmp_path):
     )
     again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("was there already") == done
+    assert again.stdout.count("was there already") == 2
     check(tmp_path, undisturbed)
 
 
-def test_killed_command_with_workers_takes_them_along(images, undisturbed, tmp_path):
-    with subprocess.Popen(command(images, tmp_path, "--workers", "1")) as running:
-        until(lambda: n_done(tmp_path) >= 1)
-        processes = children(running.pid)
-        running.kill()
-    assert n_done(tmp_path) < N
+def test_killed_command_takes_its_workers_along(images, undisturbed, tmp_path):
+    processes = batch_that_kills_itself(images, tmp_path, workers=1)
+    assert processes
     until(lambda: not any(map(alive, processes)))
+    assert n_done(tmp_path) >= 2
     assert main(command(images, tmp_path, "--resume")[3:]) == 0  # no lock is left
     check(tmp_path, undisturbed)
-
-
-def children(pid):
-    import psutil
-
-    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 def alive(pid):
@@ -173,7 +184,8 @@ def test_killed_scheduler(images, undisturbed, tmp_path):
 def test_full_disk(images, undisturbed, tmp_path):
     """A disk of some kilobytes, mounted for a process alone; then it grows."""
     script = f"""
-import os, shutil, subprocess, sys
+import shutil, subprocess
+from pathlib import Path
 import napari_droplets as nd
 fast = {FAST!r}
 out = Path("disk/out")
@@ -200,17 +212,20 @@ shutil.copytree(out, "kept")
     check(tmp_path / "kept", undisturbed)
 
 
-def test_a_failing_image_is_tried_on_another_worker_and_the_rest_goes_on(images, tmp_path, client, capfd, monkeypatch):
+def test_a_failing_image_is_tried_on_another_worker_and_the_rest_goes_on(images, tmp_path, client, capfd):
     folder = tmp_path / "in"
     shutil.copytree(images, folder)
     (folder / "3.tif").write_bytes(b"II*\0 and no more")
-    monkeypatch.setattr("napari_droplets.series.engine.connected", lambda *_: use(client))
-    code = main(command(folder, tmp_path / "out", "--workers", "2")[3:])
+    odd = tifffile.imread(folder / "4.tif").astype(np.float32)
+    odd[3, 4] = np.nan
+    tifffile.imwrite(folder / "4.tif", odd, photometric="rgb")
+    code = main(command(folder, tmp_path / "out", "--scheduler", client.scheduler.address)[3:])
     said = capfd.readouterr()
     assert code == 1
     assert [line.split(":")[0] for line in sorted(said.out.splitlines())] == [f"{i}.tif" for i in range(N) if i != 3]
     (error,) = (line for line in said.err.splitlines() if "error:" in line)
     assert "3.tif" in error
+    assert "warning: 4.tif: 1 pixel NaN or infinite: filled in" in said.err
     entries = json.loads((tmp_path / "out" / MANIFEST).read_text())["images"]
     assert {name: entry["attempts"] for name, entry in entries.items()} == {str(i): 1 + (i == 3) for i in range(N)}
     assert entries["3"]["state"] == "failed"
@@ -218,12 +233,6 @@ def test_a_failing_image_is_tried_on_another_worker_and_the_rest_goes_on(images,
     summary = pd.read_csv(tmp_path / "out/summary.csv")
     assert summary["image"].tolist() == [f"{i}.tif" for i in range(N)]
     assert summary["error"].notna().tolist() == [i == 3 for i in range(N)]
-
-
-def use(client):
-    from contextlib import nullcontext
-
-    return nullcontext(client)
 
 
 def test_two_batches_into_one_folder(images, tmp_path, capfd):

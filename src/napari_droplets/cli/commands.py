@@ -236,6 +236,7 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options: Any) -> int:
     from ..series.batch import check_output, name_results, run
+    from ..series.manifest import FolderBusy
     from ..series.tables import message
     from .terminal import Interrupt, ProgressLines
     from .together import ProgressOfMany
@@ -276,7 +277,7 @@ def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options:
                         _say(f"error: {_named(outcome, message(outcome.error))}")
                         _trace(args, outcome.error)
         except InputError as error:
-            if not done:  # another batch writes there
+            if isinstance(error, FolderBusy):
                 raise
             failed += 1  # the tables of all images, at the end; no space, no scheduler
             _say(f"error: {error}; the results of the images are in their folders")

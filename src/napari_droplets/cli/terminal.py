@@ -75,9 +75,9 @@ class ProgressLines:
         """The next image is begun."""
         self.begun += 1
         self.running = True
+        self.name = name if self.n_images == 1 else f"[{self.begun}/{self.n_images}] {name}"
         left = self.pace.left(1 + self.n_images - self.begun)
-        facts = ", ".join(filter(None, (f"{self.begun}/{self.n_images}", left)))
-        self.name = name if self.n_images == 1 else f"[{facts}] {name}"
+        self.left = f"all images: {left}" if left else ""
         self.stage, self.last = "", -math.inf
         if self.quiet:
             return
@@ -96,7 +96,8 @@ class ProgressLines:
                 bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
             )
         else:
-            print(f"{self.name}: reading", file=self.stream, flush=True)
+            said = f" ({self.left})" if self.left else ""
+            print(f"{self.name}: reading{said}", file=self.stream, flush=True)
 
     def update(self, progress: Progress, name: str = "") -> None:
         """Show where the running fit is."""
@@ -112,6 +113,7 @@ class ProgressLines:
             facts.append(f"at most {progress.seconds_left:.0f} s left")
         now = time.monotonic()
         if self.bar is not None:
+            facts += [self.left] if self.left else []
             self.bar.total = progress.steps or None
             self.bar.n = progress.step
             self.bar.set_description_str(f"{self.name}: {stage}", refresh=False)

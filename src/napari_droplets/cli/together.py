@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ProgressOfMany:
-    """One bar on a terminal; elsewhere a line when an image begins, and one about all every few seconds.
+    """One bar on a terminal; elsewhere a line when an image begins, and one about all when something has changed.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class ProgressOfMany:
         self.pace = Pace()
         self.running: dict[str, str] = {}
         """By image, what is done of it."""
-        self.last = time.monotonic()
+        self.last, self.said = time.monotonic(), ""
         self.bar: Any = None
 
     def begin(self, name: str) -> None:
@@ -72,7 +72,10 @@ class ProgressOfMany:
             self.bar.refresh()
         elif time.monotonic() - self.last >= INTERVAL:
             self.last = time.monotonic()
-            print(f"[{self.done}/{self.n_images}] {self.text()}", file=self.stream, flush=True)
+            text = f"[{self.done}/{self.n_images}] {self.text()}"
+            if text != self.said:
+                print(text, file=self.stream, flush=True)
+            self.said = text
 
     def text(self) -> str:
         """Time left, and what runs."""

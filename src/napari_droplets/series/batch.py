@@ -24,7 +24,7 @@ from .one_file import CANCELLED as CANCELLED
 from .one_file import RESULT_FILES as RESULT_FILES
 from .one_file import Plan as Plan
 from .one_file import Ranges, Watch
-from .tables import Outcome, Tables, message
+from .tables import COLUMNS, Outcome, Tables, message
 
 ATTEMPT = re.compile(r"\.partial-.*-try[0-9a-f]{12}")
 """Name of what a worker has not finished."""
@@ -96,12 +96,13 @@ def batch(
     Examples
     --------
     >>> import napari_droplets as nd
-    >>> import tempfile, tifffile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for seed in (1, 2):
-    ...     tifffile.imwrite(folder / f"{seed}.tif", nd.simulate((96, 96), 15, seed=seed)[0])
-    >>> nd.batch(folder, folder / "out", detect_only=True, overlay=False)["image"].tolist()
-    ['1.tif', '2.tif']
+    >>> from pathlib import Path
+    >>> import tifffile
+    >>> Path("slides").mkdir()
+    >>> for name, seed in (("a.tif", 1), ("b.tif", 2)):
+    ...     tifffile.imwrite(Path("slides", name), nd.simulate((96, 96), 15, seed=seed)[0], photometric="rgb")
+    >>> nd.batch("slides", "results", detect_only=True)["image"].tolist()
+    ['a.tif', 'b.tif']
     """
     plan = Plan.of(optics, detect_only, overlay, measure, exports, **settings)
     if same_optics and detect_only:
@@ -109,16 +110,12 @@ def batch(
     given = [images] if isinstance(images, (str, Path)) else images
     found = [path for one in given for path in find_images(one)]
     paths = without_masks(found, plan.settings.region)
-    rows = []
     names = name_results(paths)
     folder = check_output(out, list(names.values()))
     with cluster(workers, scheduler, memory_limit) as client:
         options: dict[str, Any] = {"resume": resume, "same_optics": same_optics, "watch": callback, "client": client}
-        for outcome in run(list(names), folder, plan, combine=True, **options):
-            rows.append(outcome)
-    order = list(names)
-    rows.sort(key=lambda outcome: order.index(outcome.path))
-    return pd.DataFrame([outcome.row() for outcome in rows])
+        rows = {outcome.path: outcome.row() for outcome in run(list(names), folder, plan, combine=True, **options)}
+    return pd.DataFrame([rows[path] for path in names if path in rows], columns=COLUMNS)
 
 
 def cluster(workers: int | None, scheduler: Any, memory_limit: str | None) -> AbstractContextManager[Any]:
@@ -223,6 +220,8 @@ def run(
                     yield outcome
         finally:
             manifest.write()
+            if manifest.error is not None and warn is not None:
+                warn(manifest.error)
             if not tables.written:
                 tables.write()
         if full:

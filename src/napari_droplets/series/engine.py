@@ -10,14 +10,14 @@ import uuid
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..errors import InputError
-from ..images import ImageWarning
+from ..images.convert import tell
 from ..progress import Progress
 from .jobs import Job, Jobs
 from .one_file import Watch
@@ -74,15 +74,9 @@ def connected(workers: int | None = None, scheduler: Any = None, memory_limit: s
     if isinstance(scheduler, Client):
         yield scheduler
         return
-    with dask.config.set(DASK), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of ports in use, and the like
+    with dask.config.set(DASK):
         if scheduler is not None:
-            is_file = isinstance(scheduler, (str, Path)) and Path(scheduler).is_file()
-            try:
-                client = Client(scheduler_file=str(scheduler)) if is_file else Client(scheduler)
-            except (OSError, ValueError, TypeError) as error:
-                raise InputError(f"scheduler {scheduler}: cannot be reached ({error}); is it running?") from error
-            with client:
+            with _client(Client, scheduler) as client:
                 yield client
             return
         number = workers or 1
@@ -101,6 +95,16 @@ def connected(workers: int | None = None, scheduler: Any = None, memory_limit: s
             raise InputError(f"memory_limit={memory_limit!r}: give an amount as '4GB' ({error})") from error
         with cluster, Client(cluster) as client:
             yield client
+
+
+def _client(kind: Any, scheduler: Any) -> Any:
+    is_file = isinstance(scheduler, (str, Path)) and Path(scheduler).is_file()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of versions that differ a little
+            return kind(scheduler_file=str(scheduler)) if is_file else kind(scheduler)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"scheduler {scheduler}: cannot be reached ({error}); is it running?") from error
 
 
 def available_cores() -> int:
@@ -179,7 +183,8 @@ class Team:
     def begin_no_others(self) -> None:
         """Take back images that no worker has begun."""
         self.stopped = True
-        self.client.cancel([f for f, (job, _) in self.futures.items() if job not in self.begun])
+        waiting = [f for f, (job, _) in self.futures.items() if job not in self.begun]
+        self.client.cancel([*waiting, *self.warming])
 
     def check_scheduler(self) -> None:
         """See whether the scheduler is still there.
@@ -224,6 +229,16 @@ def together(
     InputError
         The scheduler is gone.
     """
+    try:
+        yield from _together(jobs, team, watch, begun, wanted)
+    finally:
+        with suppress(Exception):  # no client is left to tell
+            team.client.unsubscribe_topic(team.run)
+
+
+def _together(
+    jobs: Jobs, team: Team, watch: Watch | None, begun: Callable[[Job, str], None], wanted: Callable[[], bool]
+) -> Generator[Outcome]:
     left = deque(jobs.jobs)
     by_name = {job.folder.name: job for job in jobs.jobs}
     while (left and not team.stopped) or team.futures:
@@ -238,7 +253,7 @@ def together(
             if event["stage"] == "begin":
                 team.begun.add(job)
                 begun(job, event["worker"])
-            go_on = watch is None or watch(job.path, _progress(event)) is not False
+            go_on = go_on and (watch is None or watch(job.path, _progress(event)) is not False)
         elif event in team.futures and (outcome := _result(team, event)) is not None:
             jobs.learn(outcome)
             if outcome.no_space:
@@ -254,15 +269,16 @@ def _given(job: Job, following: Iterable[Job], jobs: Jobs, team: Team) -> Outcom
     """What is there of an image already; else it is given to a worker."""
     try:
         outcome = jobs.done(job)
-        if outcome is None:
-            team.submit(job)
-            if jobs.optics_to_learn:  # the others have to wait for them
-                team.warm(islice(following, len(team.client.nthreads()) - 1))
-        else:
+        if outcome is not None:
             jobs.learn(outcome)
+            return outcome
     except Exception as error:
         return Outcome(*job, error=error)
-    return outcome
+    team.check_scheduler()
+    team.submit(job)
+    if jobs.optics_to_learn:  # the others have to wait for them
+        team.warm(islice(following, max(0, len(team.client.nthreads()) - 1)))
+    return None
 
 
 def _result(team: Team, future: Any) -> Outcome | None:
@@ -275,7 +291,7 @@ def _result(team: Team, future: Any) -> Outcome | None:
     reply = team.reply(future)
     job, attempt = team.futures.pop(future)
     for text in reply.warnings:
-        warnings.warn(text, ImageWarning, stacklevel=2)
+        tell(text)
     outcome = reply.outcome
     failed = outcome is not None and outcome.error is not None and not outcome.summary and not outcome.no_space
     if failed and attempt < ATTEMPTS and reply.worker and not team.stopped:

@@ -36,6 +36,10 @@ LOOK_EVERY = 0.5
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 
 
+class FolderBusy(InputError):
+    """Another batch writes to the folder."""
+
+
 @dataclass
 class Entry:
     """How far one image is."""
@@ -60,7 +64,7 @@ def sole_batch(out: Path, warn: Callable[[Exception], None] | None = None) -> It
 
     Raises
     ------
-    InputError
+    FolderBusy
         Another batch is writing there.
     """
     from filelock import FileLock, Timeout
@@ -69,7 +73,7 @@ def sole_batch(out: Path, warn: Callable[[Exception], None] | None = None) -> It
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"{out}: {_owner(out)} writes there; wait for it, or choose another output folder") from None
+        raise FolderBusy(f"{out}: {_owner(out)} writes there; wait for it, or choose another output folder") from None
     except (NotImplementedError, OSError) as error:  # some network disks have no locks
         if warn is not None:
             warn(InputError(f"{out}: cannot be locked ({error}); see that no other batch writes there"))

@@ -14,6 +14,7 @@ from ..files import writable_folder
 from ..images import IMAGE_SUFFIXES
 from ..images.formats import is_zarr
 from ..region import ENDINGS, URI, Region, mask_files
+from .manifest import MANIFEST
 from .one_file import WRITTEN
 from .tables import RESERVED
 
@@ -96,7 +97,9 @@ def name_results(paths: Sequence[Path]) -> dict[Path, str]:
     left = paths
     for candidate in candidates:
         # upper and lower case are one on some disks
-        count = Counter([candidate(p).casefold() for p in left] + [n.casefold() for n in (*names.values(), *RESERVED)])
+        count = Counter(
+            [candidate(p).casefold() for p in left] + [n.casefold() for n in (*names.values(), *RESERVED, MANIFEST)]
+        )
         names |= {p: candidate(p) for p in left if count[candidate(p).casefold()] == 1}
         left = [p for p in left if p not in names]
     if left:

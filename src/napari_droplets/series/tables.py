@@ -60,6 +60,10 @@ class Outcome:
         }
 
 
+COLUMNS = list(Outcome(Path(), "", Path()).row())
+"""Of summary.csv."""
+
+
 class WorkerError(Exception):
     """An error of another process, of whatever kind, as text."""
 
@@ -114,7 +118,7 @@ class Tables:
     def write(self) -> None:
         """Write OUT/droplets.csv and OUT/summary.csv, each also when the other cannot be written."""
         start = time.perf_counter()
-        summary = pd.DataFrame(self._in_order(self.rows), columns=list(Outcome(Path(), "", Path()).row()))
+        summary = pd.DataFrame(self._in_order(self.rows), columns=COLUMNS)
         summary["n_droplets"] = summary["n_droplets"].astype("Int64")  # whole numbers beside a failed image's nothing
         tables = self._in_order(self.droplets)
         whole = [t for t in tables if len(t)] or tables

@@ -43,11 +43,10 @@ RESULT_FILES = (
     "droplets.csv",
     "droplets.parquet",
     RECONSTRUCTION,
-    LARGE_RECONSTRUCTION,
     "optics.safetensors",
     "overlay.png",
 )
-WRITTEN = (*RESULT_FILES, *EXPORTS.values())
+WRITTEN = (*RESULT_FILES, LARGE_RECONSTRUCTION, *EXPORTS.values())
 CANCELLED = "cancelled"  # what summary.json says of a fit that was stopped on demand
 
 Watch = Callable[[Path, "Progress | None"], "bool | None"]

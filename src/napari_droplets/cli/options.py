@@ -145,7 +145,8 @@ def parser() -> argparse.ArgumentParser:
 
     results = (
         "For each image a folder OUT/NAME with droplets.csv (x, y, radius, their standard deviations, composition, "
-        "...), reconstruction.tif, overlay.png, optics.safetensors and summary.json."
+        "...), reconstruction.tif, overlay.png, optics.safetensors and summary.json. Images of more than 32 megapixels "
+        "are worked on in blocks, and have reconstruction.ome.zarr."
     )
     fit = commands.add_parser("fit", help="fit one or several images", description=f"Fit images. {results}")
     fit.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, TIFF or other image file, OME-Zarr folder")

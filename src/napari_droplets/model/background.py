@@ -98,9 +98,9 @@ def _field(rows: np.ndarray, columns: np.ndarray, coefficients: np.ndarray) -> n
 
     A product of matrices is not: how it adds up depends on their sizes.
     """
-    by_row = _weighted(rows, coefficients.astype(np.float32))  # (H, B, C)
-    by_column = _weighted(columns, by_row.transpose(1, 0, 2))  # (W, H, C)
-    return np.clip(by_column.transpose(1, 0, 2), 0, 1)
+    along = _weighted(columns, coefficients.astype(np.float32).transpose(1, 0, 2))  # (W, A, C)
+    field = _weighted(rows, np.ascontiguousarray(along.transpose(1, 0, 2)))
+    return np.clip(field, 0, 1, out=field)
 
 
 def _weighted(basis: np.ndarray, values: np.ndarray) -> np.ndarray:

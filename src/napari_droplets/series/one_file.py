@@ -46,11 +46,10 @@ RESULT_FILES = (
     "droplets.csv",
     "droplets.parquet",
     RECONSTRUCTION,
-    LARGE_RECONSTRUCTION,
     "optics.safetensors",
     "overlay.png",
 )
-WRITTEN = (*RESULT_FILES, *EXPORTS.values())
+WRITTEN = (*RESULT_FILES, LARGE_RECONSTRUCTION, *EXPORTS.values())
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's part of it
 CANCELLED = "cancelled"  # what summary.json says of a fit that was stopped on demand
 

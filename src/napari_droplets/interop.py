@@ -57,7 +57,7 @@ def to_anndata(droplets: Droplets | pd.DataFrame | Fit) -> Any:
     Returns
     -------
     AnnData
-        X is the composition (N, K), of no columns where it is not known; obs has all other columns, obsm["spatial"] is x
+        X is the composition (N, K), without columns where it is not known; obs has all others, obsm["spatial"] is x
         and y (N, 2).
 
     Raises

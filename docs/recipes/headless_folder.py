@@ -1,7 +1,7 @@
 """Fit every image of a folder with napari's layers, without a window: python headless_folder.py IMAGES OUT.
 
-What a script sees is what the window shows: each image as an image layer, its droplets as points, whose features are the
-table. Here the points are written as napari itself would save them, and as a table of ours.
+What a script sees is what the window shows: each image as an image layer, its droplets as points, whose features are
+the table. Here the points are written as napari itself would save them, and as a table of ours.
 """
 
 import sys

@@ -1,3 +1,4 @@
+# ruff: noqa: B018 (the last line of a cell is what it shows)
 """A marimo notebook of one image: marimo edit notebook.py, or python notebook.py for all cells at once."""
 
 import marimo

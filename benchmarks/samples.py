@@ -1,6 +1,6 @@
 """Whether intervals of samples and conditions hold the truth: simulated series of droplets, without pictures.
 
-python benchmarks/samples.py [--series 200] [--json FILE]
+    python benchmarks/samples.py [--series 200] [--json docs/samples_results.json --write docs/samples_results.md]
 
 Every series has two conditions. Sizes, densities and odds of classes of its samples scatter around those of their
 condition, those of its images around their sample, and droplets are drawn for each image; radii and compositions have
@@ -168,19 +168,50 @@ def width(row: dict) -> float:
     )
 
 
+COLUMNS = (
+    ("condition", "proportion"),
+    ("condition", "D50"),
+    ("condition", "density"),
+    ("difference", "proportion"),
+    ("difference", "D50"),
+    ("droplets counted", "proportion"),
+)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """How often intervals hold, and their median width, a row for each design."""
+    lines = [
+        "| samples x images x droplets | scatter of sizes, odds | "
+        + " | ".join(f"{level}: {quantity}" for level, quantity in COLUMNS)
+        + " |",
+        "|---" * (2 + len(COLUMNS)) + "|",
+    ]
+    for design, rows in table.groupby(list(Design._fields), sort=False):
+        found = rows.set_index(["level", "quantity"])
+        cells = [f"{found.loc[c, 'holds']:.0%} ({found.loc[c, 'width']:.2f})" for c in COLUMNS]
+        samples, images, droplets, size, odds = design
+        lines.append(f"| {samples} x {images} x {droplets} | {size:g}, {odds:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--series", type=int, default=200, help="simulated series of each design")
-    parser.add_argument("--json", type=Path, help="keep the figures there")
+    parser.add_argument(
+        "--series", type=int, default=200, help="simulated series of each design; 0: write the page alone"
+    )
     parser.add_argument("--only", type=int, help="number of one design")
+    parser.add_argument("--json", type=Path, help="keep the figures there")
+    parser.add_argument("--write", type=Path, help="write a page of what is kept")
     args = parser.parse_args()
     tables = []
-    for i, design in enumerate(DESIGNS):
+    for i, design in enumerate(DESIGNS if args.series else ()):
         if args.only in (None, i):
             tables.append(judge(design, args.series))
             print(tables[-1].round(3).to_string(index=False), flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(pd.concat(tables).to_dict("records"), indent=1) + "\n")
+            if args.json:
+                args.json.write_text(json.dumps(pd.concat(tables).to_dict("records"), indent=1) + "\n")
+    if args.write:
+        args.write.write_text(markdown(pd.DataFrame(json.loads(args.json.read_text()))))
 
 
 if __name__ == "__main__":

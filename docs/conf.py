@@ -16,7 +16,7 @@ author = copyright = "the napari-droplets developers"
 version = release = napari_droplets.__version__
 
 extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx_gallery.gen_gallery"]
-exclude_patterns = ["detection_results.md", "fit_results.md", "_build"]
+exclude_patterns = ["detection_results.md", "fit_results.md", "samples_results.md", "_build"]
 suppress_warnings = ["config.cache"]  # the sort key of the gallery is a class
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]

@@ -334,6 +334,18 @@ class Fit:
         check_whole(self.guide, unconstrained_size(self.optics.types, self.optics.composition), "sample")
         return sample_droplets(self.guide, self.optics.composition, n, seed)
 
+    def to_arviz(self, n: int = 500, *, seed: int = 0) -> Any:
+        """N joint samples of the posterior as ArviZ takes them; see `napari_droplets.interop.to_arviz`.
+
+        Raises
+        ------
+        InputError
+            ArviZ is not installed.
+        """
+        from .interop import to_arviz
+
+        return to_arviz(self, n, seed=seed)
+
     def save(self, folder: str | Path) -> Path:
         """Write droplets.csv, droplets.parquet, reconstruction.tif, optics.safetensors and summary.json.
 

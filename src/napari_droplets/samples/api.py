@@ -96,7 +96,7 @@ def compared(
     found = series_classes(
         pictures, group_names(table)[1], names=class_names, classes=classes, before=before, watch=watch
     )
-    pictures = write_classes(pictures, found)
+    pictures = write_classes(pictures, found, watch)
     if watch is not None:
         watch("comparing", 0, 1)
     result = compare(pictures, table, found, reference=reference, seed=seed)

@@ -120,7 +120,9 @@ def series_classes(
     return SeriesClasses(found, called, shared, pools, parameters, notes)
 
 
-def write_classes(pictures: Sequence[Result], found: SeriesClasses) -> list[Result]:
+def write_classes(
+    pictures: Sequence[Result], found: SeriesClasses, watch: Callable[[str, int, int], Any] | None = None
+) -> list[Result]:
     """Write classes into tables, summary and optics of each picture; the pictures as they are then.
 
     The summary comes last: one that names these classes is of a folder in which all is done, and is left as it is.
@@ -133,7 +135,9 @@ def write_classes(pictures: Sequence[Result], found: SeriesClasses) -> list[Resu
     from ..size_statistics import record_of
 
     written = list(pictures)
-    for i, classes in found.classes.items():
+    for number, (i, classes) in enumerate(found.classes.items()):
+        if watch is not None:
+            watch("writing classes", number, len(found.classes))
         picture = pictures[i]
         summary = picture.summary | {"classes": classes.proportions, "class_mixture": classes.parameters}
         droplets = _with_classes(picture.droplets, classes)

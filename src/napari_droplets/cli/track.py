@@ -27,7 +27,7 @@ def add_track(commands: Any, add_settings: Any, optics_option: Any) -> argparse.
         help="follow droplets through a movie, or through a table with frames",
         description="Fit the frames of a movie and follow its droplets: which is which, which merge, which split, how "
         "fast each grows. For each movie a folder OUT/NAME with droplets.csv (all frames; frame, time_s, track_id), "
-        "tracks.csv (a row for each track, rates with 95 %% intervals), events.csv (merges and splits with their "
+        "tracks.csv (a row for each track, rates with 95 % intervals), events.csv (merges and splits with their "
         "probabilities), tracks.png, optics.safetensors and summary.json. Of a table with columns frame, x, y, radius "
         "the droplets are followed without pictures.",
     )

@@ -285,16 +285,21 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
 def _run(
     image: Image, start: Droplets, optics: Optics | None, settings: Settings, clock: Clock, before: Fit | None = None
 ) -> Steps:
-    """A fit from candidates at hand; what stands out of the empty slide is told from that of the fit `before`."""
+    """A fit from candidates at hand.
+
+    After the fit `before`, of which candidates have their compositions, what stands out of the empty slide is told from
+    that of it, and one pass over the pixels is enough to decide who is a droplet.
+    """
     from .posterior import Frame
     from .prepare import prepare
-    from .run import iterate_rounds
+    from .run import MOST_PASSES, iterate_rounds
 
     slide = None if before is None or settings.scale != 1 else empty_slide_of(before)
     work = image.rescaled(settings.scale)
     setup, state = prepare(work, start.scaled(settings.scale), optics, settings, slide=slide)
     frame = Frame(image, settings, start, optics)
-    outcome = yield from iterate_rounds(setup, state, settings, clock, image.name, frame.snapshot)
+    passes = MOST_PASSES if before is None else 1
+    outcome = yield from iterate_rounds(setup, state, settings, clock, image.name, frame.snapshot, passes)
     n, loss, step = int(outcome.state.present.sum()), outcome.losses[-1][1], int(outcome.losses[-1][0])
     yield Progress(
         "posterior", step, step, loss, 0.0, n, lambda: frame.snapshot(outcome.setup, outcome.state, outcome.colors)

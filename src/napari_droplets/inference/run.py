@@ -65,9 +65,17 @@ Snapshot = Callable[[Setup, State, np.ndarray], tuple[Droplets, Pixels]]
 
 
 def iterate_rounds(
-    setup: Setup, state: State, settings: Settings, clock: Clock, name: str, snapshot: Snapshot
+    setup: Setup,
+    state: State,
+    settings: Settings,
+    clock: Clock,
+    name: str,
+    snapshot: Snapshot,
+    most_passes: int = MOST_PASSES,
 ) -> Generator[Progress, bool | None, Outcome]:
     """Run rounds until settled, out of steps or time, or told to stop; the last sound state is kept.
+
+    `most_passes` over the pixels precede the decision who is a droplet, where optics are held.
 
     Raises
     ------
@@ -100,7 +108,7 @@ def iterate_rounds(
                 break
             for _ in range(CHUNKS):
                 state = learn_shared(setup, state, schedule.rate)
-        elif passes >= MOST_PASSES:
+        elif passes >= most_passes:
             break
         rounds += 1
         if rounds % RELIST == 1:

@@ -76,6 +76,10 @@ class DropletsWidget(QWidget):
         The settings.
     color : magicgui ComboBox
         Its value says what points are colored by.
+    session : Session
+        What is worked on: droplets, which are selected, which are shown.
+    views : Views
+        The tabs beside the settings: `filters`, `inspector`, `plots`.
     busy : bool
         Whether work is going on.
     preparing : bool

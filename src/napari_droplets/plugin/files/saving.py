@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ...workbench.journal import Journal
+from ...workbench.replay import save_journal
 from ..layers.following import in_step
 from .writers import write_droplets
 
@@ -31,7 +33,7 @@ def asked_path(parent: Any, name: str) -> Path | None:
     return path
 
 
-def save_points(points: Any, path: str | Path) -> str:
+def save_points(points: Any, path: str | Path, journal: Journal | None = None) -> str:
     """Write the points of a layer of ours as they are now, those shown; returns what to say of it.
 
     Parameters
@@ -39,6 +41,8 @@ def save_points(points: Any, path: str | Path) -> str:
     points : napari Points layer
     path : path
         CSV where the name does not end in .csv, .parquet or .xlsx.
+    journal : Journal, optional
+        Is written beside it, as NAME.journal.json, where something was edited.
 
     Raises
     ------
@@ -51,7 +55,12 @@ def save_points(points: Any, path: str | Path) -> str:
     if not path.parent.is_dir():
         raise InputError(f"{path}: no folder {path.parent}")
     write_droplets(str(path), data, attributes)
-    return f"Saved {len(data):,} droplets to {path}"
+    text = f"Saved {len(data):,} droplets to {path}"
+    if journal is None or not journal.edits:
+        return text
+    beside = path.with_name(f"{path.stem}.journal.json")
+    save_journal(journal, beside)
+    return f"{text}, {len(journal.edits):,} edits to {beside.name}"
 
 
 def with_suffix(path: Path, suffix: str = SUFFIXES[0]) -> Path:

@@ -731,7 +731,7 @@ def test_what_hands_have_touched_is_not_hidden(detected, viewer, qtbot):
     assert "was edited and is kept" in widget.message
 
 
-def test_hidden_points_are_neither_fitted_nor_saved(detected, qtbot, fake, tmp_path):
+def test_hidden_points_are_neither_fitted_nor_saved(detected, qtbot, fake, tmp_path, plugins_of_napari):
     widget, points = detected
     points.add([11.0, 12.0])
     points.data[1] = (3.0, 4.0)

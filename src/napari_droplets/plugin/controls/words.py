@@ -60,6 +60,7 @@ TIPS = {
     "pin": "Keep the droplets selected where they are when their surroundings are refitted",
     "refit_edits": "When a droplet was added, moved, resized or deleted, fit its surroundings in the background.\n"
     "What you have edited stays where you put it.",
+    "replay": "After a new Run: repeat the edits of the droplets that were corrected before, told by place",
     "session": "Save all that you work on as one file (.droplets), with settings, edits and undo, or open one.\n"
     "It is kept in the background, too, and offered after a crash.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",

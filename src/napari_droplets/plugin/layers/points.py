@@ -130,7 +130,7 @@ def _ring(colors: np.ndarray) -> np.ndarray:
     return 1 - RING_SATURATION * (1 - hues)
 
 
-def defaults_of(table: pd.DataFrame) -> dict[str, list[Any]]:
+def defaults_of(table: pd.DataFrame) -> dict[Any, list[Any]]:
     """What is known of a point added by hand: that it is there, as far as the types of the columns can say so."""
     if not len(table):
         return {str(column): [] for column in table}

@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from magicgui.widgets import ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
-from qtpy.QtWidgets import QDoubleSpinBox
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
 
 from ...errors import InputError
 from ...images import PixelSize, checked_range
@@ -105,7 +105,9 @@ def _number(name: str, largest: float, step: float, decimals: int, unit: str = "
 
 
 def _choice(name: str, words: tuple[str, ...]) -> ComboBox:
-    return ComboBox(value=DEFAULTS[name], choices=[(MEANING.get(word, word), word) for word in words])
+    widget = ComboBox(value=DEFAULTS[name], choices=[(MEANING.get(word, word), word) for word in words])
+    widget.native.setSizeAdjustPolicy(QComboBox.AdjustToMinimumContentsLengthWithIcon)  # the panel is narrow
+    return widget
 
 
 def _probability(name: str) -> FloatSlider:

@@ -888,7 +888,7 @@ def test_points_are_saved_as_they_are_now(viewer, open_widget, qtbot, fake, tmp_
     points.remove([0])
     widget.save(tmp_path / name)
     path = tmp_path / (name if "." in name else f"{name}.csv")
-    assert widget.message == f"Saved {FOUND} droplets to {path}"
+    assert widget.message == f"Saved {FOUND} droplets to {path}, 2 edits to {path.stem}.journal.json"
     back = read_table(path)
     np.testing.assert_allclose(np.column_stack([back.y, back.x]), points.data)
     assert back.labels["pinned"].tolist() == [False] * (FOUND - 1) + [True]

@@ -40,6 +40,8 @@ def test_undo_and_redo_by_buttons_and_keys(panel, viewer):
     points.add([11.0, 12.0])
     points.remove([0])
     assert [step.kind for step in widget.journal] == ["move", "add", "delete"]
+    assert widget.message.startswith(f"{FOUND} droplets · diameter ")
+    assert widget.message.endswith(" px · 3 edits")
     after = points.features.copy()
     keys = {str(key): action for key, action in points.keymap.items()}
     keys["Ctrl+Z"](points)

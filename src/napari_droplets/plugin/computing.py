@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
@@ -19,7 +20,10 @@ from ..workbench.sheet import Sheet
 from . import layers, work
 from .controls.command import command_text
 from .controls.panel import ALL, ASK, CHANNELS, Panel
+from .controls.words import sheet_text
 from .desk import Desk
+from .layers.coloring import n_poor
+from .layers.correction import KEYS
 from .layers.place import (
     Place,
     Plane,
@@ -75,6 +79,7 @@ class Computing:
         shown: Callable[[], None],
     ) -> None:
         self._panel, self._viewer, self._desk, self._points, self._shown = panel, desk.viewer, desk, points, shown
+        self._session = session
         self.result: Fit | Droplets | None = None
         self._detected: tuple[Place, int] | None = None
         self._compared: WeakKeyDictionary[Sheet, Any] = WeakKeyDictionary()
@@ -83,6 +88,7 @@ class Computing:
         self.nearby = NearbyRefits(parent, session, lambda: self.busy, self._to_compare, self._tell)
         self.soon = QTimer(parent, singleShot=True, interval=CALM_MS)
         self.soon.timeout.connect(self._warm)
+        session.table_changed.connect(self._tell_of)
         for name in FORM_OF_FIT:
             panel.form.inputs[name].changed.connect(self._form_changed)
 
@@ -113,6 +119,7 @@ class Computing:
         self.soon.stop()
         self.warmer.stop()
         self.nearby.close()
+        self._session.table_changed.disconnect(self._tell_of, missing_ok=True)
 
     def guarded(self, action: Callable[[], None]) -> None:
         """Do something that may find the input wrong, and say so rather than raise."""
@@ -229,6 +236,11 @@ class Computing:
             return None
         self._compared[sheet] = data
         return Plane.of(layer, replace(place, plane=plane))
+
+    def _tell_of(self, sheet: Sheet) -> None:
+        """Droplets were edited, or refitted around an edit: say how many there are now."""
+        if not self.busy and not sheet.running and np.isfinite(sheet.table[KEYS].to_numpy(float)).all():
+            self._panel.say(sheet_text(sheet, n_poor(sheet.table)))
 
     def _tell(self, text: str) -> None:
         if not self.busy:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QWidget
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
+from ..workbench.doubtful import doubtful
 from ..workbench.session import Session
 from ..workbench.sheet import Sheet
 from . import layers, work
@@ -22,7 +23,6 @@ from .controls.command import command_text
 from .controls.panel import ALL, ASK, CHANNELS, Panel
 from .controls.words import sheet_text
 from .desk import Desk
-from .layers.coloring import n_poor
 from .layers.correction import KEYS
 from .layers.place import (
     Place,
@@ -240,7 +240,7 @@ class Computing:
     def _tell_of(self, sheet: Sheet) -> None:
         """Droplets were edited, or refitted around an edit: say how many there are now."""
         if not self.busy and not sheet.running and np.isfinite(sheet.table[KEYS].to_numpy(float)).all():
-            self._panel.say(sheet_text(sheet, n_poor(sheet.table)))
+            self._panel.say(sheet_text(sheet, len(doubtful(sheet.table).numbers)))
 
     def _tell(self, text: str) -> None:
         if not self.busy:

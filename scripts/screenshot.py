@@ -6,6 +6,8 @@ Needs a screen with OpenGL; without one: xvfb-run -s "-screen 0 1600x1000x24" py
 """
 
 import argparse
+import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +16,11 @@ from qtpy.QtWidgets import QApplication
 
 WINDOW = (1400, 760)
 LONGEST = 600  # seconds for the fit
+
+
+def keep_apart():
+    """Keep the user's own sessions out of the picture."""
+    os.environ["NAPARI_DROPLETS_DATA"] = tempfile.mkdtemp(prefix="droplets-pictures-")
 
 
 def wait_until(condition, seconds):
@@ -39,6 +46,7 @@ def main():
     parser.add_argument("--steps", type=int, help="of the fit; the plugin's default otherwise")
     args = parser.parse_args()
 
+    keep_apart()
     viewer = napari.Viewer(show_welcome_screen=False)
     viewer.window.resize(*WINDOW)
     [image] = viewer.open_sample("napari-droplets", "sample")

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
+pytest.importorskip("psygnal")
 from test_journal import a_fit, moved, refitted
 
 from napari_droplets.errors import InputError

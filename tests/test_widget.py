@@ -731,7 +731,7 @@ def test_what_hands_have_touched_is_not_hidden(detected, viewer, qtbot):
     assert "was edited and is kept" in widget.message
 
 
-def test_hidden_points_are_neither_fitted_nor_saved(detected, qtbot, fake, tmp_path):
+def test_hidden_points_are_neither_fitted_nor_saved(detected, qtbot, fake, tmp_path, plugins_of_napari):
     widget, points = detected
     points.add([11.0, 12.0])
     points.data[1] = (3.0, 4.0)
@@ -888,7 +888,7 @@ def test_points_are_saved_as_they_are_now(viewer, open_widget, qtbot, fake, tmp_
     points.remove([0])
     widget.save(tmp_path / name)
     path = tmp_path / (name if "." in name else f"{name}.csv")
-    assert widget.message == f"Saved {FOUND} droplets to {path}"
+    assert widget.message == f"Saved {FOUND} droplets to {path}, 2 edits to {path.stem}.journal.json"
     back = read_table(path)
     np.testing.assert_allclose(np.column_stack([back.y, back.x]), points.data)
     assert back.labels["pinned"].tolist() == [False] * (FOUND - 1) + [True]

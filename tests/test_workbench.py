@@ -40,6 +40,8 @@ def test_undo_and_redo_by_buttons_and_keys(panel, viewer):
     points.add([11.0, 12.0])
     points.remove([0])
     assert [step.kind for step in widget.journal] == ["move", "add", "delete"]
+    assert widget.message.startswith(f"{FOUND} droplets · diameter ")
+    assert widget.message.endswith(" px · 3 edits")
     after = points.features.copy()
     keys = {str(key): action for key, action in points.keymap.items()}
     keys["Ctrl+Z"](points)
@@ -147,6 +149,30 @@ def test_a_refit_that_fails_is_told_and_not_tried_for_ever(panel, qtbot, fake):
     move(points, 4)
     settled(widget, qtbot)
     assert widget.journal[-1].kind == "refit"
+
+
+def test_edits_are_repeated_after_a_new_run(panel, viewer, qtbot, fake, tmp_path):
+    widget, points = panel
+    widget.replay()
+    assert "no other droplets of slide were edited" in widget.message
+    move(points, 2)
+    points.remove([0])
+    widget.save(tmp_path / "slide.csv")
+    assert widget.message.endswith("2 edits to slide.journal.json")
+    widget.run()
+    finish(widget, qtbot)
+    new = viewer.layers[-1]
+    assert new is not points
+    viewer.layers.selection.active = new
+    widget.replay()
+    assert widget.message == "Repeated 2 edits"
+    np.testing.assert_allclose(new.data, points.data)
+    widget.undo()
+    widget.undo()
+    assert len(new.data) == FOUND
+    widget.replay(tmp_path / "slide.journal.json")
+    np.testing.assert_allclose(new.data, points.data)
+    assert new.features[["edited", "pinned"]].sum().tolist() == [1, 1]
 
 
 def test_points_show_before_the_fit(viewer, open_widget, qtbot, fake):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..workbench.corrections import classified, merged, pinned, split
 from ..workbench.journal import Journal
+from ..workbench.replay import read_journal, replay
 from ..workbench.session import Session
 from ..workbench.sheet import Sheet
 from .controls.words import step_text
@@ -72,6 +74,26 @@ class Corrections:
     def pin(self, pin: bool = True) -> None:
         """Keep those selected in their places, or no longer."""
         self._do("pin", lambda sheet, chosen: pinned(sheet.table, chosen, pin=pin))
+
+    def replay(self, journal: str | Path | None = None) -> None:
+        """Repeat the edits of a file, or of other droplets of the same image."""
+        sheet = self._session.sheet
+        try:
+            if sheet is None:
+                raise InputError("nothing to correct: press Run first")
+            if journal is not None:
+                steps = read_journal(journal)
+            else:
+                others = [s for s in self._session.sheets if s is not sheet and s.image.name == sheet.image.name]
+                edited = [s for s in others if s.journal.edits and s.image.plane == sheet.image.plane]
+                if not edited:
+                    raise InputError(f"no other droplets of {sheet.image.name} were edited; give the file of a journal")
+                steps = edited[-1].journal.edits
+            found = replay(steps, sheet)
+            lost = f"; not found here: {', '.join(found.lost)}" if found.lost else ""
+            self._say(f"Repeated {found.done:,} edits{lost}", "warning" if lost else "")
+        except InputError as error:
+            self._say(str(error), "warning")
 
     def _do(self, kind: str, change: Change) -> None:
         sheet, points = self._session.sheet, self._points()

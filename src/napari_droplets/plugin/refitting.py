@@ -31,7 +31,9 @@ class Refit(NamedTuple):
     text: str
     """What is said of it."""
     since: Snapshot | None = None
-    """Of a local refit: what is refitted."""
+    """Of a local refit: what is refitted …"""
+    sheet: Sheet | None = None
+    """… and which droplets it is of."""
 
 
 def refit_of(
@@ -124,7 +126,7 @@ def _local(
         len(before.difference(now)),
         0,
     )
-    return Refit(steps, place, f"Refit: {_edits_text(edits)}", since)
+    return Refit(steps, place, f"Refit: {_edits_text(edits)}", since, sheet)
 
 
 def check_planes(points: Any, place: Place) -> None:

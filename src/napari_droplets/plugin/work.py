@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ..errors import InputError
 from ..images import as_image
 from ..inference import api as fitting
@@ -135,7 +137,9 @@ def rehearse(fit: Fit, wanted: Callable[[], bool]) -> None:
     if fit.image is None or not len(fit.droplets):
         return
     table = fit.table
-    table.loc[int(table["radius"].sub(table["radius"].median()).abs().argmin()), "x"] += REHEARSED
+    x, radius = table["x"].to_numpy(float, copy=True), table["radius"].to_numpy(float)
+    x[np.abs(radius - np.median(radius)).argmin()] += REHEARSED
+    table["x"] = x
     steps = fitting.iterate_refit(fit, table, proportions=False, steps=1)
     for _ in steps:
         if not wanted():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def split(
     angle : float
         Direction from one to the other, radians.
     """
-    x, y, radius = table.loc[number, PLACE].astype(float)
+    x, y, radius = table.loc[[number], PLACE].to_numpy(float)[0]
     two = _unknown(table.loc[[number, number]]).set_axis(pd.Index([number, second], name=NUMBER), axis=0)
     off = APART * radius * np.array([np.cos(angle), np.sin(angle)])
     two[PLACE] = [[x - off[0], y - off[1], radius / np.sqrt(2)], [x + off[0], y + off[1], radius / np.sqrt(2)]]
@@ -82,7 +83,7 @@ def pinned(table: pd.DataFrame, numbers: Sequence[int], *, pin: bool = True) -> 
 def _measured(rows: pd.DataFrame, table: pd.DataFrame, shape: tuple[int, int] | None) -> pd.DataFrame:
     """Rows with what follows from their places: micrometres, and whether the border of the image cuts them."""
     size = Droplets.from_dataframe(table).pixel_size_um
-    places = Droplets(rows["x"], rows["y"], rows["radius"], pixel_size_um=size)
+    places = replace(Droplets(*rows[PLACE].to_numpy(float).T), pixel_size_um=size)
     rows = rows.assign(**places.in_micrometres())
     if "cut_by_border" in rows and shape is not None:
         rows["cut_by_border"] = cut_by_border(places, shape)

@@ -8,7 +8,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from .. import __version__
 from ..atomic import write_whole
 from ..errors import InputError
 from .encoding import fit_of, fit_tensors, reference_record, rows_of, rows_text, step_text, steps_of
-from .fits import Fits
+from .fits import Fits, Numbered
 from .journal import Journal, Step
 from .session import Session
 from .sheet import ImageReference, Sheet
@@ -131,9 +131,9 @@ class Store:
         record, parts, known = index_and_parts(moment, self._known, self._named, pictures=pictures)
         for name, make in parts.items():
             content = make()
-            write_whole(self.folder / name, lambda path, content=content: path.write_bytes(content))
+            write_whole(self.folder / name, partial(_put, content))
         text = json.dumps(record)
-        write_whole(self.folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
+        write_whole(self.folder / INDEX, partial(_put, text.encode()))
         self._known = known
         used = {name for _, name, _ in known.values()} | {INDEX}
         for path in self.folder.iterdir():
@@ -203,15 +203,13 @@ def index_and_parts(
                 | {
                     "plane": list(plane),
                     "pixel_size_um": fit.fit.droplets.pixel_size_um,
-                    "arrays": part(own, fit, ".safetensors", lambda t=tensors: _tensors(t)),
-                    "droplets": part(
-                        (kept.key, "droplets", plane), fit, ".json", lambda f=fit: rows_text(f.table).encode()
-                    ),
+                    "arrays": part(own, fit, ".safetensors", partial(_tensors, tensors)),
+                    "droplets": part((kept.key, "droplets", plane), fit, ".json", partial(_fitted_text, fit)),
                     "picture": part(
                         (kept.key, "picture", plane),
                         picture,
                         ".safetensors",
-                        lambda p=picture: _tensors({"picture": p}),
+                        partial(_tensors, {"picture": picture}),
                         every=0.0 if pictures else PICTURE_SECONDS,
                     ),
                 }
@@ -226,10 +224,8 @@ def index_and_parts(
                 "edits": sum(step.is_edit for step in kept.steps[: kept.done]),
                 "next_number": kept.next_number,
                 "place": kept.place,
-                "table": part((kept.key, "table"), kept.table, ".json", lambda k=kept: rows_text(k.table).encode()),
-                "journal": part(
-                    (kept.key, "journal"), steps, ".json", lambda k=kept: journal_text(k.steps, k.done).encode()
-                ),
+                "table": part((kept.key, "table"), kept.table, ".json", partial(_table_text, kept.table)),
+                "journal": part((kept.key, "journal"), steps, ".json", partial(_journal_text, kept)),
                 "fits": fits,
             }
         )
@@ -240,6 +236,22 @@ def index_and_parts(
 def journal_text(steps: Any, done: int) -> str:
     """A journal as JSON: its steps, and how many of them hold."""
     return f'{{"done": {done}, "steps": [{", ".join(step_text(step) for step in steps)}]}}'
+
+
+def _put(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _table_text(table: pd.DataFrame) -> bytes:
+    return rows_text(table).encode()
+
+
+def _fitted_text(fit: Numbered) -> bytes:
+    return rows_text(fit.table).encode()
+
+
+def _journal_text(kept: Kept) -> bytes:
+    return journal_text(kept.steps, kept.done).encode()
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -371,5 +383,12 @@ def _sheet(get: Get, record: dict[str, Any], path: Path) -> Sheet:
 
 
 def _reference(record: dict[str, Any]) -> ImageReference:
-    known = {f.name for f in fields(ImageReference)}
-    return ImageReference(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k in known})
+    name, path, sha256, shape = (record.get(key) for key in ("name", "path", "sha256", "shape"))
+    return ImageReference(
+        str(name),
+        None if path is None else str(path),
+        None if sha256 is None else str(sha256),
+        None if shape is None else (int(shape[0]), int(shape[1])),
+        tuple(int(i) for i in record.get("plane", ())),
+        tuple(str(axis) for axis in record.get("axes", ())),
+    )

@@ -20,7 +20,7 @@ class CorrectBox(QWidget):
     Parameters
     ----------
     actions : mapping of str to callable
-        For each of `CORRECTIONS`, "Open session" and "Save session".
+        For each of `CORRECTIONS`, "Replay", "Open session" and "Save session".
 
     Attributes
     ----------
@@ -40,6 +40,8 @@ class CorrectBox(QWidget):
         self.refit_edits.setCheckable(True)
         self.refit_edits.setChecked(True)
         self.refit_edits.setToolTip(TIPS["refit_edits"])
+        replay = menu.addAction("Repeat edits", actions["Replay"])
+        replay.setToolTip(TIPS["replay"])
         menu.addSeparator()
         for name in ("Open session", "Save session"):
             menu.addAction(f"{name} …", actions[name])

@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from magicgui.widgets import ComboBox, FileEdit, FloatSlider, FloatSpinBox, LineEdit, SpinBox, Widget
-from qtpy.QtWidgets import QDoubleSpinBox
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox
 
 from ...errors import InputError
 from ...images import PixelSize, checked_range
@@ -57,16 +57,27 @@ LABELS = {
     "weights": "Weights",
     "composition": "Composition",
     "background": "Background",
-    "population": "Population",
-    "renderer": "Renderer",
+    "population": "Number of droplets",
+    "renderer": "Where they meet",
     "classes": "Classes",
     "noise": "Noise",
-    "scale": "Scale",
+    "scale": "Work at scale",
     "pixel_size_um": "Pixel size",
     "channels": "Channels",
     "intensity_range": "Intensities",
     "seed": "Seed",
 }
+MEANING = {
+    "free": "free: each 0 to 1",
+    "simplex": "simplex: they sum to 1",
+    "smooth": "smooth: uneven light",
+    "uniform": "uniform: one color",
+    "inferred": "inferred from the image",
+    "given": "given: as the points are",
+    "layered": "layered: smaller on top",
+    "nearest": "nearest: side by side",
+}
+"""Choices as they show: the word that the command line takes, and what it means."""
 MORE = {
     "min_probability": "Here what is less probable is hidden; move it and see.\n"
     "What is hidden is not used: Refit, Run and a saved table go by the points shown.\n"
@@ -90,6 +101,12 @@ def _number(name: str, largest: float, step: float, decimals: int, unit: str = "
     widget = FloatSpinBox(value=DEFAULTS[name] or 0, min=0, max=largest, step=step)
     widget.native.setDecimals(decimals)
     widget.native.setSuffix(unit)
+    return widget
+
+
+def _choice(name: str, words: tuple[str, ...]) -> ComboBox:
+    widget = ComboBox(value=DEFAULTS[name], choices=[(MEANING.get(word, word), word) for word in words])
+    widget.native.setSizeAdjustPolicy(QComboBox.AdjustToMinimumContentsLengthWithIcon)  # the panel is narrow
     return widget
 
 
@@ -118,7 +135,7 @@ class SettingsForm:
             "steps": SpinBox(value=DEFAULTS["steps"], min=1, max=10_000_000, step=500),
             "max_seconds": _number("max_seconds", 1e6, 10, 0, " s"),
             "min_probability": _probability("min_probability"),
-            **{name: ComboBox(value=DEFAULTS[name], choices=words) for name, words in CHOICES.items()},
+            **{name: _choice(name, words) for name, words in CHOICES.items()},
             "weights": FileEdit(value=DEFAULTS["weights"], filter="*.safetensors", nullable=True),
             "classes": _number("classes", MAX_CLASSES, 1, 0),
             "noise": _number("noise", 1, 0.01, 3),

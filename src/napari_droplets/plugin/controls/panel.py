@@ -26,7 +26,7 @@ PLANES = {
     CHANNELS: "none: channels of a picture",
 }
 """What is done of a stack."""
-SESSION_ACTIONS = ("Open session", "Save session", "Restore", "Discard")
+SESSION_ACTIONS = ("Replay", "Open session", "Save session", "Restore", "Discard")
 
 
 class Panel(QWidget):

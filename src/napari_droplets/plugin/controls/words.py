@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...droplets import Droplets
 from ...errors import InputError
 
 if TYPE_CHECKING:
-    from ...droplets import Droplets, Fit
+    from ...droplets import Fit
     from ...inference.api import Detection
     from ...progress import Progress
     from ...workbench.journal import Step
+    from ...workbench.sheet import Sheet
 
 PANEL_DRAWS = 100  # a tenth of a second for thousands of droplets
 STAGES = {
@@ -60,6 +62,7 @@ TIPS = {
     "pin": "Keep the droplets selected where they are when their surroundings are refitted",
     "refit_edits": "When a droplet was added, moved, resized or deleted, fit its surroundings in the background.\n"
     "What you have edited stays where you put it.",
+    "replay": "After a new Run: repeat the edits of the droplets that were corrected before, told by place",
     "session": "Save all that you work on as one file (.droplets), with settings, edits and undo, or open one.\n"
     "It is kept in the background, too, and offered after a crash.",
     "cancel": "Stop soon and keep what was found; while droplets are looked for, stop at once and change nothing",
@@ -138,6 +141,16 @@ def stack_text(droplets: Droplets, planes: int, failed: Mapping[Any, str], *, ca
         text += f"\n{plane_text(plane)}{why}"
     more = len(failed) - MOST_FAILED
     return text + (f"\nand {more:,} more planes" if more > 0 else "")
+
+
+def sheet_text(sheet: Sheet, poor: int) -> str:
+    """What there is after edits, in a line: as of the fit or the detection, with how much was edited."""
+    summary = {} if sheet.fit is None else sheet.fit.summary
+    count = summary.get("count_mean"), summary.get("count_sd")
+    droplets = Droplets.from_dataframe(sheet.table.rename_axis(None), name=sheet.name)
+    parts = found_text(droplets, len(droplets), count, poor, regional="region" in summary)
+    edits = len(sheet.journal.edits)
+    return plane_text(sheet.image.plane) + line(parts + [f"{edits:,} edit{'' if edits == 1 else 's'}"] * bool(edits))
 
 
 def step_text(step: Step) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ...workbench.journal import Journal
+from ...workbench.replay import save_journal
 from ..layers.following import in_step
 from ..layers.points import TAG
 from .writers import filters_text, write_droplets
@@ -32,7 +34,7 @@ def asked_path(parent: Any, name: str) -> Path | None:
     return path
 
 
-def save_points(points: Any, path: str | Path) -> str:
+def save_points(points: Any, path: str | Path, journal: Journal | None = None) -> str:
     """Write the points of a layer of ours as they are now, those shown; returns what to say of it.
 
     Parameters
@@ -40,6 +42,8 @@ def save_points(points: Any, path: str | Path) -> str:
     points : napari Points layer
     path : path
         CSV where the name does not end in .csv, .parquet or .xlsx.
+    journal : Journal, optional
+        Is written beside it, as NAME.journal.json, where something was edited.
 
     Raises
     ------
@@ -52,10 +56,14 @@ def save_points(points: Any, path: str | Path) -> str:
     if not path.parent.is_dir():
         raise InputError(f"{path}: no folder {path.parent}")
     write_droplets(str(path), data, attributes)
-    said, tag = f"Saved {len(data):,} droplets to {path}", points.metadata[TAG]
-    if text := filters_text(tag):
-        said += f"\n{len(tag['hidden']['data']):,} are hidden and not in it; shown: {text}"
-    return said
+    text, tag = f"Saved {len(data):,} droplets to {path}", points.metadata[TAG]
+    if journal is not None and journal.edits:
+        beside = path.with_name(f"{path.stem}.journal.json")
+        save_journal(journal, beside)
+        text += f", {len(journal.edits):,} edits to {beside.name}"
+    if shown := filters_text(tag):
+        text += f"\n{len(tag['hidden']['data']):,} are hidden and not in it; shown: {shown}"
+    return text
 
 
 def with_suffix(path: Path, suffix: str = SUFFIXES[0]) -> Path:

@@ -68,7 +68,7 @@ def corrected(
     n = len(data)
     own = set(KEYS) <= set(features)
     if numbers is not None:
-        rows = drawn.index.get_indexer(numbers)
+        rows = drawn.index.get_indexer(pd.Index(numbers))
     else:
         rows = told_rows(drawn, features) if own else np.full(n, -1)
     now = places(data, size)

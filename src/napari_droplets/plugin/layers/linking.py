@@ -199,7 +199,7 @@ class Link:
         face, border = drawn_colors(tag, rows[fresh], rows.loc[fresh, KEYS].to_numpy(float))
         n, radius = len(rows), rows["radius"].to_numpy(float)
         leading = [rows[axis].to_numpy(float) for axis in axes] if axes else [np.full(n, i) for i in place.plane]
-        state = {
+        state: dict[str, Any] = {
             "data": np.column_stack([*leading, rows["y"].to_numpy(float), rows["x"].to_numpy(float)]),
             "features": rows.reset_index(drop=True),
             "feature_defaults": pd.DataFrame(defaults_of(rows)),

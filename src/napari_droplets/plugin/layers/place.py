@@ -98,7 +98,7 @@ def planes_of(layer: Any) -> list[tuple[int, ...]]:
 
 def picture_of(layer: Any) -> Place:
     """Place of an image layer whose first axis are the channels of one picture: that of the other two axes."""
-    transform = _transform(layer)
+    transform = transform_of(layer)
     flat = {name: transform[name][-2:] for name in ("scale", "translate", "units", "axis_labels")}
     return Place(
         layer.name, (), flat, None, str(layer.unique_id), plane_shape(layer), ground_of(layer, (0,)), channels=True

@@ -130,11 +130,11 @@ def _ring(colors: np.ndarray) -> np.ndarray:
     return 1 - RING_SATURATION * (1 - hues)
 
 
-def defaults_of(table: pd.DataFrame) -> dict[str, list[Any]]:
+def defaults_of(table: pd.DataFrame) -> dict[Any, list[Any]]:
     """What is known of a point added by hand: that it is there, as far as the types of the columns can say so."""
     if not len(table):
-        return {column: [] for column in table}
-    own = {column: [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table}
+        return {str(column): [] for column in table}
+    own = {str(column): [np.nan if table[column].dtype.kind == "f" else table[column].iloc[-1]] for column in table}
     return own | ({"p_present": [1.0]} if "p_present" in table else {})
 
 
@@ -160,8 +160,15 @@ def set_points(points: Any, state: dict[str, Any]) -> None:
             points.data = state["data"]
             for name in POINT_STATE:
                 if name in state and (len(points.data) or name == "features"):
-                    setattr(points, name, state[name])
+                    value = state[name]
+                    setattr(points, name, _for_all(value, points.features) if name == "feature_defaults" else value)
         points.refresh()
+
+
+def _for_all(defaults: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+    """Defaults for all features: other plugins add columns in place, of which napari knows no default yet."""
+    missing = [column for column in features if column not in defaults]
+    return defaults.assign(**{str(k): v for k, v in defaults_of(features[missing]).items()}) if missing else defaults
 
 
 def remember(points: Any, table: Any = None) -> None:

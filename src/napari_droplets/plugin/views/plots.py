@@ -190,7 +190,7 @@ class PlotBox(QWidget):
         self._canvas = FigureCanvasQTAgg(self.figure)
         self._canvas.setMinimumHeight(260)
         self._canvas.mpl_connect("button_press_event", self._on_click)
-        self._layout.insertWidget(1, self._canvas, 1)
+        self._layout.insertWidget(1, self._canvas, 20)  # of the room that is left
 
     def _plot(self, kind: str, found: Shown) -> None:
         from ... import plot

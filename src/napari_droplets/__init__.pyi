@@ -15,9 +15,9 @@ from .inference.api import fit as fit
 from .inference.api import fit_series as fit_series
 from .inference.api import iterate as iterate
 from .inference.api import refit as refit
-from .lazy import LazyPixels as LazyPixels
 from .interop import to_anndata as to_anndata
 from .interop import to_spatialdata as to_spatialdata
+from .lazy import LazyPixels as LazyPixels
 from .measurement import measure as measure
 from .plugin.layers import to_layers as to_layers
 from .presets import preset_settings as preset_settings

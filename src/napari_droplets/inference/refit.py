@@ -12,6 +12,7 @@ from ..composition.anchors import PREFIX, known_compositions
 from ..composition.classes import Classes, same_classes
 from ..droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
 from ..errors import InputError
+from ..lazy import Pixels
 from ..model.background import SplineGrid
 from ..model.priors import COMMON_SD
 from ..model.problem import LEAST_DROPLETS, PLACE, bucket
@@ -82,7 +83,7 @@ def iterate_refit(
     frame, size = Frame(around.image, settings, None), fit.droplets.pixel_size_um
     clock.lap("fit")
 
-    def snapshot(*now: Any) -> tuple[Droplets, np.ndarray]:
+    def snapshot(*now: Any) -> tuple[Droplets, Pixels]:
         some, drawn = frame.snapshot(*now)
         x, y = (np.array(a, float) for a in (after.x, after.y))
         radius = np.array(after.radius, float)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..droplets import Droplets
+    from ..lazy import Pixels
     from ..progress import Progress
 
 WITH_PICTURE = ("fit", "posterior")
@@ -148,7 +149,7 @@ class Job:
             reason = next(iter(str(error).strip().splitlines()), "")
             return Outcome(error=f"something went wrong: {type(error).__name__}: {reason}", expected=False)
 
-    def _picture(self, progress: Progress) -> tuple[Droplets, np.ndarray | None] | None:
+    def _picture(self, progress: Progress) -> tuple[Droplets, Pixels | None] | None:
         now = time.monotonic()
         wanted = self._drawn.is_set() and now >= self._next_picture and not self.cancelled
         found = progress.stage == FOUND and progress.n_droplets > 0

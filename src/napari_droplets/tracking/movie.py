@@ -177,7 +177,7 @@ def _spread(footage: Footage, settings: Settings) -> Image:
     h, w, _ = images[0].shape
     if len(images) < SAMPLES or min(h, w) < 2 * LEAST_QUARTER or settings.region is not None:
         return images[0]
-    pixels = images[0].pixels.copy()
+    pixels = np.array(images[0].pixels)
     hidden = np.zeros((h, w), bool) if images[0].hidden is None else images[0].hidden.copy()
     rows, columns = (slice(0, h // 2), slice(h // 2, h)), (slice(0, w // 2), slice(w // 2, w))
     for image, part in zip(images, [(r, c) for r in rows for c in columns], strict=True):

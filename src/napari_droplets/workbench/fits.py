@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..droplets import GUIDE_BY_ROW, Droplets, Fit
+from ..lazy import LazyPixels
 from .rows import changed_rows, numbered, with_rows
 
 MOST_PIXELS = 4_000_000
@@ -56,7 +57,9 @@ class Change(NamedTuple):
                 a, b = old.fit.guide[name][at], new.fit.guide[name][to]
                 differs |= (a != b).any(axis=tuple(range(1, a.ndim)))
         touched = common[differs].union(changed_rows(one, other))
-        box = _differing(old.fit.reconstruction, new.fit.reconstruction)
+        one_picture, other_picture = old.fit.reconstruction, new.fit.reconstruction
+        lazy = isinstance(one_picture, LazyPixels) or isinstance(other_picture, LazyPixels)
+        box = None if lazy else _differing(np.asarray(one_picture), np.asarray(other_picture))
         gone = one.index.difference(other.index).union(touched)
         come = other.index.difference(one.index).union(touched)
         return cls(_side(old, gone, box), _side(new, come, box), box)
@@ -107,8 +110,10 @@ class NewFits(NamedTuple):
 def _side(fit: Numbered, numbers: pd.Index, box: tuple[slice, slice] | None) -> Side:
     at = pd.Index(fit.numbers).get_indexer(numbers)
     guide = {name: fit.fit.guide[name][at].copy() for name in GUIDE_BY_ROW if name in fit.fit.guide}
-    picture = None if box is None else fit.fit.reconstruction[box].copy()
+    picture = None if box is None else np.array(fit.fit.reconstruction[box])
     rest = {"summary": fit.fit.summary, "losses": fit.fit.losses, "optics": fit.fit.optics}
+    if isinstance(fit.fit.reconstruction, LazyPixels):  # takes no room: it is drawn where it is looked at
+        rest["reconstruction"] = fit.fit.reconstruction
     return Side(fit.table.loc[numbers], guide, picture, rest)
 
 
@@ -124,11 +129,11 @@ def _swapped(fit: Numbered, gone: Side, come: Side, box: tuple[slice, slice] | N
         guide[name][fresh >= 0] = rows[fresh[fresh >= 0]]
     picture = fit.fit.reconstruction
     if box is not None and come.picture is not None:
-        picture = picture.copy()
+        picture = np.array(picture)
         picture[box] = come.picture
     size = fit.fit.droplets.pixel_size_um
     droplets = replace(Droplets.from_dataframe(table.rename_axis(None)), pixel_size_um=size)
-    new = replace(fit.fit, droplets=droplets, guide=guide, reconstruction=picture, **come.rest)
+    new = replace(fit.fit, droplets=droplets, guide=guide, **{"reconstruction": picture} | come.rest)
     return Numbered(new, numbers.to_numpy())
 
 

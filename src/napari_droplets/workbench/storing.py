@@ -18,6 +18,7 @@ import pandas as pd
 from .. import __version__
 from ..atomic import write_whole
 from ..errors import InputError
+from ..lazy import Pixels
 from .encoding import fit_of, fit_tensors, reference_record, rows_of, rows_text, step_text, steps_of
 from .fits import Fits, Numbered
 from .journal import Journal, Step
@@ -209,7 +210,7 @@ def index_and_parts(
                         (kept.key, "picture", plane),
                         picture,
                         ".safetensors",
-                        partial(_tensors, {"picture": picture}),
+                        partial(_picture, picture),
                         every=0.0 if pictures else PICTURE_SECONDS,
                     ),
                 }
@@ -259,6 +260,10 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) is tuple and type(other) is tuple:
         return len(one) == len(other) and one[-1] == other[-1] and all(map(operator.is_, one[:-1], other[:-1]))
     return one is other
+
+
+def _picture(picture: Pixels) -> bytes:
+    return _tensors({"picture": np.asarray(picture)})
 
 
 def _tensors(arrays: dict[str, np.ndarray]) -> bytes:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSizePol
 
 from ...droplets import Droplets
 from ...images.pixel_size import mean_side
+from ...lazy import Pixels
 from ...workbench.corrections import pinned
 from ...workbench.doubtful import Doubt, doubtful, following
 from ...workbench.filters import Filters, passes
@@ -42,8 +43,8 @@ Plane = tuple[int, ...]
 class Pictures(NamedTuple):
     """What there is to see of an image, (H, W, C); None where there is none."""
 
-    image: np.ndarray | None = None
-    model: np.ndarray | None = None
+    image: Pixels | None = None
+    model: Pixels | None = None
     limits: tuple[float, float] | None = None
     """What is shown black and white; by default what there is in a piece, of colors 0 and 1."""
     noise: float | None = None

@@ -13,9 +13,8 @@ from weakref import WeakSet
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..droplets import Droplets
+    from ..lazy import Pixels
     from ..progress import Progress
 
 WITH_PICTURE = ("fit", "posterior")
@@ -33,7 +32,7 @@ class Update(NamedTuple):
     """What the window draws next."""
 
     progress: Progress
-    picture: tuple[Droplets, np.ndarray] | None
+    picture: tuple[Droplets, Pixels] | None
 
 
 class Outcome(NamedTuple):
@@ -146,7 +145,7 @@ class Job:
             reason = next(iter(str(error).strip().splitlines()), "")
             return Outcome(error=f"something went wrong: {type(error).__name__}: {reason}", expected=False)
 
-    def _picture(self, progress: Progress) -> tuple[Droplets, np.ndarray] | None:
+    def _picture(self, progress: Progress) -> tuple[Droplets, Pixels] | None:
         now = time.monotonic()
         wanted = self._drawn.is_set() and now >= self._next_picture and not self.cancelled
         if not (wanted and progress.step and progress.stage in WITH_PICTURE):  # before the first step there is none

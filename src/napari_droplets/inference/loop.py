@@ -91,14 +91,17 @@ def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) 
     here = np.flatnonzero(state.present)
     shape = setup.image.shape[0], setup.image.shape[1]
     there = x[here], y[here], radius[here]
-    if ground:
+    in_blocks = complete and setup.in_blocks and setup.moving is None
+    if in_blocks:
+        state = state._replace(pixels=NO_PIXELS, rows=None, listed_at=state.mean)  # gives their memory back
+    if ground or in_blocks:
         hidden = covered(*there, shape, state.blur, setup.reach)
-        slide = empty_slide(setup.image, setup.grid, hidden, state.noise, setup.counted, state.ground.field)
-        state = state._replace(ground=slide)
-    if complete and setup.in_blocks and setup.moving is None:
-        mask = covered(*there, shape, state.blur, setup.reach)
-        mask = mask if setup.counted is None else mask & setup.counted
-        return state._replace(pixels=NO_PIXELS, rows=None, listed=float(mask.sum()), listed_at=state.mean)
+        if ground:
+            slide = empty_slide(setup.image, setup.grid, hidden, state.noise, setup.counted, state.ground.field)
+            state = state._replace(ground=slide)
+        if in_blocks:
+            seen = hidden if setup.counted is None else hidden & setup.counted
+            return state._replace(listed=float(seen.sum()))
     area = np.pi * radius[here] ** 2
     most = np.inf if complete or area.sum() <= MOST_LISTED else max(LEAST_LISTED, MOST_LISTED / max(len(here), 1))
     wanted = None if setup.moving is None else setup.moving[here]

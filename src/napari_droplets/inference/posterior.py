@@ -28,6 +28,8 @@ from .state import Setup, State, circles
 
 CLASS_DRAWS = 200
 """Samples of the posterior that classes are found from."""
+MOST_DRAWN, LEAST_DRAWS = 2_000_000, 20
+"""… fewer than these of many droplets, each of which takes some 200 bytes for every sample; and so many at least."""
 JOINING = 0.7
 """Least probability of a droplet that the network thought unlikely: real images hold clutter that no simulator draws.
 On the images that calibration is learned from it costs next to nothing: F1 of scenes, physical images and discs 0.894,
@@ -277,7 +279,8 @@ class Frame:
 
     def _classes(self, guide: dict[str, np.ndarray], setup: Setup, droplets: Droplets) -> Classes:
         """Those of the series, where it has as many as are asked for; else found anew."""
-        draws = sample_droplets(guide, setup.form.composition, CLASS_DRAWS, self.settings.seed)["composition"]
+        n = int(np.clip(MOST_DRAWN // max(len(droplets), 1), LEAST_DRAWS, CLASS_DRAWS))
+        draws = sample_droplets(guide, setup.form.composition, n, self.settings.seed)["composition"]
         known = self.classes
         if known is not None and self.settings.classes in (None, len(known["weight"])):
             return same_classes(known, draws, droplets.p_present)

@@ -25,7 +25,7 @@ SEEN = 2.0
 HALO = 3.0
 """Largest reaches around a block within which droplets matter to its own: one to a pixel of theirs, one from there to
 the other droplet, and one as droplets of a border block may have their centers beyond the border."""
-AT_ONCE = 4_000_000
+AT_ONCE = 1_000_000
 """Pixels that are listed at a time: each takes some 200 bytes while they are sorted."""
 LISTED_SIDE = 1024
 """Pixels; side of the blocks by which more of them are listed."""

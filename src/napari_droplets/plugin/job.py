@@ -13,8 +13,6 @@ from weakref import WeakSet
 from ..errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..droplets import Droplets
     from ..lazy import Pixels
     from ..progress import Progress
@@ -36,7 +34,7 @@ class Update(NamedTuple):
     """What the window draws next."""
 
     progress: Progress
-    picture: tuple[Droplets, np.ndarray | None] | None
+    picture: tuple[Droplets, Pixels | None] | None
 
 
 class Outcome(NamedTuple):

@@ -41,7 +41,7 @@ def half_side(radius: float) -> int:
     return max(LEAST_HALF, round(AROUND * radius))
 
 
-def piece(picture: np.ndarray, x: float, y: float, half: int) -> Piece:
+def piece(picture: Pixels, x: float, y: float, half: int) -> Piece:
     """Cut a square of 2 half + 1 pixels around a place out of a picture (H, W, C)."""
     column, row = round(x), round(y)
     h, w = picture.shape[:2]

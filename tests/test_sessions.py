@@ -140,6 +140,17 @@ def test_what_is_damaged_is_refused_by_name(session, tmp_path, damage):
         read_session(broken)
 
 
+def test_a_folder_names_nothing_outside_of_it(session, tmp_path):
+    store = Store(tmp_path / "kept")
+    store.write(moment_of(session))
+    record = json.loads((store.folder / INDEX).read_text())
+    table = record["sheets"][0]["table"]
+    (tmp_path / "outside.json").write_text((store.folder / table).read_text())
+    (store.folder / INDEX).write_text(json.dumps(with_sheet(record, table="../outside.json")))
+    with pytest.raises(InputError, match="outside of the session"):
+        read_session(store.folder)
+
+
 def test_what_is_no_zip_is_refused(tmp_path):
     (tmp_path / "a.droplets").write_text("x")
     with pytest.raises(InputError, match="not a session"):

@@ -305,13 +305,14 @@ def test_image_layer_removed_while_it_runs(viewer, open_widget, qtbot, fake):
 def test_result_layers_removed_while_it_runs_come_back_at_the_end(viewer, open_widget, qtbot, fake):
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
-    fake.seconds, fake.chunks = 0.1, 12
+    fake.seconds, fake.chunks = 0.1, 1000
     widget.run()
     qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=TIMEOUT)
     for name in ("slide droplets", "slide reconstruction"):
         viewer.layers.remove(name)
     qtbot.waitUntil(lambda: len(fake.snapshot_threads) >= 2, timeout=TIMEOUT)
     assert names(viewer) == ["slide"]
+    widget.cancel()
     finish(widget, qtbot)
     assert names(viewer) == ["slide", "slide reconstruction", "slide droplets"]
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from ..lazy import Pixels
+
 Z = 1.96
 """Standard deviations on either side that hold 95 %."""
 AROUND = 2.2

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...lazy import Pixels
 from ...workbench.inspection import RESIDUAL_SHOWN, signed_residual
 from ..layers.points import TAG
 
@@ -22,7 +23,7 @@ def residual_colors(residual: np.ndarray) -> np.ndarray:
     return (255 * np.where(np.isfinite(at), colors, BEYOND)).astype(np.uint8)
 
 
-def show_residual(viewer: Any, model: Any, image: np.ndarray, picture: np.ndarray, noise: float) -> Any:
+def show_residual(viewer: Any, model: Any, image: Pixels, picture: Pixels, noise: float) -> Any:
     """Add or update the residual of a fit as an image layer, in noise deviations, with its color bar.
 
     Parameters
@@ -39,7 +40,7 @@ def show_residual(viewer: Any, model: Any, image: np.ndarray, picture: np.ndarra
     from napari.utils.colormaps import Colormap
 
     tag = model.metadata[TAG]
-    data = signed_residual(image - picture, noise).astype(np.float32)
+    data = signed_residual(np.asarray(image) - np.asarray(picture), noise).astype(np.float32)
     data = data[(None,) * (model.ndim - 2)]
     layer = residual_layer(viewer, model)
     if layer is not None:

@@ -209,9 +209,9 @@ class Views:
         """The image as the model sees it, else as it is, in 0 to 1."""
         pictures = self._pictures()
         if pictures.model is not None or pictures.image is None:
-            return pictures.model
+            return None if pictures.model is None else np.asarray(pictures.model)
         low, high = pictures.limits or (0.0, 1.0)
-        return np.clip((pictures.image.astype(np.float32) - low) / max(high - low, 1e-9), 0, 1)
+        return np.clip((np.asarray(pictures.image, np.float32) - low) / max(high - low, 1e-9), 0, 1)
 
     def _renamed(self) -> None:
         self._note_names()

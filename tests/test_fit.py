@@ -307,9 +307,9 @@ def test_one_or_two_droplets(n):
 # stopping
 
 
-@pytest.mark.parametrize("moment", [0, 1, 3])
+@pytest.mark.parametrize("moment", [0, 1, 2, 4])
 def test_stopped_at_any_moment_it_keeps_what_was_found(simulated, moment):
-    """While detecting, before the first step, in the middle: always with error bars."""
+    """While detecting, when droplets are detected, before the first step, in the middle: always with error bars."""
     seen = []
 
     def stop(progress):
@@ -318,8 +318,10 @@ def test_stopped_at_any_moment_it_keeps_what_was_found(simulated, moment):
 
     result = nd.fit(simulated[0], steps=150, callback=stop)
     assert result.summary["stopped"] == "cancelled"
-    assert result.summary["steps"] == (0 if moment < 3 else 100)
-    assert [p.stage for p in seen][:2] == ["detect", "compile"]
+    assert result.summary["steps"] == (0 if moment < 4 else 100)
+    assert [p.stage for p in seen][:3] == ["detect", "detect", "compile"]
+    assert [p.n_droplets for p in seen][:2] == [0, 26]
+    assert len(seen[1].snapshot()[0]) == 26  # where the fit starts
     table = result.table
     assert len(table) == 26
     assert (table[SDS] > 0).all().all()

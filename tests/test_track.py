@@ -109,10 +109,10 @@ def test_volume_of_discs_goes_with_the_squared_radius():
         after = [(f, 35.5, 40.0, 4 * 2**0.5) for f in range(4, 8)]
         others = [(f, 20.0 * k, 90.0, 3.0 + 0.2 * k) for f in range(8) for k in range(1, 9)]
         found = nd.track(frames(*before, *after, *others), shape=(100, 200), geometry=geometry)
-        return found.merges[0].volume_residual
+        return found.merges
 
-    assert abs(merged("disc")) < 0.02
-    assert merged("cap") > 0.3
+    assert abs(merged("disc")[0].volume_residual) < 0.02
+    assert not merged("cap")  # the volume of caps would have grown by two fifths
 
 
 def test_splits_are_found():

@@ -36,6 +36,10 @@ WIDTH = 0.25
 """Radii are alike, in what they say of vanishing, within this difference of their logarithms."""
 MERGING, SPLITTING = 0.1, 0.0005
 """First guess of the probability that two droplets in contact merge in a step, and that a droplet splits ..."""
+SEEN_ANEW = 0.003
+"""... and, in parts of these, of what is neither: that one droplet is seen as two, or two as one ..."""
+ANY_SIZE = 0.25
+"""... with log radii that agree only so far ..."""
 PRIOR_WEIGHT = 3.0
 """... and the number of events that it counts like."""
 ROUNDS = 3
@@ -66,8 +70,12 @@ class _Proposal:
     one: int
     several: tuple[int, ...]
     continued: int
-    evidence: float
-    """Nats for the event, its prior probability left out."""
+    event: float
+    """Log density of what is seen if it merged, its prior probability left out ..."""
+    other: float
+    """... if one is gone and the other what it was ..."""
+    anew: float
+    """... and if both are seen in another way than before, its prior probability left out."""
     residuals: tuple[float, float, float, float]
 
 
@@ -80,11 +88,12 @@ def merges(paths: Paths, max_gap: int, exponent: float, missed: float, *, splitt
     prior = SPLITTING if splitting else MERGING
     weight = PRIOR_WEIGHT
     p = np.zeros(len(proposals))
-    first = prior
+    first, anew = prior, SEEN_ANEW * prior
     for _ in range(ROUNDS):
-        p = _probabilities(proposals, prior)
+        p, seen_anew = _probabilities(proposals, prior, anew)
         accepted = _accepted(proposals, p)
         prior = float(np.clip((p[accepted].sum() + weight * first) / (opportunities + weight), 1e-6, 0.9))
+        anew = float(np.clip((seen_anew + weight * SEEN_ANEW * first) / (opportunities + weight), 1e-8, 0.9))
     return [
         Event(q.one, q.several, q.continued, float(p[k]), *q.residuals)
         for k in _accepted(proposals, p)
@@ -92,9 +101,14 @@ def merges(paths: Paths, max_gap: int, exponent: float, missed: float, *, splitt
     ]
 
 
-def _probabilities(proposals: Sequence[_Proposal], prior: float) -> np.ndarray:
-    """Of each proposal, against nothing and against all others for the same droplets."""
-    logit = np.array([q.evidence + (len(q.several) - 1) * np.log(prior) for q in proposals])
+def _probabilities(proposals: Sequence[_Proposal], prior: float, anew: float) -> tuple[np.ndarray, float]:
+    """Of each proposal, against nothing and against all others for the same droplets; how many are seen anew."""
+    more = np.array([len(q.several) - 1 for q in proposals])
+    event = np.array([q.event for q in proposals]) + more * np.log(prior)
+    other = np.array([q.other for q in proposals])
+    loose = np.array([q.anew for q in proposals]) + more * np.log(anew)
+    logit = event - np.logaddexp(other, loose)
+    share = np.exp(loose - np.logaddexp(np.logaddexp(event, other), loose))
     rivals: dict[tuple[str, int], list[int]] = {}
     for k, q in enumerate(proposals):
         rivals.setdefault(("one", q.one), []).append(k)
@@ -109,7 +123,9 @@ def _probabilities(proposals: Sequence[_Proposal], prior: float) -> np.ndarray:
         others.discard(k)
         against = np.logaddexp.reduce(logit[list(others)], initial=0.0)
         p[k] = expit(logit[k] - against)
-    return p
+    # of each droplet the likeliest proposal, however it came about
+    best = {proposals[k].one: k for k in np.argsort(np.logaddexp(event, loose))}
+    return p, float(share[list(best.values())].sum())
 
 
 def _accepted(proposals: Sequence[_Proposal], p: np.ndarray) -> list[int]:
@@ -183,18 +199,18 @@ def _for(
         for chosen in combinations(ended, count):
             several = (*chosen, continued) if continued >= 0 else chosen
             parts = [states[r] for r in several]
-            evidence, residuals = _merged(new, parts, exponent, paths)
+            volume, rest, residuals = _merged(new, parts, exponent)
+            rest += sum(frame - 1 - paths.when[r] for r in several) * np.log(missed)
             other = _same(new, states[continued], paths) if continued >= 0 else _born(new, paths)
             other += sum(np.log(gone[r]) for r in chosen)
-            evidence += sum(frame - 1 - paths.when[r] for r in several) * np.log(missed)
-            found.append(_Proposal(one, several, continued, evidence - other, residuals))
+            far = np.log(new.radius / max(p.radius for p in parts)) / ANY_SIZE
+            anew = rest + log_t(far**2, 1) - np.log(ANY_SIZE)
+            found.append(_Proposal(one, several, continued, volume + rest, other, anew, residuals))
     return found
 
 
-def _merged(
-    new: End, parts: Sequence[End], exponent: float, paths: Paths
-) -> tuple[float, tuple[float, float, float, float]]:
-    """Log density of what is there if it is made of these parts; the residuals."""
+def _merged(new: End, parts: Sequence[End], exponent: float) -> tuple[float, float, tuple[float, float, float, float]]:
+    """Log density of what is there if it is made of these parts: of its volume, of all else; the residuals."""
     radii = np.array([p.radius for p in parts])
     volumes = radii**exponent
     share = volumes / volumes.sum()
@@ -205,7 +221,7 @@ def _merged(
     expected = volumes.sum() ** (1 / exponent)
     sd = np.sqrt(new.log_radius_sd**2 + np.sum((share * radius_sd) ** 2) + 2 * VOLUME_ERROR**2)
     z = np.log(new.radius / expected) / sd
-    value = log_t(z**2, 1) - np.log(sd)
+    volume = log_t(z**2, 1) - np.log(sd)
     # contact: the nearest two of them met within the step
     reached = 0.0
     for k in range(len(parts)):
@@ -213,7 +229,7 @@ def _merged(
         gaps = [np.hypot(*(places[k] - places[m])) - radii[k] - radii[m] for m in others]
         sds = [np.hypot(motion[k], motion[m]) + 0.1 * min(radii[k], radii[m]) for m in others]
         reached += min(0.0, max(np.log(2 * ndtr(-g / s) + 1e-12) for g, s in zip(gaps, sds, strict=True)))
-    value += reached / len(parts) * (len(parts) - 1)
+    value = reached / len(parts) * (len(parts) - 1)
     # center
     center = share @ places
     moved = np.hypot(*(center - places[np.argmax(volumes)]))
@@ -231,7 +247,7 @@ def _merged(
         worst = int(np.argmax(np.abs(new.composition - mixed) / mixed_sd))
         made, made_sd = float((new.composition - mixed)[worst]), float(mixed_sd[worst])
     residual = (new.radius / expected) ** exponent - 1
-    return value, (float(residual), float(exponent * sd), made, made_sd)
+    return float(volume), float(value), (float(residual), float(exponent * sd), made, made_sd)
 
 
 def _same(new: End, old: End, paths: Paths) -> float:

@@ -14,12 +14,14 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import gammaln
 
 from .frames import Frame, Frames
-from .motion import Motion, Step, grown, spread_of
+from .motion import LEAST_MOTION, LEAST_SPREAD, Motion, Step, grown, spread_of
 
 TAILS = 6.0
 """Degrees of freedom of Student's t: outliers of a measurement are more frequent than a Gaussian's."""
 GATE = 8.0
 """Links farther than this, in standard deviations of a displacement, are not thought of."""
+CLOSE = 0.5
+"""... but of those that are farther than so many radii."""
 MISSED = 0.02
 """First guess: probability that a droplet is not found in a frame where it is, or is gone in it."""
 BORN = 0.02
@@ -203,7 +205,8 @@ def _gains(
     steps = (open_.missed + 1)[:, None]
     typical = _typical_sd(open_, b)
     extra = np.maximum(open_.place_sd[:, None] ** 2 + b.place_sd**2 - 2 * typical**2, 0)
-    sd = np.sqrt(rates.scale**2 * (step.spread**2 * length * steps + extra))
+    least = LEAST_SPREAD * float(np.median(b.radius)) if len(b) else LEAST_MOTION
+    sd = np.maximum(np.sqrt(rates.scale**2 * (step.spread**2 * length * steps + extra)), least)
     away = np.hypot(*np.moveaxis(predicted[:, None] - b.place, -1, 0))
     d = away / sd
     there, made, known = b.radius, b.composition, np.ones(len(b))
@@ -238,7 +241,8 @@ def _gains(
     new = np.where(coming, AT_BORDER, rates.born) * len(b) / (shape[0] * shape[1])
     missed = rates.missed ** (steps - 1.0)
     value = value + np.log(1 - gone) + np.log(missed) - np.log(gone) - null - np.log(new)
-    return np.where(d < GATE, np.maximum(value, 0), 0), d, radius_z
+    near = (d < GATE) | (away < CLOSE * b.radius)
+    return np.where(near, np.maximum(value, 0), 0), d, radius_z
 
 
 def log_t(squared: np.ndarray, dimensions: int) -> np.ndarray:

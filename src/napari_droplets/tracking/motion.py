@@ -14,6 +14,8 @@ from scipy.spatial import cKDTree
 from ..errors import InputError
 from .frames import Frame, Frames
 
+LEAST_SPREAD = 0.03
+"""Of displacements, in radii: where most droplets stand still, one that moves is still the same."""
 SEARCH = 4.0
 """A drift is looked for up to this far, in distances to the nearest neighbor (median) ..."""
 LEAST_SEARCH = 30.0
@@ -177,7 +179,8 @@ def _step_of(a: Frame, b: Frame, links: np.ndarray) -> Step:
             shift, left = field, rest
     # of few droplets a change is their own: they may have merged
     growth = float(np.median(b.radius[j] ** 2 - a.radius[i] ** 2)) if len(links) >= COMMON_FROM else 0.0
-    return Step(shift, max(spread_of(left.ravel()), LEAST_MOTION), growth)
+    least = max(LEAST_MOTION, LEAST_SPREAD * float(np.median(a.radius)))
+    return Step(shift, max(spread_of(left.ravel()), least), growth)
 
 
 def _field(place: np.ndarray, away: np.ndarray) -> np.ndarray:

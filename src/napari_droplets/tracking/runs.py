@@ -68,8 +68,8 @@ def is_table(path: str | Path) -> bool:
 def stem_of(path: str | Path) -> str:
     """Name of the result folder of a movie or table."""
     path = Path(path)
-    inner = Path(str(path).split("*")[0]) if "*" in str(path) else path
-    name = inner.name if path.is_dir() and not is_zarr(path) else inner.stem
+    whole = path.is_dir() and not is_zarr(path)
+    name = path.resolve().name if whole else Path(str(path).split("*")[0]).stem
     return name.removesuffix(".ome") or "movie"
 
 

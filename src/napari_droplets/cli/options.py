@@ -257,7 +257,7 @@ def _add_statistics(commands: Any) -> None:
         "statistics",
         help="number, density and sizes of the droplets of results or tables",
         description="Number, density, mean size, CV, D10, D50, D90, span, Sauter and De Brouckere diameters, fractions "
-        "of area, each with a 95 %% interval, by class too, for each image of results or tables. Droplets that the "
+        "of area, each with a 95 % interval, by class too, for each image of results or tables. Droplets that the "
         "border cuts are left out, and the others count more the larger they are.",
     )
     said = "folder of a result, or of several, or table of droplets"
@@ -277,7 +277,7 @@ def _add_report(commands: Any) -> None:
         "report",
         help="show the results of a folder on one page, and compare samples and conditions",
         description="Write OUT/report.html, one page that needs no other file: overlays of all images, the worst fits "
-        "first, size distributions, compositions and classes, statistics with 95 %% intervals, differences between "
+        "first, size distributions, compositions and classes, statistics with 95 % intervals, differences between "
         "conditions, flags, settings and versions; its figures as SVG, PNG and CSV into OUT/figures; and the tables "
         "samples.csv and differences.csv. Classes are found on the droplets of all images together, where these were "
         "fitted with the same optics, and written into their tables.",

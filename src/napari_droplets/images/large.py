@@ -10,12 +10,16 @@ import numpy as np
 
 from ..errors import InputError
 from ..lazy import SIDE, Block, LazyPixels, blocks
+from ..memory import check_memory
 from . import intensities
 from .intensities import Levels, Range
 from .stored import Raster, Stored
 
 HELD = 2**28
 """Bytes of blocks as they are stored that are held: the next look at a block need not decompress it."""
+
+NOTED = 2
+"""Bytes for each pixel that a fit keeps of a large image: whether there is a picture, and whether a droplet is."""
 
 Load = Callable[[Block], Raster]
 
@@ -98,6 +102,7 @@ def opened_large(load: Load, shape: tuple[int, int], stored: Stored, scale: Rang
         It is constant, or more than half of it is missing.
     """
     name = stored.name
+    check_memory(shape, np.dtype(bool), name, what="what is noted of each of its pixels", more=NOTED - 1)
     seen = _looked_through(load, shape, stored.nodata)
     if seen.constant:
         value = ", ".join(f"{v:g}" for v in seen.typical)

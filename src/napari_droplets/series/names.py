@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..files import writable_folder
 from ..images import IMAGE_SUFFIXES
 from ..images.formats import is_zarr
+from ..paths import matching
 from ..region import ENDINGS, URI, Region, mask_files
 from .manifest import MANIFEST
 from .one_file import WRITTEN
@@ -35,7 +36,7 @@ def find_images(where: str | Path) -> list[Path]:
     if path.is_dir():
         found = list(path.iterdir())
     elif glob.has_magic(str(where)):
-        found = [Path(p) for p in glob.glob(str(where), recursive=True)]
+        found = matching(str(where))
     else:
         raise InputError(f"{where}: no such file or folder")
     kinds = ", ".join(s.removeprefix(".") for s in IMAGE_SUFFIXES)

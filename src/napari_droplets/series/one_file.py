@@ -401,8 +401,10 @@ def file_hash(path: Path) -> str:
 
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether an error comes from a disk, or a user's part of it, without space."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # errors may be the causes of one another
         if isinstance(error, OSError) and error.errno in FULL:
             return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False

@@ -69,9 +69,7 @@ def read_texts(path: str | Path) -> pd.DataFrame:
     InputError
         No such file, not a table, or two columns with one name.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    path = check_file(path)
     excel = path.suffix.lower() in EXCEL
     try:
         if not excel:

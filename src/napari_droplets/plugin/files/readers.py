@@ -40,9 +40,9 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 
 def is_session(file: Path) -> bool:
     """Whether a file or folder is a session, told without loading anything."""
-    if file.is_dir():
-        return file.suffix == ".droplets" and (file / "session.json").is_file()
-    return file.suffix.lower() == ".droplets" and file.is_file()
+    if file.suffix.lower() != ".droplets":
+        return False
+    return os.path.isfile(file / "session.json") if os.path.isdir(file) else os.path.isfile(file)
 
 
 def read_folder(path: str) -> list[LayerData]:

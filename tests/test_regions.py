@@ -114,7 +114,8 @@ def fake(monkeypatch):
     fake = FakeFit()
     for name in ("iterate", "iterate_refit", "detect_all"):
         monkeypatch.setattr(fitting, name, getattr(fake, name))
-    monkeypatch.setattr(work, "warm", lambda *_: None)
+    for name in ("warm", "rehearse"):
+        monkeypatch.setattr(work, name, lambda *_: None)
     return fake
 
 

@@ -196,6 +196,7 @@ def test_edits_of_a_run_that_goes_on_are_kept_with_undo(viewer, open_widget, qtb
     qtbot.waitUntil(lambda: "slide droplets" in names(viewer), timeout=TIMEOUT)
     points = viewer.layers["slide droplets"]
     points.remove([0, 1])
+    qtbot.waitUntil(lambda: ": step " in widget.message, timeout=TIMEOUT)  # before, there is no fit to keep
     widget.cancel()
     finish(widget, qtbot)
     assert len(points.data) == FOUND - 2

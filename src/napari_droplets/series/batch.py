@@ -52,7 +52,7 @@ def batch(
     Parameters
     ----------
     images : path or sequence of paths
-        A folder, a pattern as 'slides/*.tif', or files.
+        A folder, a pattern as ``slides/*.tif``, or files.
     out : path
         Folder for the results: OUT/droplets.csv and OUT/summary.csv of all images, OUT/<image>/ of each, and
         OUT/batch.json, which says how far the batch is.

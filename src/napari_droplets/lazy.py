@@ -59,10 +59,19 @@ class Block(NamedTuple):
         return (column >= self.left) & (column < self.right) & (row >= self.top) & (row < self.bottom)
 
     def reached(self, x: np.ndarray, y: np.ndarray, reach: np.ndarray | float) -> np.ndarray:
-        """(N,) bool, the droplets that lie within `reach` pixels of this block."""
+        """(N,) bool, the droplets that lie within `reach` pixels of this block, across and down."""
+        return self._away(x, y) <= reach
+
+    def around(self, own: np.ndarray, x: np.ndarray, y: np.ndarray, reach: np.ndarray) -> np.ndarray:
+        """(N,) bool, the droplets that may share pixels with `own` ones (N,) of this block; each with its `reach`."""
+        farthest = (np.maximum(self._away(x[own], y[own]), 0) + reach[own]).max(initial=0)
+        return self.reached(x, y, farthest + reach)
+
+    def _away(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """(N,) pixels between places and this block, across or down, whichever is more; negative within."""
         across = np.maximum(self.left - x, x - (self.right - 1))
         down = np.maximum(self.top - y, y - (self.bottom - 1))
-        return (across <= reach) & (down <= reach)
+        return np.maximum(across, down)
 
 
 def blocks(shape: tuple[int, ...], side: int = SIDE) -> Iterator[Block]:

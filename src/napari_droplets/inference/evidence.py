@@ -8,7 +8,7 @@ import numpy as np
 
 from ..compiling import tracing
 from ..lazy import blocks
-from ..model.assignment import HALO, Pixels, covered_pixels, edge_reach
+from ..model.assignment import Pixels, covered_pixels, edge_reach
 from ..model.problem import LEAST_DROPLETS, Form, Rows, bucket, pad, rows_of
 from ..model.rendering import Shared
 from .gauss_newton import Evidence, Sums, anchors_of, blocks_of, measure, white_noise
@@ -46,14 +46,14 @@ def _look_by_blocks(setup: Setup, state: State) -> Evidence:
     x, y, _ = circle
     d = setup.form.dimensions
     found = Sums(*(np.zeros((setup.size, *s)) for s in ((d, d), (d,), (), (), (), (), ())))
-    halo = HALO * float(edge_reach(circle[2][state.present], state.blur, setup.reach).max(initial=0))
+    reach = edge_reach(circle[2], state.blur, setup.reach)
     lines = _Lines(setup, state)
     squares = 0.0
     for block in blocks(setup.image.shape, SIDE):
         own = state.present & block.owns(x, y, setup.image.shape)
         if not own.any():
             continue
-        near = np.flatnonzero(state.present & block.reached(x, y, halo))
+        near = np.flatnonzero(state.present & block.around(own, x, y, reach))
         part, left = _block(setup, state, near, own[near], tuple(a[near] for a in circle))
         for whole, here in zip(found, part, strict=True):
             whole[near[own[near]]] = here[own[near]]

@@ -22,14 +22,8 @@ SEEN = 2.0
 """Standard deviations of the blur beyond an outline up to which another droplet is seen: 2 % is left there."""
 
 
-HALO = 3.0
-"""Largest reaches around a block within which droplets matter to its own: one to a pixel of theirs, one from there to
-the other droplet, and one as droplets of a border block may have their centers beyond the border."""
-AT_ONCE = 16_000_000
-"""Pixels that are listed at a time: each takes some 200 bytes while they are sorted. By blocks more are looked at,
-those around each block again, so that it takes up to three times as long …"""
-MARKED_AT_ONCE = 1_000_000
-"""… and that are marked as covered at a time, which are not sorted."""
+AT_ONCE = 1_000_000
+"""Pixels that are listed at a time: each takes some 200 bytes while they are sorted."""
 LISTED_SIDE = 1024
 """Pixels; side of the blocks by which more of them are listed."""
 
@@ -98,7 +92,7 @@ def covered_pixels(
     for block in blocks(shape, LISTED_SIDE):
         own = block.owns(x, y, shape) if wanted is None else wanted & block.owns(x, y, shape)
         if own.any():
-            near = np.flatnonzero(block.reached(x, y, HALO * far.max()))
+            near = np.flatnonzero(block.around(own, x, y, far))
             found = _listed(x[near], y[near], radius[near], shape, blur, reach, own[near], most)
             numbers = np.append(near, n).astype(np.int32)
             parts.append(found._replace(row=numbers[found.row], other=numbers[found.other]))
@@ -127,11 +121,21 @@ def _listed(
 ) -> Pixels:
     n, edge = len(x), float(np.hypot(blur, PIXEL_VARIANCE**0.5))
     subject, px, py = _discs(x, y, edge_reach(radius, blur, reach), shape)
+    step = np.ceil(np.sqrt(np.maximum(np.pi * radius**2 / most, 1))).astype(int)
+    keep = (px % step[subject] == 0) & (py % step[subject] == 0)
+    if wanted is not None:
+        keep &= wanted[subject]
+    if not keep.all():  # of pixels that no row will have nothing more needs to be known
+        left, top = px.min(), py.min()
+        listed = np.zeros((py.max() - top + 1, px.max() - left + 1), bool)
+        listed[py[keep] - top, px[keep] - left] = True
+        some = listed[py - top, px - left]
+        subject, px, py, keep = subject[some], px[some], py[some], keep[some]
     distance = np.hypot(px - x[subject], py - y[subject])
     place = distance / radius[subject]
     # for each pixel the two nearest droplets
     order = np.lexsort((place, py * shape[1] + px))
-    subject, px, py, distance, place = (a[order] for a in (subject, px, py, distance, place))
+    subject, px, py, distance, keep = (a[order] for a in (subject, px, py, distance, keep))
     seen = distance < radius[subject] + SEEN * edge
     key = py * shape[1] + px
     first = np.r_[True, key[1:] != key[:-1]] if len(key) else np.zeros(0, bool)
@@ -144,11 +148,8 @@ def _listed(
     second = second[leader]
     partner = np.where(first, second, leader)
     other = np.where((partner >= 0) & seen[partner], subject[partner], n)
-    keep = np.ones(len(key), bool) if wanted is None else wanted[subject]
-    step = np.ceil(np.sqrt(np.maximum(np.pi * radius**2 / most, 1))).astype(int)[subject]
-    keep &= (px % step == 0) & (py % step == 0)
     rows = _in_rows(subject[keep], other[keep], n)
-    weight = (step.astype(np.float32) ** 2)[keep]
+    weight = (step.astype(np.float32) ** 2)[subject[keep]]
 
     def laid(values: np.ndarray, empty: float, kind: type) -> np.ndarray:
         out: np.ndarray = np.full(rows.total * ROW, empty, kind)
@@ -189,7 +190,7 @@ def touching(x: np.ndarray, y: np.ndarray, radius: np.ndarray, mask: np.ndarray)
 
 def _batches(reach: np.ndarray) -> Iterator[slice]:
     """Droplets next to each other in the table with about as many pixels together as are listed at a time."""
-    number = (np.cumsum(np.pi * reach**2) // MARKED_AT_ONCE).astype(int)
+    number = (np.cumsum(np.pi * reach**2) // AT_ONCE).astype(int)
     edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(reach)]
     yield from (slice(a, b) for a, b in itertools.pairwise(edges) if b > a)
 

@@ -136,10 +136,10 @@ def in_own_process(path: Path, cache: Path, noise: float | None, until: float | 
 def single_pass(shared: Path) -> Figures:
     """One pass over the pixels of the sample against forward and backward pass of the bare network on as many."""
     from napari_droplets.images import as_image
-    from napari_droplets.inference import evidence
     from napari_droplets.inference.api import start_of
     from napari_droplets.inference.prepare import prepare
     from napari_droplets.inference.state import circles
+    from napari_droplets.inference.steps import evidence
     from napari_droplets.simulate import sample
 
     image, settings = as_image(sample()[0]), nd.Settings()

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 import napari_droplets as nd
 from napari_droplets.lazy import Block, blocks
-from napari_droplets.pyramid import write_pyramid
+from napari_droplets.results.pyramid import write_pyramid
 from napari_droplets.simulate import ABSORBANCE, GROUND, _draw, simulate, spectra
 
 TYPES, RADIUS, SPREAD, OVERLAP = 3, 4.0, 0.4, 0.3

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
+from napari_droplets.movies.simulated import Movie, simulate_movie
 from napari_droplets.tracking.api import track
-from napari_droplets.tracking.simulated import Movie, simulate_movie
 
 SHAPE = (380, 507)
 CASES: dict[str, dict[str, Any]] = {

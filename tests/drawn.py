@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 import napari_droplets as nd
-from napari_droplets.inference import gauss_newton
+from napari_droplets.inference.steps import gauss_newton
 from napari_droplets.model.assignment import Pixels, covered_pixels
 from napari_droplets.model.optics import initial_weights
 from napari_droplets.model.outline import GLOW_TERMS

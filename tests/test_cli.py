@@ -25,9 +25,9 @@ from napari_droplets.cli.terminal import ProgressLines, duration
 from napari_droplets.cli.together import ProgressOfMany
 from napari_droplets.detection.network import init, write_weights
 from napari_droplets.droplets import Optics
-from napari_droplets.files import read as read_droplets
-from napari_droplets.files import save_optics
 from napari_droplets.progress import Progress
+from napari_droplets.results.files import read as read_droplets
+from napari_droplets.results.files import save_optics
 from napari_droplets.settings import Settings
 
 

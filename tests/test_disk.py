@@ -13,7 +13,9 @@ PROGRAM = """
 import hashlib
 import jax, numpy as np
 import napari_droplets as nd
-from napari_droplets.inference import evidence, gauss_newton, optics_step
+from napari_droplets.inference.steps import evidence
+from napari_droplets.inference.steps import gauss_newton
+from napari_droplets.inference.steps import optics_step
 from napari_droplets.inference.prepare import prepare
 from napari_droplets.settings import Settings
 

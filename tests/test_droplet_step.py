@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_droplets.inference.droplet_step import (
+from napari_droplets.inference.steps.droplet_step import (
     DISCREPANCY,
     LONGEST,
     UNKNOWN_PLACE_SD,
@@ -18,7 +18,7 @@ from napari_droplets.inference.droplet_step import (
     step,
     tempered,
 )
-from napari_droplets.inference.gauss_newton import Evidence
+from napari_droplets.inference.steps.gauss_newton import Evidence
 from napari_droplets.model.priors import COMMON_SD
 from napari_droplets.model.problem import PLACE, Form
 from napari_droplets.transforms import log_density

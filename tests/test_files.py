@@ -7,8 +7,9 @@ import pytest
 import tifffile
 from safetensors.numpy import save
 
-from napari_droplets import Droplets, Fit, InputError, Optics, files, read, read_image, read_optics, statistics
-from napari_droplets.files import read_table, save_optics, save_table, writable_folder, write_whole
+from napari_droplets import Droplets, Fit, InputError, Optics, read, read_image, read_optics, statistics
+from napari_droplets.results import files
+from napari_droplets.results.files import read_table, save_optics, save_table, writable_folder, write_whole
 
 RNG = np.random.default_rng(0)
 

@@ -12,8 +12,9 @@ from drawn import discs, lattice, vacant
 
 import napari_droplets as nd
 from napari_droplets.compare import compare, match
-from napari_droplets.inference import ahead, evidence, loop
+from napari_droplets.inference import ahead, loop
 from napari_droplets.inference.loop import CYCLE, LEARNING_RATE, Schedule
+from napari_droplets.inference.steps import evidence
 from napari_droplets.model import rendering
 from napari_droplets.training.scenes.physical import physical_image
 

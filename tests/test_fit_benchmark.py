@@ -547,7 +547,8 @@ def test_wrong_use(arguments, message, capsys):
 
 @pytest.mark.parametrize("name", ablation.CORRECTIONS)
 def test_what_is_left_out_comes_back(name):
-    from napari_droplets.inference import calibration, droplet_step, gauss_newton, loop, optics_step, prepare, run
+    from napari_droplets.inference import calibration, loop, prepare, run
+    from napari_droplets.inference.steps import droplet_step, gauss_newton, optics_step
 
     def state():
         names = [(loop, "outline_trust"), (run, "outline_trust"), (droplet_step, "DISCREPANCY"), (prepare, "GLOW_FROM")]
@@ -565,7 +566,8 @@ def test_what_is_left_out_comes_back(name):
 
 
 def test_what_is_left_out_does_nothing():
-    from napari_droplets.inference import calibration, gauss_newton, loop
+    from napari_droplets.inference import calibration, loop
+    from napari_droplets.inference.steps import gauss_newton
 
     n = 3
     sums = gauss_newton.Sums(

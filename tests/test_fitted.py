@@ -16,13 +16,13 @@ from napari_droplets.detection import scales
 from napari_droplets.detection.network import init, read_weights, write_weights
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.errors import InputError
-from napari_droplets.files import save_summary, save_table
 from napari_droplets.image_statistics import pixel_noise
 from napari_droplets.inference.prepare import shared_of
 from napari_droplets.model.background import SplineGrid
 from napari_droplets.model.optics import initial_weights
 from napari_droplets.model.outline import GLOW_TERMS
 from napari_droplets.model.picture import draw
+from napari_droplets.results.files import save_summary, save_table
 from napari_droplets.training import fitted, loop, recipe
 from napari_droplets.training.feed import SHARE, Feed, Mixed
 from napari_droplets.training.fitted import FittedScenes, Look

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from drawn import FORM, NOISE, apart, crowd, scene, sums_of
 
-from napari_droplets.inference.gauss_newton import (
+from napari_droplets.inference.steps.gauss_newton import (
     LEAST_NOISE,
     MISFIT_PIXELS,
     Evidence,

@@ -10,8 +10,8 @@ from drawn import FORM, apart, crowd, sums_of
 from numpyro.infer.util import potential_energy
 from scipy.stats import kstest
 
-from napari_droplets.inference.droplet_step import composition_prior
-from napari_droplets.inference.optics_step import Learned, log_prior
+from napari_droplets.inference.steps.droplet_step import composition_prior
+from napari_droplets.inference.steps.optics_step import Learned, log_prior
 from napari_droplets.model.generative import Prior, model
 from napari_droplets.model.priors import BLUR_MEDIAN, COMMON_SD, GLOW_SD, PLAIN_PIXELS, WEIGHT_SD
 from napari_droplets.model.problem import LEAST_DROPLETS, PLACE, Form

@@ -18,18 +18,18 @@ from stand_in import StandIn, write_image
 
 import napari_droplets as nd
 from napari_droplets import InputError
-from napari_droplets.atomic import writable_folder, write_whole
 from napari_droplets.cli import main
 from napari_droplets.detection.network import read_weights
 from napari_droplets.detection.scales import WEIGHTS
-from napari_droplets.files import read_optics, read_table
 from napari_droplets.inference.prepare import check_optics
-from napari_droplets.memory import OVERRIDE
 from napari_droplets.model.problem import Form
-from napari_droplets.paths import matching
 from napari_droplets.plugin.files.opening import image_layer_data
 from napari_droplets.plugin.files.readers import get_reader
 from napari_droplets.region import URI, region_mask
+from napari_droplets.results.files import read_optics, read_table
+from napari_droplets.storage.atomic import writable_folder, write_whole
+from napari_droplets.storage.memory import OVERRIDE
+from napari_droplets.storage.paths import matching
 
 NOISE = np.random.default_rng(0).integers(0, 255, (24, 32), dtype=np.uint8)
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"  # scripts, not a package

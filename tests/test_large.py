@@ -8,7 +8,7 @@ import napari_droplets as nd
 from napari_droplets import lazy
 from napari_droplets.errors import InputError
 from napari_droplets.images import ImageWarning, as_image, large, picture
-from napari_droplets.inference import evidence
+from napari_droplets.inference.steps import evidence
 from napari_droplets.lazy import LazyPixels
 from napari_droplets.model import assignment
 from napari_droplets.model.assignment import covered_pixels

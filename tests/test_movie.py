@@ -12,13 +12,13 @@ import tifffile
 from napari_droplets.compare import compare
 from napari_droplets.droplets import Droplets, Optics
 from napari_droplets.errors import InputError
+from napari_droplets.movies import movie as fitting
+from napari_droplets.movies.carry import brought_along
+from napari_droplets.movies.footage import footage_of
+from napari_droplets.movies.movie import fit_frames, movie_fit
+from napari_droplets.movies.runs import Plan, decided, track_movie, track_table_file
+from napari_droplets.movies.simulated import simulate_movie
 from napari_droplets.settings import Settings
-from napari_droplets.tracking import movie as fitting
-from napari_droplets.tracking.carry import brought_along
-from napari_droplets.tracking.footage import footage_of
-from napari_droplets.tracking.movie import fit_frames, movie_fit
-from napari_droplets.tracking.runs import Plan, decided, track_movie, track_table_file
-from napari_droplets.tracking.simulated import simulate_movie
 
 needs_laptrack = pytest.mark.skipif(not importlib.util.find_spec("laptrack"), reason="needs LapTrack")
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from drawn import FORM, NOISE, apart
 
-from napari_droplets.inference import optics_step
 from napari_droplets.inference.loop import steps_of
-from napari_droplets.inference.optics_step import ROWS_PER_STEP, STEPS, Learned
+from napari_droplets.inference.steps import optics_step
+from napari_droplets.inference.steps.optics_step import ROWS_PER_STEP, STEPS, Learned
 
 
 def learned(case, shared=None, raw=None, chunks=2, rate=0.02, **rates):

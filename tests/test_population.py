@@ -6,10 +6,10 @@ from drawn import FORM, NOISE, apart, scene, vacant
 
 import napari_droplets as nd
 from napari_droplets.inference.candidates import duplicates
-from napari_droplets.inference.droplet_step import Prior
 from napari_droplets.inference.loop import Setup, circles, init
 from napari_droplets.inference.population import reconsidered
 from napari_droplets.inference.start import Ground
+from napari_droplets.inference.steps.droplet_step import Prior
 from napari_droplets.model.assignment import covered
 from napari_droplets.model.background import SplineGrid
 from napari_droplets.model.problem import LEAST_DROPLETS, PLACE

@@ -8,7 +8,7 @@ import pytest
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
 from napari_droplets.lazy import LazyPixels
-from napari_droplets.pyramid import halved, read_pyramid, write_pyramid
+from napari_droplets.results.pyramid import halved, read_pyramid, write_pyramid
 
 zarr = pytest.importorskip("zarr")
 ARRAY = np.random.default_rng(0).random((1500, 1100, 3), np.float32)

@@ -9,11 +9,11 @@ import pytest
 
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.errors import InputError
-from napari_droplets.files import read_table, save_table
 from napari_droplets.images import as_image
 from napari_droplets.plugin.files.readers import get_reader
 from napari_droplets.plugin.files.writers import write_droplets
 from napari_droplets.plugin.layers import to_layers
+from napari_droplets.results.files import read_table, save_table
 
 
 def droplets(n=3, **more):

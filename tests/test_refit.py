@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import napari_droplets as nd
-from napari_droplets.inference.refit import find_edits
+from napari_droplets.inference.local.refit import find_edits
 
 PLACES = ["x", "y", "radius"]
 FAR = 30  # pixels from an edit, beyond which no droplet of this image can be touched

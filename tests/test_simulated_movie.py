@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from napari_droplets.errors import InputError
-from napari_droplets.tracking.simulated import simulate_movie
+from napari_droplets.movies.simulated import simulate_movie
 
 
 @pytest.fixture(scope="module")

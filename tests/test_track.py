@@ -9,7 +9,7 @@ import pytest
 import napari_droplets as nd
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
-from napari_droplets.tracking.simulated import simulate_movie
+from napari_droplets.movies.simulated import simulate_movie
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("laptrack"), reason="needs LapTrack")
 SHAPE = (240, 320)

@@ -9,9 +9,9 @@ import pytest
 
 import napari_droplets as nd
 from napari_droplets.errors import InputError
+from napari_droplets.movies.simulated import simulate_movie
 from napari_droplets.tracking.export import edges_of, export, track_layers
 from napari_droplets.tracking.plots import PLOTS, overview
-from napari_droplets.tracking.simulated import simulate_movie
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("laptrack"), reason="needs LapTrack")
 

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from fake_fit import FakeFit, found
 
-from napari_droplets.files import read_table
 from napari_droplets.inference import api as fitting
 from napari_droplets.plugin import work
 from napari_droplets.plugin.layers.points import TAG
 from napari_droplets.plugin.layers.presence import n_hidden
 from napari_droplets.plugin.layers.scale import camera_of
 from napari_droplets.plugin.views.residual import BRIGHTER, DARKER, residual_colors
+from napari_droplets.results.files import read_table
 
 TIMEOUT = 10_000  # milliseconds; most that anything quick may take
 N = 12

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import napari_droplets as nd
-from napari_droplets.inference import ahead, gauss_newton, optics_step
+from napari_droplets.inference import ahead
+from napari_droplets.inference.steps import gauss_newton, optics_step
 from napari_droplets.model.problem import GROWTH, LEAST_DROPLETS
 from napari_droplets.settings import AUTO, Settings
 

@@ -16,10 +16,10 @@ from napari_droplets import statistics
 from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, readable
 from napari_droplets.droplets import Fit
 from napari_droplets.errors import InputError
-from napari_droplets.files import read_table
 from napari_droplets.images import as_image
 from napari_droplets.inference import api as fitting
 from napari_droplets.plugin import work
+from napari_droplets.results.files import read_table
 
 TIMEOUT = 10_000  # milliseconds; most that anything quick may take
 

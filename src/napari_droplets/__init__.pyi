@@ -5,8 +5,6 @@ from .droplets import Droplets as Droplets
 from .droplets import Fit as Fit
 from .droplets import Optics as Optics
 from .errors import InputError as InputError
-from .files import read as read
-from .files import read_optics as read_optics
 from .images import Image as Image
 from .images import read_image as read_image
 from .images import read_images as read_images
@@ -18,21 +16,23 @@ from .inference.api import refit as refit
 from .interop import to_anndata as to_anndata
 from .interop import to_spatialdata as to_spatialdata
 from .lazy import LazyPixels as LazyPixels
-from .measurement import measure as measure
+from .measures.measurement import measure as measure
+from .measures.size_statistics import Statistics as Statistics
+from .measures.size_statistics import statistics as statistics
+from .movies.simulated import simulate_movie as simulate_movie
 from .plugin.layers import to_layers as to_layers
 from .presets import preset_settings as preset_settings
 from .progress import Progress as Progress
 from .reports import report as report
+from .results.files import read as read
+from .results.files import read_optics as read_optics
 from .samples.api import compare_samples as compare_samples
 from .samples.compare import Comparison as Comparison
 from .series.batch import batch as batch
 from .settings import Settings as Settings
 from .simulate import simulate as simulate
-from .size_statistics import Statistics as Statistics
-from .size_statistics import statistics as statistics
 from .tables import export as export
 from .tracking.api import track as track
-from .tracking.simulated import simulate_movie as simulate_movie
 from .tracking.tracks import Tracks as Tracks
 
 __version__: str

@@ -328,7 +328,7 @@ class Fit:
             Parts of the posterior are missing: the fit was read from a folder that is not whole.
         """
         from .inference.posterior import sample_droplets
-        from .saved_fits import check_whole
+        from .results.saved_fits import check_whole
         from .transforms import unconstrained_size
 
         check_whole(self.guide, unconstrained_size(self.optics.types, self.optics.composition), "sample")
@@ -357,6 +357,6 @@ class Fit:
         InputError
             The folder cannot be written to.
         """
-        from .files import save_fit
+        from .results.files import save_fit
 
         return save_fit(self, folder)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .memory import check_memory
-from .paths import matching
+from .storage.memory import check_memory
+from .storage.paths import matching
 
 Box = tuple[float, float, float, float]
 Region = Box | str

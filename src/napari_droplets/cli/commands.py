@@ -125,7 +125,7 @@ def _demo(args: argparse.Namespace) -> int:
     import tifffile
 
     from ..compare import compare
-    from ..files import read_table, save_table, write_whole
+    from ..results.files import read_table, save_table, write_whole
     from ..series.batch import check_output
     from ..simulate import sample
 
@@ -148,7 +148,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _statistics(args: argparse.Namespace) -> int:
-    from ..size_statistics import statistics
+    from ..measures.size_statistics import statistics
     from .results import results
 
     failed = 0
@@ -225,7 +225,7 @@ def _plan(args: argparse.Namespace) -> Plan:
     given = {name: getattr(args, name) for _, name, *_ in SETTINGS if hasattr(args, name)}
     optics = None
     if getattr(args, "optics", None):
-        from ..files import read_optics
+        from ..results.files import read_optics
 
         optics = read_optics(args.optics)
     measure, exports = getattr(args, "measure", None), getattr(args, "export", ())

@@ -10,9 +10,9 @@ import pandas as pd
 
 from ..droplets import Droplets
 from ..errors import InputError
-from ..files import read_summary, read_table
+from ..measures.size_statistics import known_of
+from ..results.files import read_summary, read_table
 from ..series.batch import natural
-from ..size_statistics import known_of
 from ..tables import read_frame
 
 IMAGES = ("image", "frame", "plane")

@@ -13,8 +13,8 @@ from ..errors import InputError
 from .terminal import Interrupt
 
 if TYPE_CHECKING:
+    from ..movies.movie import FrameResult
     from ..progress import Progress
-    from ..tracking.movie import FrameResult
 
 EXPORTS = ("geff", "trackmate")
 INTERVAL = 5.0  # seconds between lines where there is no terminal
@@ -74,8 +74,8 @@ def add_track(commands: Any, add_settings: Any, optics_option: Any) -> argparse.
 
 def run_track(args: argparse.Namespace, plan_of: Any, say: Any, show: Any, trace: Any) -> int:
     """Follow the droplets of all movies and tables; 0 done, 1 some failed, 130 stopped."""
+    from ..movies.runs import Plan, is_table, stem_of
     from ..series.batch import check_output
-    from ..tracking.runs import Plan, is_table, stem_of
 
     wanted = plan_of(args)
     exports = (*args.export, *(() if args.no_plots else ("plots",)))
@@ -98,7 +98,7 @@ def run_track(args: argparse.Namespace, plan_of: Any, say: Any, show: Any, trace
             if given in missing:
                 raise InputError(f"{given}: no such file or folder")
             if is_table(given):
-                from ..tracking.runs import track_table_file
+                from ..movies.runs import track_table_file
 
                 outcome = track_table_file(Path(given), out / name, plan)
                 stopped = False
@@ -123,8 +123,8 @@ def run_track(args: argparse.Namespace, plan_of: Any, say: Any, show: Any, trace
 
 
 def _movie(args: argparse.Namespace, given: str, folder: Path, plan: Any, wanted: Any, say: Any) -> tuple[Any, bool]:
-    from ..tracking.movie import movie_fit
-    from ..tracking.runs import track_movie
+    from ..movies.movie import movie_fit
+    from ..movies.runs import track_movie
 
     state = movie_fit(given, optics=wanted.optics, **vars(wanted.settings))
     lines = FrameLines(Path(given).name, len(state.footage), quiet=args.quiet)

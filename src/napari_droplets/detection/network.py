@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 
 from ..errors import InputError
 from ..lazy import LazyPixels, Pixels
-from ..paths import check_file
-from ..stored_values import read_tensors
+from ..storage.paths import check_file
+from ..storage.stored_values import read_tensors
 
 CELL = 2  # pixels
 STRIDE = 16  # sides of images must be multiples of it
@@ -156,7 +156,7 @@ def write_weights(params: Params, path: str | Path, about: dict[str, str]) -> No
     from flax.traverse_util import flatten_dict
     from safetensors.numpy import save
 
-    from ..files import write_whole
+    from ..results.files import write_whole
 
     flat = {name: np.asarray(value, np.float16) for name, value in flatten_dict(params, sep=".").items()}
     content = save(flat, metadata=about)

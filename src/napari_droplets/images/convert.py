@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..lazy import LazyPixels, Pixels
-from ..memory import check_memory
+from ..storage.memory import check_memory
 from . import arrays, formats, intensities
 from .choose import ALL, Chosen, Where, channel_numbers, one_picture, pictures
 from .intensities import Levels, Range

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..memory import check_memory
-from ..paths import check_file
+from ..storage.memory import check_memory
+from ..storage.paths import check_file
 from .stored import Stored, of_axes
 
 IMAGE_SUFFIXES = (

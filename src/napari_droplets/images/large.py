@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..lazy import SIDE, Block, LazyPixels, blocks
-from ..memory import check_memory
+from ..storage.memory import check_memory
 from . import intensities
 from .intensities import Levels, Range
 from .stored import Raster, Stored

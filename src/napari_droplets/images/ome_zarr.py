@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..memory import check_memory
+from ..storage.memory import check_memory
 from .pixel_size import micrometres, pixel_size
 from .stored import Stored, of_axes
 

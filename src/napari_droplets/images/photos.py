@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..memory import check_memory
+from ..storage.memory import check_memory
 from .orientation import upright
 from .stored import RGB, TURNED, Raster, Stored
 

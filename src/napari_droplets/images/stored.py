@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..lazy import Block, is_large
-from ..memory import check_memory
+from ..storage.memory import check_memory
 from .pixel_size import PixelSize
 
 RGB = ("red", "green", "blue")

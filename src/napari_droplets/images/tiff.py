@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..lazy import is_large
-from ..memory import check_memory
+from ..storage.memory import check_memory
 from .orientation import upright
 from .pixel_size import PixelSize, micrometres, pixel_size
 from .stored import TURNED, Raster, Stored, of_axes

@@ -16,10 +16,10 @@ from ..model.optics import weight_shapes
 from ..model.outline import GLOW_TERMS
 from ..model.problem import LEAST_DROPLETS, LEAST_ROWS, Form, Rows
 from ..model.rendering import Shared
-from . import optics_step
-from .evidence import pass_over
 from .loop import steps_of
-from .optics_step import Learned
+from .steps import optics_step
+from .steps.evidence import pass_over
+from .steps.optics_step import Learned
 
 
 def make(form: Form, droplets: int, wanted: Callable[[], bool] = lambda: True, *, learning: bool = True) -> None:

@@ -4,129 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..composition.anchors import anchored, known_compositions
-from ..droplets import Droplets, Fit, Optics, beyond_border, with_border
+from ..droplets import Droplets, Fit, Optics, with_border
 from ..errors import InputError
-from ..images import Image, as_image, in_one_scale
+from ..images import Image, in_one_scale
 from ..lazy import LazyPixels, Pixels
 from ..progress import Clock, Progress
-from ..pyramid import check_zarr
-from ..saved_fits import check_whole
+from ..results.pyramid import check_zarr
+from ..results.saved_fits import check_whole
 from ..settings import AUTO, Settings
 from ..transforms import unconstrained_size
+from .candidates import usable as usable
+from .detect import Detection as Detection
+from .detect import detect as detect
+from .detect import detect_all as detect_all
+from .detect import find_candidates as find_candidates
+from .detect import image_of, probable
+from .detect import propose as propose
 
 Region = tuple[float, float, float, float]
 
 
 Callback = Callable[[Progress], bool | None]
 Steps = Generator[Progress, bool | None, Fit]
-
-
-class Detection(NamedTuple):
-    """What a detector says of an image."""
-
-    droplets: Droplets
-    """Those with p_present of at least `min_probability`; all where presence is not known, as of blobs."""
-    count_mean: float | None
-    """Expected number of droplets with their center in the image: the sum of p_present over all candidates there, the
-    unlikely ones too."""
-    count_sd: float | None
-    """Standard deviation of that number, calibrated: candidates of one image err together."""
-    candidates: Droplets
-    """All that the detector reports, from the smallest p_present on that it reports."""
-    region: dict[str, Any] | None = None
-    """What summary.json says of the region, where one is asked for."""
-
-
-def detect(image: Any, **settings: Any) -> Droplets:
-    """Find droplets without fitting.
-
-    Parameters
-    ----------
-    image : array-like, path or napari Image layer
-        (H, W) or (H, W, 3|4); see `as_image`.
-    **settings
-        See `Settings`; used are `detector`, `weights`, `min_probability`, `diameter`, `scale`, `region` and those that
-        say how the image is read: `channels`, `pixel_size_um`, `frames`, `planes`, `scene`, `intensity_range`.
-
-    Returns
-    -------
-    Droplets
-        x, y, radius in pixels of the image given, from the network also their standard deviations and p_present; may be
-        empty.
-
-    Raises
-    ------
-    InputError
-        An image or a setting that cannot be used.
-    """
-    return detect_all(image, **settings).droplets
-
-
-def detect_all(image: Any, **settings: Any) -> Detection:
-    """`detect` with the expected number of droplets and all candidates, the improbable ones too."""
-    chosen = Settings.of(**settings)
-    picture = _image(image, chosen)
-    region = None
-    if chosen.region is None:
-        candidates = find_candidates(picture, chosen)
-    else:
-        from .part import Part, in_region, region_record
-
-        part = Part.of(picture, chosen)
-        candidates = find_candidates(part.image, chosen)
-        candidates = part.back(candidates[in_region(part.image, candidates)])
-        region = region_record(picture, chosen)
-    p = candidates.p_present
-    if p is None:
-        return Detection(candidates, None, None, candidates, region)
-    from ..detection.scales import count_sd
-
-    p = p[beyond_border(candidates.x, candidates.y, picture.shape) == 0]
-    return Detection(probable(candidates, chosen), float(p.sum()), count_sd(p, chosen.weights), candidates, region)
-
-
-def _image(image: Any, settings: Settings) -> Image:
-    return as_image(image, **settings.reading)
-
-
-def propose(image: Image, settings: Settings) -> Droplets:
-    """Where a fit starts: the probable ones of the candidates."""
-    return probable(find_candidates(image, settings), settings)
-
-
-def probable(candidates: Droplets, settings: Settings) -> Droplets:
-    """Those whose presence is probable enough; all where it is not known."""
-    p = candidates.p_present
-    return candidates if p is None else candidates[p >= settings.min_probability]
-
-
-def find_candidates(image: Image, settings: Settings) -> Droplets:
-    """All that the detector reports, in pixels of `image`, found at the scale asked for."""
-    if settings.diameter is not None and settings.diameter > min(image.shape[:2]):
-        h, w, _ = image.shape
-        raise InputError(
-            f"{image.name}: diameter={settings.diameter:g} is larger than the image ({w} x {h} pixels); "
-            f"give the typical diameter in pixels"
-        )
-    part, left, top = image.seen()
-    work = part.rescaled(settings.scale)
-    diameter = None if settings.diameter is None else settings.diameter * settings.scale
-    if settings.detector == "blobs":
-        from ..detection.blobs import detect_blobs
-
-        found = detect_blobs(work, diameter)
-    else:
-        from ..detection.scales import detect_droplets
-
-        found = detect_droplets(work, diameter, weights=settings.weights)
-    found = found.scaled(1 / settings.scale)
-    return with_border(image.visible(replace(found, x=found.x + left, y=found.y + top)), image.shape)
 
 
 def fit(
@@ -229,7 +133,7 @@ def iterate(
 ) -> Steps:
     """`fit` as a generator: yields `Progress`, returns the `Fit`; `send(False)` stops after the current chunk."""
     chosen = Settings.of(**settings)
-    return _iterate_all(_image(image, chosen), droplets, optics, chosen)
+    return _iterate_all(image_of(image, chosen), droplets, optics, chosen)
 
 
 def _iterate_all(
@@ -243,7 +147,7 @@ def _iterate_all(
         result = yield from _iterate(image, given, optics, settings, clock)
         return replace(result, droplets=with_border(result.droplets, image.shape))
     yield waiting("detect", settings)
-    from .part import Part, in_region
+    from .local.part import Part, in_region
 
     clock.lap("import")
     part = Part.of(image, settings)
@@ -272,7 +176,7 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
     with meanwhile(compile_ahead):
         start = start_of(image, given, settings)
         if image.region is not None:
-            from .part import focused
+            from .local.part import focused
 
             image, start = focused(image, start)
     clock.lap("detect")
@@ -369,38 +273,6 @@ def found(start: Droplets, settings: Settings) -> Progress:
     return waiting("detect", settings)._replace(n_droplets=len(shown), snapshot=lambda: (shown, None))
 
 
-def usable(droplets: Droplets | pd.DataFrame, image: Image, settings: Settings) -> Droplets:
-    """Check the user's droplets against the image and the settings.
-
-    Raises
-    ------
-    InputError
-        None given, one so far outside that no pixel can see it, or known compositions that cannot be.
-    """
-    table = droplets if isinstance(droplets, pd.DataFrame) else droplets.to_dataframe()
-    droplets = Droplets.from_dataframe(table, name="droplets")
-    if len(droplets) == 0:
-        raise InputError("droplets: the table is empty; detect droplets first, or add some")
-    for name in ("x_sd", "y_sd", "radius_sd"):
-        if (sd := getattr(droplets, name)) is not None and (sd <= 0).any():
-            row = int(np.flatnonzero(sd <= 0)[0])
-            raise InputError(f"droplets: {name} in row {row} is {sd[row]:g}, not positive; leave it empty if unknown")
-    if settings.types == AUTO:
-        settings = replace(settings, types=anchored(droplets) or 3)
-    known_compositions(droplets, settings.components, settings.composition)
-    h, w, _ = image.shape
-    outside = (np.abs(droplets.x - (w - 1) / 2) > w / 2 + droplets.radius) | (
-        np.abs(droplets.y - (h - 1) / 2) > h / 2 + droplets.radius
-    )
-    if outside.any():
-        row = int(np.flatnonzero(outside)[0])
-        where = f"x {droplets.x[row]:g}, y {droplets.y[row]:g}"
-        raise InputError(
-            f"droplets: row {row} ({where}) lies outside {image.name} ({w} x {h} pixels); are the coordinates pixels?"
-        )
-    return droplets
-
-
 def refit(
     fit: Fit,
     edited_table: pd.DataFrame,
@@ -447,7 +319,7 @@ def iterate_refit(
     Without `proportions` those of classes stay as they were in the summary, which is quicker.
     """
     from ..compiling.disk import keep_compiled
-    from .refit import MAY_CHANGE, find_edits, iterate_refit
+    from .local.refit import MAY_CHANGE, find_edits, iterate_refit
 
     if fit.image is None:
         raise InputError("refit: the image of this fit is not at hand; use read(folder, image=...)")
@@ -461,7 +333,7 @@ def iterate_refit(
     keep_compiled()
     if chosen.region is None:
         return _with_border(iterate_refit(fit, after, chosen, region, clock, proportions=proportions), fit.image)
-    from .part import Part, in_region
+    from .local.part import Part, in_region
 
     part = Part.of_fit(fit, chosen, after)
     fit, after = part.fit_here(fit), part.here(after)

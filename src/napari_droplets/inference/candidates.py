@@ -10,10 +10,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from scipy.spatial import cKDTree
 
 from ..compare import match
+from ..composition.anchors import anchored, known_compositions
 from ..droplets import Droplets, marked
+from ..errors import InputError
+from ..images import Image
+from ..settings import AUTO, Settings
 
 LIKELY = 0.3
 """Candidates at least as probable take part from the beginning; the others wait …"""
@@ -28,6 +33,38 @@ BLOB = 0.05
 """… and of a blob that the recognition network does not see."""
 DUPLICATE = 0.7
 """A center nearer than this to that of a larger droplet, in its radii, may be on it: liquid there would have merged."""
+
+
+def usable(droplets: Droplets | pd.DataFrame, image: Image, settings: Settings) -> Droplets:
+    """Check the user's droplets against the image and the settings.
+
+    Raises
+    ------
+    InputError
+        None given, one so far outside that no pixel can see it, or known compositions that cannot be.
+    """
+    table = droplets if isinstance(droplets, pd.DataFrame) else droplets.to_dataframe()
+    droplets = Droplets.from_dataframe(table, name="droplets")
+    if len(droplets) == 0:
+        raise InputError("droplets: the table is empty; detect droplets first, or add some")
+    for name in ("x_sd", "y_sd", "radius_sd"):
+        if (sd := getattr(droplets, name)) is not None and (sd <= 0).any():
+            row = int(np.flatnonzero(sd <= 0)[0])
+            raise InputError(f"droplets: {name} in row {row} is {sd[row]:g}, not positive; leave it empty if unknown")
+    if settings.types == AUTO:
+        settings = replace(settings, types=anchored(droplets) or 3)
+    known_compositions(droplets, settings.components, settings.composition)
+    h, w, _ = image.shape
+    outside = (np.abs(droplets.x - (w - 1) / 2) > w / 2 + droplets.radius) | (
+        np.abs(droplets.y - (h - 1) / 2) > h / 2 + droplets.radius
+    )
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        where = f"x {droplets.x[row]:g}, y {droplets.y[row]:g}"
+        raise InputError(
+            f"droplets: row {row} ({where}) lies outside {image.name} ({w} x {h} pixels); are the coordinates pixels?"
+        )
+    return droplets
 
 
 def gathered(given: Droplets | None, recognized: Droplets, *, asserted: bool) -> Droplets:

@@ -16,13 +16,13 @@ from ..model.assignment import Pixels, covered, covered_pixels
 from ..model.outline import GLOW_TERMS
 from ..model.problem import Form, Rows, rows_of
 from ..model.rendering import Shared
-from . import optics_step
-from .droplet_step import Guide, Prior, common_offset, divergence, moved, step
-from .evidence import alone, counted, look, padded
-from .gauss_newton import LEAST_NOISE, Evidence
-from .optics_step import Learned
 from .start import Ground, empty_slide
 from .state import Setup, State, circles
+from .steps import optics_step
+from .steps.droplet_step import Guide, Prior, common_offset, divergence, moved, step
+from .steps.evidence import alone, counted, look, padded
+from .steps.gauss_newton import LEAST_NOISE, Evidence
+from .steps.optics_step import Learned
 
 LEARNING_RATE = 0.02
 """Of Adam, at the start of a cycle of rounds …"""

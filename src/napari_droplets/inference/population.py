@@ -10,10 +10,10 @@ from scipy.special import logit
 
 from ..model.problem import PLACE
 from .candidates import POSSIBLE
-from .droplet_step import Guide, Prior, divergence
-from .gauss_newton import Evidence
 from .loop import DAMPING, listed, move_droplets
 from .state import Setup, State, circles
+from .steps.droplet_step import Guide, Prior, divergence
+from .steps.gauss_newton import Evidence
 
 FURTHEST = 1e-4
 """Probabilities are kept from 0 and 1 by as much."""

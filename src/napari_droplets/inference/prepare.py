@@ -18,8 +18,6 @@ from ..model.rendering import Shared
 from ..settings import Settings
 from ..transforms import unconstrained
 from .candidates import likely, pinned_rows
-from .droplet_step import prior_of
-from .gauss_newton import LEAST_NOISE, anchors_of
 from .loop import empty_glow, init
 from .start import (
     INITIAL_BLUR,
@@ -31,6 +29,8 @@ from .start import (
     light_outside,
 )
 from .state import Setup, State
+from .steps.droplet_step import prior_of
+from .steps.gauss_newton import LEAST_NOISE, anchors_of
 
 GLOW_FROM = 0.02
 """Light outside of droplets, over what they change inside, from which it is drawn."""

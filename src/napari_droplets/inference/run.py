@@ -12,7 +12,6 @@ from ..errors import InputError
 from ..lazy import Pixels
 from ..progress import Clock, Progress
 from ..settings import Settings
-from .evidence import look
 from .loop import (
     CHUNKS,
     CYCLE,
@@ -28,9 +27,10 @@ from .loop import (
     move_droplets,
     outline_trust,
 )
-from .optics_step import STEPS
 from .population import Census, judged, reconsidered
 from .state import Setup, State
+from .steps.evidence import look
+from .steps.optics_step import STEPS
 
 BACK, AFTERWARDS = 0.9, 2
 """Where less than this part of the trust in outlines is left once optics are learned, droplets go back to their

@@ -13,10 +13,10 @@ from ..model.background import SplineGrid
 from ..model.outline import GLOW_REACH
 from ..model.problem import PLACE, Form, Rows
 from ..model.rendering import Shared
-from . import optics_step
-from .droplet_step import Guide, Prior
-from .gauss_newton import Evidence
 from .start import Ground
+from .steps import optics_step
+from .steps.droplet_step import Guide, Prior
+from .steps.gauss_newton import Evidence
 
 
 class Setup(NamedTuple):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..size_draws import presence
+from ..measures.size_draws import presence
 from .style import INK, class_names, color, droplets_of, marker, new_axes, nothing, plain
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..size_draws import Sizes, drawn_sizes
-from ..size_statistics import LEVEL, Statistics, known_of
-from ..size_statistics import statistics as computed
+from ..measures.size_draws import Sizes, drawn_sizes
+from ..measures.size_statistics import LEVEL, Statistics, known_of
+from ..measures.size_statistics import statistics as computed
 from .style import BAND, BLUE, INK, droplets_of, new_axes, nothing, plain
 
 if TYPE_CHECKING:

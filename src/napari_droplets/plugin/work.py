@@ -63,7 +63,7 @@ def estimate(plane: Plane, settings: dict[str, Any]) -> Steps:
 
     image = as_image(plane, channels=settings["channels"])
     if settings["region"] is not None:
-        from ..inference.part import Part
+        from ..inference.local.part import Part
 
         image = Part.of(image, Settings(weights=settings["weights"], region=settings["region"])).image
     return estimate_diameter(image, settings["weights"])

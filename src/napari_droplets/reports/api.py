@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ..errors import InputError
-from ..files import writable_folder
+from ..results.files import writable_folder
 from ..samples.api import Watch, compared
 from ..samples.results import results_in
 

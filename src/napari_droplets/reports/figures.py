@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..atomic import write_whole
+from ..measures.size_statistics import Statistics, known_of
 from ..plot.proportions import proportions
 from ..plot.samples import differences, samples
 from ..plot.simplex import simplex
@@ -19,7 +19,7 @@ from ..plot.sizes import draw, edges_of, histogram_of_images
 from ..plot.style import color
 from ..samples.compare import Comparison
 from ..samples.results import Result
-from ..size_statistics import Statistics, known_of
+from ..storage.atomic import write_whole
 
 PANELS = 6
 """Conditions that have a panel, or a line, of their own; of more all are drawn together."""

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..atomic import write_whole
 from ..samples.api import Watch
 from ..samples.compare import Comparison
 from ..samples.results import Result
+from ..storage.atomic import write_whole
 from .figures import Drawn
 from .montage import WIDTHS, thumbnail, thumbnail_width
 from .quality import Quality

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import InputError
-from ..files import save_summary, writable_folder, write_whole
+from ..results.files import save_summary, writable_folder, write_whole
 from .classes import SeriesClasses, merged, series_classes, without_classes, write_classes
 from .compare import Comparison, compare, group_names
 from .groups import LEVELS, groups_of

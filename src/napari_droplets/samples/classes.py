@@ -15,7 +15,7 @@ from ..composition.classes import Classes, Measured, measured_of
 from ..composition.pooled import classify_pooled
 from ..droplets import Droplets, Optics
 from ..errors import InputError
-from ..files import read_posterior, replace_classes, save_summary, write_whole
+from ..results.files import read_posterior, replace_classes, save_summary, write_whole
 from ..tables import EXPORTS, export, read_table, save_table
 from .results import Result, with_droplets
 
@@ -132,7 +132,7 @@ def write_classes(
     InputError
         A file cannot be written.
     """
-    from ..size_statistics import record_of
+    from ..measures.size_statistics import record_of
 
     written = list(pictures)
     for number, (i, classes) in enumerate(found.classes.items()):

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from ..composition.classes import Classes
 from ..errors import InputError
-from ..size_statistics import known_of, statistics
+from ..measures.size_statistics import known_of, statistics
 from .results import Result
 
 QUANTITIES = ("mean", "cv", "D10", "D50", "D90", "span", "DV50", "D32", "D43", "area_fraction", "volume_per_area")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..files import read_optics
+from ..results.files import read_optics
 from .one_file import Plan, Ranges, Watch, complete, disk_is_full, file_hash, process
 from .tables import Outcome
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
-from ..files import write_whole
+from ..results.files import write_whole
 
 if TYPE_CHECKING:
     from .one_file import Plan

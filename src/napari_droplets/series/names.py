@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..files import writable_folder
 from ..images import IMAGE_SUFFIXES
 from ..images.formats import is_zarr
-from ..paths import matching
 from ..region import ENDINGS, URI, Region, mask_files
+from ..results.files import writable_folder
+from ..storage.paths import matching
 from .manifest import MANIFEST
 from .one_file import WRITTEN
 from .tables import RESERVED

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import __version__
-from ..atomic import replace_folder
 from ..droplets import Optics
 from ..errors import InputError
-from ..files import (
+from ..images import Image
+from ..images.convert import Opened, opened
+from ..images.intensities import Range, stated
+from ..region import check_files, mask_hash, region_mask
+from ..results.files import (
     LARGE_RECONSTRUCTION,
     RECONSTRUCTION,
     read_table,
@@ -28,11 +31,8 @@ from ..files import (
     save_table,
     writable_folder,
 )
-from ..images import Image
-from ..images.convert import Opened, opened
-from ..images.intensities import Range, stated
-from ..region import check_files, mask_hash, region_mask
 from ..settings import Settings
+from ..storage.atomic import replace_folder
 from ..tables import EXPORTS, export
 from .manifest import still_sole
 from .tables import Outcome
@@ -193,7 +193,7 @@ def process_image(
     time.perf_counter.
     """
     from ..inference.api import detect_all, fit, waiting
-    from ..size_statistics import record_of
+    from ..measures.size_statistics import record_of
 
     settings = asdict(plan.settings)
     stopped = False
@@ -221,7 +221,7 @@ def process_image(
         found = fit(image, optics=plan.optics, callback=callback, **settings)
         summary, seconds, droplets = found.summary, found.summary["seconds"], found.droplets
     if plan.measure is not None:
-        from ..measurement import measured
+        from ..measures.measurement import measured
 
         droplets = measured(droplets, source.opened, where, plan.measure)
     if plan.settings.region is not None:
@@ -288,7 +288,7 @@ def process(
     begun = time.perf_counter() if since is None else since
     source = Source.of(path, plan.settings, ranges or {})
     if plan.measure is not None:
-        from ..measurement import channels_of
+        from ..measures.measurement import channels_of
 
         channels_of(source.opened, plan.measure)  # before any work
 

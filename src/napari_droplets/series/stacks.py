@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from ..errors import InputError
-from ..files import read_optics, read_table, save_summary, writable_folder, write_whole
 from ..images.choose import Where
 from ..region import mask_hash
+from ..results.files import read_optics, read_table, save_summary, writable_folder, write_whole
 from .one_file import CANCELLED, Abandoned, Plan, Source, complete_picture, file_hash, process_image
 from .tables import Outcome, message
 

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import InputError
-from ..files import read_table, write_whole
+from ..results.files import read_table, write_whole
 
 TABLE_FILES = ("droplets.csv", "summary.csv")
 RESERVED = (

@@ -12,8 +12,8 @@ import pandas as pd
 
 from ..droplets import SCALAR_COLUMNS, Droplets
 from ..errors import InputError
-from ..memory import check_memory, check_size
-from ..paths import check_file
+from ..storage.memory import check_memory, check_size
+from ..storage.paths import check_file
 from .cells import Cells, cells_of, numbers, typed
 from .heading import PEEK
 from .recognize import Recipe, Unusable, recipe_of

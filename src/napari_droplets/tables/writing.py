@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic import write_whole
 from ..droplets import Droplets
 from ..errors import InputError
+from ..storage.atomic import write_whole
 
 CORNERS = 48  # of the polygon that stands for a circle
 MOST_EXCEL_ROWS = 1_048_575

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..atomic import write_whole
 from ..errors import InputError
+from ..storage.atomic import write_whole
 
 if TYPE_CHECKING:
     from .tracks import Tracks

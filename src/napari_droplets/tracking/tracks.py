@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..atomic import writable_folder, write_whole
 from ..droplets import Droplets
 from ..errors import InputError
+from ..storage.atomic import writable_folder, write_whole
 from .events import Event
 from .paths import track_numbers
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import write_whole
-from ..stored_values import parsed
+from ..results.files import write_whole
+from ..storage.stored_values import parsed
 
 KEY = "napari-droplets training"
 

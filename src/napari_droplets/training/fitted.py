@@ -14,7 +14,6 @@ from scipy.spatial import cKDTree
 
 from ..droplets import Droplets, Fit
 from ..errors import InputError
-from ..files import read
 from ..image_statistics import weighted_median
 from ..images import resampled
 from ..inference.prepare import shared_of
@@ -22,6 +21,7 @@ from ..model.assignment import covered_pixels
 from ..model.background import SplineGrid
 from ..model.picture import draw
 from ..model.rendering import Droplet, Shared, layer
+from ..results.files import read
 from .feed import Drawn
 from .scenes import RADII
 from .scenes.any_look import place

@@ -23,7 +23,7 @@ from .. import __version__
 from ..compiling.disk import keep_compiled
 from ..detection.network import STRIDE, write_weights
 from ..errors import InputError
-from ..files import writable_folder, write_whole
+from ..results.files import writable_folder, write_whole
 from .checkpoint import Record, read_checkpoint, write_checkpoint
 from .exam import Exam, Found, droplets_in, prepared
 from .feed import Drawn, Feed, Mixed, Scene

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..files import read_table
 from ..images import IMAGE_SUFFIXES, read_image, resampled
+from ..results.files import read_table
 from .feed import Drawn
 from .scenes import RADII
 

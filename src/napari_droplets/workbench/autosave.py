@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from ..atomic import write_whole
 from ..errors import InputError
+from ..storage.atomic import write_whole
 from .storing import INDEX, Moment, Store
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..droplets import Droplets
-from ..size_statistics import known_of
+from ..measures.size_statistics import known_of
 from .filters import Filters, class_words, passes
 from .session import Session
 from .sheet import Sheet
@@ -135,7 +135,7 @@ def data_of(shown: Shown, kind: str) -> pd.DataFrame:
 
 def statistics_of(shown: Shown) -> pd.DataFrame:
     """All statistics of the sizes, a row for each."""
-    from ..size_statistics import statistics
+    from ..measures.size_statistics import statistics
 
     table = statistics(shown.droplets, **shown.options).table.rename_axis("quantity").reset_index()
     return table.assign(filter=shown.filters) if shown.filters else table

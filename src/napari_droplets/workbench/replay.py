@@ -75,7 +75,7 @@ def replay(steps: Iterable[Step], sheet: Sheet) -> Replayed:
 
 def save_journal(journal: Journal, path: Path) -> None:
     """Write a journal as JSON: what holds of it."""
-    from ..atomic import write_whole
+    from ..storage.atomic import write_whole
 
     text = journal_text(tuple(journal), len(journal))
     write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..atomic import write_whole
 from ..errors import InputError
 from ..lazy import Pixels
+from ..storage.atomic import write_whole
 from .encoding import fit_of, fit_tensors, reference_record, rows_of, rows_text, step_text, steps_of
 from .fits import Fits, Numbered
 from .journal import Journal, Step

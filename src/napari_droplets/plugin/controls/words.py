@@ -177,7 +177,7 @@ def _with_spread(values: np.ndarray) -> str:
 
 def sizes_text(result: Fit | Droplets, shape: tuple[int, int] | None, region: Any = None) -> tuple[str, str]:
     """Sizes and density of droplets in a line, and all statistics as rich text; nothing where there are no droplets."""
-    from ...size_statistics import statistics
+    from ...measures.size_statistics import statistics
 
     try:
         found = statistics(result, shape=shape, region=region, draws=PANEL_DRAWS)

@@ -77,7 +77,7 @@ def _layers_of(stored: Stored) -> list[LayerData]:
     from ...images.convert import loaded, range_of_stored
     from ...images.intensities import unit_floats
     from ...images.pixel_size import width_height
-    from ...memory import check_memory
+    from ...storage.memory import check_memory
 
     shape = tuple(n for _, n in stored.axes)
     if stored.shape is not None:

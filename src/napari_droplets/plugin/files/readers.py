@@ -48,8 +48,8 @@ def is_session(file: Path) -> bool:
 def read_folder(path: str) -> list[LayerData]:
     """Image (where its file is still the same), reconstruction and droplets of a saved fit."""
     from ...droplets import Fit
-    from ...files import read
     from ...lazy import LazyPixels
+    from ...results.files import read
     from ..layers.results import to_layers
 
     folder = Path(path)

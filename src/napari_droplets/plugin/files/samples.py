@@ -53,7 +53,7 @@ def series() -> list[LayerData]:
 
 def timelapse() -> list[LayerData]:
     """A movie of droplets that move, grow and merge."""
-    from ...tracking.simulated import simulate_movie
+    from ...movies.simulated import simulate_movie
 
     movie = simulate_movie((200, 260), 60, 12, radius=6.0, brownian=1.2, drift=(0.8, 0.0), seed=5)
     attributes = {"name": "time-lapse", "rgb": True, "axis_labels": ("frame", "y", "x")}

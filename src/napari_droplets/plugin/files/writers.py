@@ -22,8 +22,8 @@ def write_droplets(path: str, data: Any, attributes: dict[str, Any]) -> list[str
     import pandas as pd
 
     from ...droplets import Droplets
-    from ...files import save_table
     from ...images.pixel_size import mean_side
+    from ...results.files import save_table
     from ..layers.correction import KEYS, UM_COLUMNS, differs, edited_table, in_micrometres, places
     from ..layers.points import TAG
 

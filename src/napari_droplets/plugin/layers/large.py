@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...lazy import SIDE, LazyPixels, Pixels, blocks
-from ...pyramid import halved
+from ...results.pyramid import halved
 
 STEPS = 255
 """Smaller copies are kept in 8 bits: they are for looking at."""

@@ -138,7 +138,7 @@ class PlotBox(QWidget):
         InputError
             There is nothing to save, or the file cannot be written.
         """
-        from ...atomic import write_whole
+        from ...storage.atomic import write_whole
 
         path, kind = Path(path), self.kind.currentData()
         if self._shown is None or self._axes is None:

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..model.problem import BLOCK, FAR, Form, Rows, columns, drawn, placed, spread
-from ..model.rendering import Shared, layer
+from ...model.problem import BLOCK, FAR, Form, Rows, columns, drawn, placed, spread
+from ...model.rendering import Shared, layer
 
 MISFIT_PIXELS = 100.0
 """Pixels' worth of the image's own misfit that a droplet's misfit is drawn to; small ones have few pixels."""

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from .atomic import writable_folder as writable_folder
-from .atomic import write_whole as write_whole
-from .droplets import Droplets, Fit, Optics
-from .errors import InputError
-from .images import as_image
-from .lazy import LazyPixels, Pixels
+from ..droplets import Droplets, Fit, Optics
+from ..errors import InputError
+from ..images import as_image
+from ..lazy import LazyPixels, Pixels
+from ..settings import READING
+from ..storage.atomic import writable_folder as writable_folder
+from ..storage.atomic import write_whole as write_whole
+from ..storage.stored_values import parsed, read_json, read_tensors
+from ..tables import read_table as read_table
+from ..tables import save_table as save_table
 from .saved_fits import check_guide, checked_optics, checked_summary
-from .settings import READING
-from .stored_values import parsed, read_json, read_tensors
-from .tables import read_table as read_table
-from .tables import save_table as save_table
 
 RECONSTRUCTION, LARGE_RECONSTRUCTION = "reconstruction.tif", "reconstruction.ome.zarr"
 """Where the reconstruction is, and where that of a large image."""
@@ -35,7 +35,7 @@ def save_summary(summary: dict[str, Any], path: Path) -> None:
 
 def save_fit(fit: Fit, folder: str | Path) -> Path:
     """Write all of a fit but the overlay; see `Fit.save`."""
-    from .size_statistics import record_of
+    from ..measures.size_statistics import record_of
 
     folder = writable_folder(folder)
     save_table(fit.droplets, folder / "droplets.csv")
@@ -220,7 +220,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def _read_picture(path: Path) -> np.ndarray:
     """(H, W, C) float32, as `save_fit` writes it."""
-    from .images.convert import loaded, stored_in
+    from ..images.convert import loaded, stored_in
 
     stored = stored_in(path)
     if stored.axes or len(stored.channels) not in (1, 3):

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..compiling import tracing
-from ..lazy import blocks
-from ..model.assignment import Pixels, covered_pixels, edge_reach
-from ..model.problem import LEAST_DROPLETS, Form, Rows, bucket, pad, rows_of
-from ..model.rendering import Shared
+from ...compiling import tracing
+from ...lazy import blocks
+from ...model.assignment import Pixels, covered_pixels, edge_reach
+from ...model.problem import LEAST_DROPLETS, Form, Rows, bucket, pad, rows_of
+from ...model.rendering import Shared
+from ..state import Setup, State, circles
 from .gauss_newton import Evidence, Sums, anchors_of, blocks_of, measure, white_noise
-from .state import Setup, State, circles
 
 NOISE_LISTED = 100_000
 """Pixels from which the noise is read, at most."""

@@ -8,26 +8,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..composition.anchors import PREFIX, known_compositions
-from ..composition.classes import Classes, same_classes
-from ..droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
-from ..errors import InputError
-from ..lazy import Pixels
-from ..model.background import SplineGrid
-from ..model.priors import COMMON_SD
-from ..model.problem import LEAST_DROPLETS, PLACE, bucket
-from ..progress import Clock, Progress
-from ..settings import Settings
-from ..transforms import unconstrained
-from .candidates import pinned_rows
-from .droplet_step import Prior
-from .gauss_newton import anchors_of
-from .loop import init
-from .posterior import CLASS_DRAWS, Frame, droplets_of, sample_droplets
-from .prepare import form_of, shared_of
-from .run import iterate_rounds
-from .start import Ground, compositions_under, field_of
-from .state import Setup, State
+from ...composition.anchors import PREFIX, known_compositions
+from ...composition.classes import Classes, same_classes
+from ...droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
+from ...errors import InputError
+from ...lazy import Pixels
+from ...model.background import SplineGrid
+from ...model.priors import COMMON_SD
+from ...model.problem import LEAST_DROPLETS, PLACE, bucket
+from ...progress import Clock, Progress
+from ...settings import Settings
+from ...transforms import unconstrained
+from ..candidates import pinned_rows
+from ..loop import init
+from ..posterior import CLASS_DRAWS, Frame, droplets_of, sample_droplets
+from ..prepare import form_of, shared_of
+from ..run import iterate_rounds
+from ..start import Ground, compositions_under, field_of
+from ..state import Setup, State
+from ..steps.droplet_step import Prior
+from ..steps.gauss_newton import anchors_of
 from .surroundings import Surroundings
 
 Region = tuple[float, float, float, float]

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from ..droplets import Droplets, Fit, with_border
-from ..errors import InputError
-from ..images import Image
-from ..lazy import Block, LazyPixels, Pixels, is_large
-from ..model.assignment import covered, touching
-from ..progress import Progress
-from ..region import bounds, centers_in, record, region_mask
-from ..settings import Settings
-from .candidates import likely
-from .start import INITIAL_BLUR
+from ...droplets import Droplets, Fit, with_border
+from ...errors import InputError
+from ...images import Image
+from ...lazy import Block, LazyPixels, Pixels, is_large
+from ...model.assignment import covered, touching
+from ...progress import Progress
+from ...region import bounds, centers_in, record, region_mask
+from ...settings import Settings
+from ..candidates import likely
+from ..start import INITIAL_BLUR
 
 MARGIN = 64.0
 """Pixels around a region that the network sees, at least: as far as tiles see into their neighbors …"""
@@ -267,12 +267,12 @@ def _grown(inside: np.ndarray, margin: float) -> tuple[int, int, int, int]:
 def _typical_radius(image: Image, settings: Settings) -> float:
     """Of the droplets in and around the region, pixels; 0 where none are found."""
     if settings.detector == "blobs":
-        from ..detection.blobs import estimate_diameter
+        from ...detection.blobs import estimate_diameter
 
         try:
             return estimate_diameter(image) / 2
         except InputError:
             return 0.0
-    from ..detection.scales import typical_radius
+    from ...detection.scales import typical_radius
 
     return typical_radius(image, settings.weights) or 0.0

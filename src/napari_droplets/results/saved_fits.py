@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .droplets import Optics
-from .errors import InputError
-from .settings import MAX_TYPES
+from ..droplets import Optics
+from ..errors import InputError
+from ..settings import MAX_TYPES
 
 PLACE = 3  # numbers of a droplet before its composition: x, y, radius
 GUIDE: dict[str, tuple[int | str, ...]] = {

@@ -19,16 +19,16 @@ import pandas as pd
 from .. import __version__
 from ..droplets import Droplets, Optics
 from ..errors import InputError
-from ..files import read_optics, save_optics, save_summary, writable_folder, write_whole
 from ..images import IMAGE_SUFFIXES
 from ..images.formats import is_zarr
-from .api import GEOMETRIES, track
+from ..results.files import read_optics, save_optics, save_summary, writable_folder, write_whole
+from ..tracking.api import GEOMETRIES, track
+from ..tracking.events import Event
+from ..tracking.frames import frames_of
+from ..tracking.paths import Paths, inserted
+from ..tracking.tracks import Tracks, with_ids
 from .carry import SURE, filled, flashes
-from .events import Event
-from .frames import frames_of
 from .movie import FrameResult, MovieFit, Watch, fit_frames
-from .paths import Paths, inserted
-from .tracks import Tracks, with_ids
 
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx")
 MISSED = 0.02
@@ -191,7 +191,7 @@ def decided(table: pd.DataFrame, plan: Plan, least: float = SURE) -> Tracks:
 
 
 def _filled(tracks: Tracks, unsure: pd.DataFrame, plan: Plan) -> Tracks:
-    from .motion import learn_motion
+    from ..tracking.motion import learn_motion
 
     frames = frames_of(tracks.droplets, plan.shape)
     if len(frames.frames) < 3:

@@ -15,9 +15,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from ..model.priors import BLUR_LOG_SD, BLUR_MEDIAN, COMMON_SD, GLOW_SD, PLAIN_PIXELS, WEIGHT_SD
-from ..model.problem import Form, Rows, columns, placed, spread
-from ..model.rendering import Shared, layer
+from ...model.priors import BLUR_LOG_SD, BLUR_MEDIAN, COMMON_SD, GLOW_SD, PLAIN_PIXELS, WEIGHT_SD
+from ...model.problem import Form, Rows, columns, placed, spread
+from ...model.rendering import Shared, layer
 
 STEPS = 25
 """Of one call: what a progress bar and a cancel wait for."""

@@ -11,9 +11,9 @@ from scipy.spatial import cKDTree
 
 from ..droplets import Droplets, beyond_border
 from ..inference.candidates import LIKELY, POSSIBLE
-from .frames import frames_of
-from .motion import Step, common_step
-from .paths import Paths
+from ..tracking.frames import frames_of
+from ..tracking.motion import Step, common_step
+from ..tracking.paths import Paths
 
 SURE = 0.5
 """Droplets at least so probable are there without a word from other frames."""

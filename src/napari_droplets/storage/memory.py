@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
+from ..errors import InputError
 
 SHARE = 0.5  # of the memory of the machine that the pixels of what is read may take
 CONVERTED = 12  # bytes that a value takes besides while it becomes an intensity: one of 64 bits, one of 32

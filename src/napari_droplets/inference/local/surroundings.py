@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..droplets import Droplets, Fit
-from ..images import Image
-from ..lazy import Block, LazyPixels, Pixels
-from ..model.assignment import LOOKED_AT, SEEN
-from ..model.outline import GLOW_REACH, PIXEL_VARIANCE
+from ...droplets import Droplets, Fit
+from ...images import Image
+from ...lazy import Block, LazyPixels, Pixels
+from ...model.assignment import LOOKED_AT, SEEN
+from ...model.outline import GLOW_REACH, PIXEL_VARIANCE
 
 MARGIN = 4
 """Pixels around circles: droplets may move a little, and positions are rounded."""

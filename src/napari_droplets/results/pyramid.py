@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from . import atomic
-from .errors import InputError
-from .images.pixel_size import PixelSize, width_height
-from .lazy import SIDE, Block, LazyPixels, blocks
+from ..errors import InputError
+from ..images.pixel_size import PixelSize, width_height
+from ..lazy import SIDE, Block, LazyPixels, blocks
+from ..storage import atomic
 
 COLORS = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"))
 NEEDED = "pip install 'napari-droplets[zarr]'"

@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 
 
 def check_file(path: str | Path, *, wanted: str = "a file", instead: str = "give a file in it") -> Path:

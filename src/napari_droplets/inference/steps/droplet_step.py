@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammaln
 
-from ..image_statistics import weighted_median
-from ..model.priors import COMMON_SD
-from ..model.problem import PLACE, Form
-from ..transforms import constrained, log_density
+from ...image_statistics import weighted_median
+from ...model.priors import COMMON_SD
+from ...model.problem import PLACE, Form
+from ...transforms import constrained, log_density
 from .gauss_newton import Evidence
 
 LONGEST = np.array([0.2, 0.2, 0.15])

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .droplets import Droplets, Fit
-from .errors import InputError
+from ..droplets import Droplets, Fit
+from ..errors import InputError
 from .size_draws import DRAWS, Frame, drawn_sizes
 
 LEVEL = 0.95

@@ -1,0 +1,1 @@
+"""Fits of a part of the image: regions, and refits around corrections."""

@@ -1,0 +1,1 @@
+"""Movies: frames fitted one after another, followed by `tracking`; and movies with known truth."""

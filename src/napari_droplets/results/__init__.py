@@ -1,0 +1,1 @@
+"""Results on disk: what a fit leaves, and large pictures."""

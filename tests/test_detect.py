@@ -59,7 +59,7 @@ def test_result_is_in_pixels_of_the_image_given(network):
 
 
 def test_a_fit_starts_from_the_probable_ones(network):
-    image = fitting._image(IMAGE, fitting.Settings())
+    image = fitting.image_of(IMAGE, fitting.Settings())
     assert fitting.propose(image, fitting.Settings(min_probability=0.9)).p_present.tolist() == [0.9, 1.0]
 
 

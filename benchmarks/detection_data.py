@@ -15,6 +15,7 @@ from scipy import ndimage
 
 import napari_droplets as nd
 from napari_droplets.compare import match
+from napari_droplets.droplets import beyond_border
 
 Box = tuple[float, float, float, float]
 Score = dict[str, float]
@@ -54,6 +55,9 @@ class Case:
     """… to this one: there are larger droplets in the image, and none of them is in the truth."""
     boxes: tuple[Box, ...] = ()
     """Where the truth is complete, pixels of the truth; everywhere by default."""
+    visible: bool = False
+    """The truth are circles of what is visible, none of which has its center outside of the image; found droplets that
+    have are left to `detection_border.py`."""
 
     @property
     def diameter(self) -> float:
@@ -154,6 +158,8 @@ class Scorer:
 
     def __call__(self, case: Case, found: nd.Droplets) -> dict[str, Score]:
         """Scores by name of the case, or by those of its tiles and of all together."""
+        if case.visible:
+            found = found[beyond_border(found.x, found.y, case.image.shape) == 0]
         table = found.scaled(case.scale).to_dataframe()[["x", "y", "radius"]]
         if not case.boxes:
             return {case.name: self._score(case.truth, table, min_radius=case.min_radius)}
@@ -266,7 +272,7 @@ def _folder(folder: Path, *, leave_out: str = "-", border: bool = True) -> Itera
         truth = pd.read_csv(folder / "csv" / f"{path.stem}.csv")[["x", "y", "radius"]]
         if not border:
             truth["ignore"] = touches_border(truth, image.shape).astype(int)
-        yield Case(path.stem, image, truth)
+        yield Case(path.stem, image, truth, visible=True)
 
 
 def _empty(kind: str, rng: np.random.Generator) -> np.ndarray:

@@ -12,7 +12,7 @@ from .ground import clouds
 from .looks import outline
 
 RADII = (3.0, 18.0)  # typical ones, of circles of the same area; pixels as the network sees them
-LONGEST = 2.0  # long over short axis
+LONGEST = 2.4  # long over short axis
 BRIGHTEST = 0.95
 UNCOVERED = 0.5  # of a nucleus; one that lies further over others is not told from them
 

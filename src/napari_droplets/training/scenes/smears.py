@@ -14,9 +14,9 @@ from .looks import Array, outline
 
 RADII = (3.0, 22.0)  # typical ones, pixels as the network sees them
 SMALLEST = 2.5  # pixels of the camera; overlap of smaller ones is not seen
-DEEPEST = 0.9  # overlap in radii
+DEEPEST = 1.1  # overlap in radii
 CHAINED = 0.25  # of the images hold chains, as of coins
-LARGE_BODIES = 0.35  # of the images hold some larger cells with a nucleus
+LARGE_BODIES = 0.55  # of the images hold some larger cells with a nucleus
 
 
 def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> Sketch:
@@ -108,7 +108,7 @@ def _nucleated(rng: np.random.Generator, d: Array, a: Array, b: Array, r: float,
     start = rng.uniform(0, 2 * np.pi)
     for k in range(lobes):
         turn = start + k * rng.uniform(0.7, 1.3)
-        away = rng.uniform(0, 0.25) if lobes == 1 else rng.uniform(0.3, 0.5)
+        away = rng.uniform(0, 0.25) if lobes == 1 else rng.uniform(0.25, 0.6)
         distance = np.hypot(a - away * math.cos(turn), (b - away * math.sin(turn)) * rng.uniform(0.8, 1.2))
         nucleus = np.maximum(nucleus, 1 / (1 + np.exp(np.clip((distance - size) / (0.04 + 0.4 / r), -30, 30))))
     nucleus *= d < 0.95

@@ -584,7 +584,7 @@ def test_measured_and_exported(picture, out, stand_in):
 
 
 def test_excel_without_its_library_is_found_out_before_any_work(picture, out, stand_in, capfd, monkeypatch):
-    monkeypatch.setattr("napari_droplets.series.one_file.find_spec", lambda name: None)
+    monkeypatch.setattr("napari_droplets.series.plan.find_spec", lambda name: None)
     assert call("fit", picture, "-o", out, "--export", "xlsx") == 2
     assert "pip install 'napari-droplets[excel]'" in capfd.readouterr().err
     assert not stand_in.fitted

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..results.files import writable_folder
-from ..samples.api import Watch, compared
+from ..samples.api import Watch, compared, held
 from ..samples.results import results_in
 
 PAGE, FIGURES = "report.html", "figures"
@@ -77,15 +77,16 @@ def page_of(
     from .quality import qualities
 
     results = results_in(out)
-    comparison, pictures = compared(results, groups, class_names, classes, reference, watch, seed)
-    folder = writable_folder(results.out / FIGURES)
-    drawn = []
-    for figure in figures(pictures, comparison):
-        if watch is not None:
-            watch(f"drawing {figure.name}", 0, 1)
-        drawn.append((figure, save(figure, folder)))
-    quality, commands = qualities(pictures), _commands(results.out)
-    path = write_page(results.out / PAGE, pictures, comparison, drawn, quality, commands, watch)
+    with held(results, "a report"):
+        comparison, pictures = compared(results, groups, class_names, classes, reference, watch, seed)
+        folder = writable_folder(results.out / FIGURES)
+        drawn = []
+        for figure in figures(pictures, comparison):
+            if watch is not None:
+                watch(f"drawing {figure.name}", 0, 1)
+            drawn.append((figure, save(figure, folder)))
+        quality, commands = qualities(pictures), _commands(results.out)
+        path = write_page(results.out / PAGE, pictures, comparison, drawn, quality, commands, watch)
     return Page(path, comparison.problems)
 
 

@@ -108,7 +108,8 @@ def _write(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) -> Exc
     error = None
     try:
         if plan.detect_only:
-            save_table(found[1], beside / "droplets.csv")
+            for name in ("droplets.csv", "droplets.parquet"):
+                save_table(found[1], beside / name)
             save_summary(summary, beside / "summary.json")
         else:
             replace(found, summary=summary).save(beside)

@@ -21,7 +21,7 @@ import napari_droplets as nd
 from napari_droplets.cli.commands import main
 from napari_droplets.errors import InputError
 from napari_droplets.series.manifest import MANIFEST
-from napari_droplets.storage.lock import OWNER, sole_writer, still_sole
+from napari_droplets.storage.lock import OWNER, FolderBusy, sole_writer, still_sole
 
 pytest.importorskip("distributed", reason="needs dask: pip install 'napari-droplets[dask]'")
 
@@ -248,6 +248,26 @@ def test_two_batches_into_one_folder(images, tmp_path, capfd):
         assert not still_sole(tmp_path, run)
     (tmp_path / OWNER).unlink()
     assert not still_sole(tmp_path, run)
+
+
+def test_nothing_is_reported_or_written_where_a_batch_is_running(images, tmp_path, capfd):
+    nd.batch(images / "0.tif", tmp_path, **FAST)
+
+    def written():
+        return {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+
+    with sole_writer(tmp_path) as run:
+        before = written()
+        for place in (tmp_path, tmp_path / "0"):  # the results of one image are a part of the batch
+            assert main(["report", str(place)]) == 2
+            assert f"another batch (process {os.getpid()} on" in capfd.readouterr().err
+            with pytest.raises(FolderBusy, match=r"wait for it$"):
+                nd.compare_samples(place)
+        assert written() == before
+    with sole_writer(tmp_path, "a report") as same:
+        assert same == run  # so that workers on a disk without locks do not take their batch for replaced
+        with pytest.raises(FolderBusy, match=r"a report .* or choose another"), sole_writer(tmp_path):
+            pass
 
 
 def test_resume_believes_the_manifest_only_of_files_that_are_the_same(images, tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """The report of a series: one page that holds everything and runs nothing, and its figures as files."""
 
 import json
-import os
 import re
 import shutil
 from dataclasses import replace
@@ -16,8 +15,6 @@ from napari_droplets.overlay import save_overlay
 from napari_droplets.reports.montage import thumbnail, thumbnail_width
 from napari_droplets.reports.quality import qualities
 from napari_droplets.samples.results import Result
-from napari_droplets.series.manifest import MANIFEST
-from napari_droplets.storage.lock import FolderBusy, sole_writer
 
 ODD = """<b>"wet" & 'A'</b> 1.tif"""
 
@@ -118,25 +115,6 @@ def test_the_command_and_its_mistakes(out, tmp_path, capsys):
     assert main(["report", str(copy), "--reference", "dry", "--quiet"]) == 0
     assert capsys.readouterr().out.strip() == str(copy / "report.html")
     assert set(pd.read_csv(copy / "differences.csv")["reference"]) == {"dry"}
-
-
-def test_nothing_is_reported_or_written_where_a_batch_is_running(out, tmp_path, capsys):
-    results = shutil.copytree(out, tmp_path / "out")
-    (results / "report.html").unlink()
-    shutil.rmtree(results / "figures")
-    (results / MANIFEST).write_text("{}")  # the folder of an image is a part of the batch
-    with sole_writer(results) as run:
-        before = {p: p.stat().st_mtime_ns for p in results.rglob("*") if p.is_file()}
-        for place in (results, next(results.glob("0*"))):
-            assert main(["report", str(place)]) == 2
-            assert f"another batch (process {os.getpid()} on" in capsys.readouterr().err
-            with pytest.raises(FolderBusy, match=r"wait for it$"):
-                nd.compare_samples(place)
-        assert {p: p.stat().st_mtime_ns for p in results.rglob("*") if p.is_file()} == before
-    with sole_writer(results, "a report") as same:
-        assert same == run  # so that workers on a disk without locks do not take the batch for replaced
-        with pytest.raises(FolderBusy, match=r"a report .* or choose another"), sole_writer(results):
-            pass
 
 
 def test_detections_have_sizes_but_no_classes(tmp_path):

@@ -7,7 +7,7 @@ import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -286,12 +286,14 @@ class _Lazy:
                 return tifffile.memmap(self.path, mode="r", series=self.number)
             if not parts:
                 return None
-            with suppress(ImportError):
+            with suppress(ImportError), ExitStack() as until:
                 import zarr
 
-                series = tifffile.TiffFile(self.path).series[self.number]
+                series = until.enter_context(tifffile.TiffFile(self.path)).series[self.number]
                 self._check(*series.pages, whole=False)
-                return zarr.open(series.aszarr(level=0), mode="r")
+                found = zarr.open(series.aszarr(level=0), mode="r")
+                until.pop_all()  # the file stays open as long as parts of it are read
+                return found
         return None
 
     def _check(self, *pages: Any, whole: bool = True) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from ..errors import InputError
+from ..storage.lock import still_sole
 from .jobs import Job, attempt
 from .one_file import Abandoned
 from .plan import Plan, Ticket

@@ -182,7 +182,12 @@ def test_new_result_leaves_nothing_of_the_old_one_but_the_users_files(tmp_path, 
     go(three[:1], out, overlay=True)
     (out / "a/notes.txt").write_text("mine")
     go(three[:1], out, plan={"detect_only": True})
-    assert sorted(p.name for p in (out / "a").iterdir()) == ["droplets.csv", "notes.txt", "summary.json"]
+    assert sorted(p.name for p in (out / "a").iterdir()) == [
+        "droplets.csv",
+        "droplets.parquet",
+        "notes.txt",
+        "summary.json",
+    ]
     assert len(nd.read(out / "a")) == 5
     summary = json.loads((out / "a/summary.json").read_text())
     assert summary["n_droplets"] == 5

@@ -127,7 +127,8 @@ def test_seconds_of_the_first_image_count_from_the_start_of_the_process(picture,
 
 def test_detect_only(picture, out, stand_in, capfd):
     assert call("fit", picture, "-o", out, "--detect-only") == 0
-    assert sorted(p.name for p in (out / "a").iterdir()) == ["droplets.csv", "overlay.png", "summary.json"]
+    names = ["droplets.csv", "droplets.parquet", "overlay.png", "summary.json"]
+    assert sorted(p.name for p in (out / "a").iterdir()) == names
     summary = json.loads((out / "a/summary.json").read_text())
     assert (summary["n_droplets"], summary["count_mean"], summary["count_sd"]) == (5, 4.4, 0.93)
     assert 0 <= summary["seconds"]["detect"] <= summary["seconds"]["total"]
@@ -584,7 +585,7 @@ def test_measured_and_exported(picture, out, stand_in):
 
 
 def test_excel_without_its_library_is_found_out_before_any_work(picture, out, stand_in, capfd, monkeypatch):
-    monkeypatch.setattr("napari_droplets.series.one_file.find_spec", lambda name: None)
+    monkeypatch.setattr("napari_droplets.series.plan.find_spec", lambda name: None)
     assert call("fit", picture, "-o", out, "--export", "xlsx") == 2
     assert "pip install 'napari-droplets[excel]'" in capfd.readouterr().err
     assert not stand_in.fitted

@@ -1,3 +1,4 @@
+import errno
 import json
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from safetensors.numpy import save
 from napari_droplets import Droplets, Fit, InputError, Optics, read, read_image, read_optics, statistics
 from napari_droplets.results import files
 from napari_droplets.results.files import read_table, save_optics, save_table, writable_folder, write_whole
+from napari_droplets.storage.atomic import partial_folder, replace_folder
 
 RNG = np.random.default_rng(0)
 
@@ -264,3 +266,29 @@ def test_pixel_size_given_for_the_fit_is_remembered(fit, tmp_path):
     settings = {"settings": {"pixel_size_um": 0.5, "channels": None}}
     folder = replace(fit, summary=fit.summary | settings).save(tmp_path / "out")
     assert read(folder).image.pixel_size_um == 0.5
+
+
+@pytest.mark.parametrize("left", ["link to a folder", "link to nowhere", "folder", "file"])
+def test_what_lies_where_something_will_be_written_is_removed_and_never_followed(tmp_path, left):
+    theirs, place = tmp_path / "theirs", tmp_path / "a"
+    theirs.mkdir()
+    (theirs / "kept").touch()
+    for name in (".partial-a", ".old-a"):
+        if left == "folder":
+            (tmp_path / name / "x").mkdir(parents=True)
+        elif left == "file":
+            (tmp_path / name).touch()
+        else:
+            (tmp_path / name).symlink_to(theirs if left == "link to a folder" else tmp_path / "nowhere")
+    place.symlink_to(theirs)
+    for content in ("1", "2"):
+        with partial_folder(place) as partial:
+            (partial / "file").write_text(content)
+            replace_folder(partial, place)
+        assert not place.is_symlink()
+        assert [p.name for p in place.iterdir()] == ["file"]
+    assert (place / "file").read_text() == "2"
+    with pytest.raises(InputError, match=r"a: cannot be written \(No space"), partial_folder(place) as partial:
+        raise OSError(errno.ENOSPC, "full")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "theirs"]
+    assert [p.name for p in theirs.iterdir()] == ["kept"]

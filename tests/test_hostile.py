@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from stand_in import StandIn, write_image
 
 import napari_droplets as nd
-from napari_droplets import InputError
+from napari_droplets import InputError, lazy
 from napari_droplets.cli import main
 from napari_droplets.detection.network import read_weights
 from napari_droplets.detection.scales import WEIGHTS
@@ -118,11 +118,26 @@ def test_a_large_file_that_is_meant_can_be_allowed(tmp_path, monkeypatch):
         nd.read_image(tmp_path / "a.tif", frames=0)
 
 
+@pytest.mark.parametrize("by_parts", [False, True])
 @pytest.mark.parametrize("options", [{"rowsperstrip": 8}, {"compression": "zlib"}, {"tile": (16, 16)}])
-def test_rows_that_a_header_promises_are_not_made_up(tmp_path, options):
+def test_rows_that_a_header_promises_are_not_made_up(tmp_path, options, by_parts, monkeypatch):
+    if by_parts:
+        monkeypatch.setattr(lazy, "LARGE", 1000)
     tiff(tmp_path / "a.tif", 300, **options)
     with pytest.raises(InputError, match=r"a\.tif: \d of \d+ strips or tiles that its header promises"):
         nd.read_image(tmp_path / "a.tif")
+
+
+def test_frames_that_grow_are_refused(tmp_path):
+    path = tmp_path / "a.gif"
+    frames = [Picture.fromarray(NOISE), Picture.fromarray(255 - NOISE)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    content = bytearray(path.read_bytes())
+    descriptor = content.rindex(struct.pack("<BHHHH", 0x2C, 0, 0, NOISE.shape[1], NOISE.shape[0]))
+    content[descriptor + 6] = 2  # the width of the second frame: 512 more
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.gif: frame 1 is of 544 x 24 pixels, the first one of 32 x 24"):
+        nd.read_images(path)
 
 
 def test_an_array_that_its_file_does_not_hold(tmp_path):
@@ -227,6 +242,10 @@ def test_links_in_circles_are_not_followed_for_ever(tmp_path):
 
 
 def test_errors_are_one_line_that_steers_no_terminal():
+    long = str(InputError("a.xlsx: cannot be read (" + 5000 * "x" + "); save it anew"))
+    assert len(long) < 1000
+    assert long.startswith("a.xlsx: cannot be read (x")
+    assert long.endswith("x); save it anew")
     assert str(InputError("a\nb.tif: \x1b[2Jµ\u200b \udc80.")) == r"a b.tif: \x1b[2Jµ\u200b \udc80."
 
 

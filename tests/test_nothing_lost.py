@@ -20,7 +20,8 @@ import tifffile
 import napari_droplets as nd
 from napari_droplets.cli.commands import main
 from napari_droplets.errors import InputError
-from napari_droplets.series.manifest import MANIFEST, OWNER, sole_batch, still_sole
+from napari_droplets.series.manifest import MANIFEST
+from napari_droplets.storage.lock import OWNER, FolderBusy, sole_writer, still_sole
 
 pytest.importorskip("distributed", reason="needs dask: pip install 'napari-droplets[dask]'")
 
@@ -236,21 +237,41 @@ def test_a_failing_image_is_tried_on_another_worker_and_the_rest_goes_on(images,
 
 
 def test_two_batches_into_one_folder(images, tmp_path, capfd):
-    with sole_batch(tmp_path) as run:
+    with sole_writer(tmp_path) as run:
         assert main(command(images, tmp_path)[3:]) == 2
         said = capfd.readouterr().err
         assert "another batch" in said
         assert f"process {os.getpid()}" in said
         assert still_sole(tmp_path, run)
     assert not any(p.is_dir() for p in tmp_path.iterdir())
-    with sole_batch(tmp_path):
+    with sole_writer(tmp_path):
         assert not still_sole(tmp_path, run)
     (tmp_path / OWNER).unlink()
     assert not still_sole(tmp_path, run)
 
 
+def test_nothing_is_reported_or_written_where_a_batch_is_running(images, tmp_path, capfd):
+    nd.batch(images / "0.tif", tmp_path, **FAST)
+
+    def written():
+        return {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+
+    with sole_writer(tmp_path) as run:
+        before = written()
+        for place in (tmp_path, tmp_path / "0"):  # the results of one image are a part of the batch
+            assert main(["report", str(place)]) == 2
+            assert f"another batch (process {os.getpid()} on" in capfd.readouterr().err
+            with pytest.raises(FolderBusy, match=r"wait for it$"):
+                nd.compare_samples(place)
+        assert written() == before
+    with sole_writer(tmp_path, "a report") as same:
+        assert same == run  # so that workers on a disk without locks do not take their batch for replaced
+        with pytest.raises(FolderBusy, match=r"a report .* or choose another"), sole_writer(tmp_path):
+            pass
+
+
 def test_resume_believes_the_manifest_only_of_files_that_are_the_same(images, tmp_path, monkeypatch):
-    from napari_droplets.series import one_file
+    from napari_droplets.series.source import Source
 
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -259,8 +280,8 @@ def test_resume_believes_the_manifest_only_of_files_that_are_the_same(images, tm
     fixed = FAST | {"intensity_range": (0, 4000)}
     nd.batch(folder, out, **fixed)
     read = []
-    original = one_file.Source.image
-    monkeypatch.setattr(one_file.Source, "image", lambda self, where: read.append(1) or original(self, where))
+    original = Source.image
+    monkeypatch.setattr(Source, "image", lambda self, where: read.append(1) or original(self, where))
     nd.batch(folder, out, resume=True, **fixed)
     assert not read
     begun = KillOnBegin(lambda: None)
@@ -275,11 +296,12 @@ def test_resume_believes_the_manifest_only_of_files_that_are_the_same(images, tm
 
 def test_what_an_attempt_left_is_not_put_in_place_by_a_batch_that_was_replaced(images, tmp_path):
     from napari_droplets.series.batch import Plan
-    from napari_droplets.series.one_file import Abandoned, Ticket, process
+    from napari_droplets.series.one_file import Abandoned, process
+    from napari_droplets.series.plan import Ticket
 
-    with sole_batch(tmp_path) as run:
+    with sole_writer(tmp_path) as run:
         pass
-    with sole_batch(tmp_path):
+    with sole_writer(tmp_path):
         plan = Plan.of(**FAST)
         late = Plan(**(vars(plan) | {"ticket": Ticket(tmp_path, run, "try0123456789ab")}))
         with pytest.raises(Abandoned):
@@ -288,8 +310,14 @@ def test_what_an_attempt_left_is_not_put_in_place_by_a_batch_that_was_replaced(i
     left = tmp_path / ".partial-0-try0123456789ab"
     assert not left.exists()
     left.mkdir()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (tmp_path / ".partial-0").symlink_to(theirs)  # is no place to write to
     nd.batch(images / "0.tif", tmp_path, **FAST)
     assert not left.exists()
+    assert not (tmp_path / ".partial-0").is_symlink()
+    assert not list(theirs.iterdir())
+    assert (tmp_path / "0" / "summary.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,23 @@ def test_the_scale_of_the_image_does_not_matter(scene, found, factor):
     assert abs(result.radius_bias) < 0.06
 
 
+def test_the_rounding_of_pixels_does_not_move_droplets(scene, found):
+    again = nd.detect(scene[0].astype(np.float16).astype(np.float32))
+    assert len(again) == len(found)
+    away = np.hypot(*(np.subtract.outer(a, b) for a, b in ((again.x, found.x), (again.y, found.y)))).min(1)
+    assert away.max() < 0.05
+
+
+def test_scales_are_those_of_a_ladder():
+    typical = np.geomspace(3, 60, 500)
+    finest = np.array([scales._finest_scale(radius) for radius in typical])
+    assert len(np.unique(finest)) == 1 + round(scales.RUNGS * np.log2(typical[-1] / 3.5))
+    shown = typical * finest / scales.WORKING_RADIUS
+    assert np.abs(np.log2(shown[finest < scales.FINEST])).max() < 0.5 / scales.RUNGS + 1e-9
+    assert scales._finest_scale(scales.WORKING_RADIUS) == 1
+    assert scales._finest_scale(0.5) == scales.FINEST == finest.max()
+
+
 def test_the_diameter_is_estimated_or_given(scene, found):
     typical = 2 * np.median(scene[1].radius)
     assert nd.estimate_diameter(scene[0]) == pytest.approx(typical, rel=0.25)

@@ -212,7 +212,7 @@ def _unpacked(uri: str) -> np.ndarray:
 
 def _read(file: Path) -> np.ndarray:
     """The pixels of a mask's file that are not zero in some channel, and not transparent."""
-    from .images.convert import loaded, stored_in
+    from .images.scenes import loaded, stored_in
 
     stored = stored_in(file)
     if stored.axes:

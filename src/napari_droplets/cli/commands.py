@@ -236,8 +236,8 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _run(args: argparse.Namespace, paths: Sequence[Path], plan: Plan, **options: Any) -> int:
     from ..series.batch import check_output, name_results, run
-    from ..series.manifest import FolderBusy
     from ..series.tables import message
+    from ..storage.lock import FolderBusy
     from .terminal import Interrupt, ProgressLines
     from .together import ProgressOfMany
 

@@ -82,19 +82,8 @@ class ProgressLines:
         if self.quiet:
             return
         if self.terminal:
-            from tqdm import tqdm
-
-            self.bar = tqdm(
-                desc=f"{self.name}: reading",
-                total=None,
-                file=self.stream,
-                leave=False,
-                # tqdm's own way shows nothing on a terminal that does not tell its size
-                ncols=shutil.get_terminal_size().columns - 1,
-                nrows=shutil.get_terminal_size().lines,
-                unit="step",
-                bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
-            )
+            form = "{desc} {percentage:3.0f}%|{bar}|{postfix}"
+            self.bar = new_bar(self.stream, form, desc=f"{self.name}: reading", unit="step")
         else:
             said = f" ({self.left})" if self.left else ""
             print(f"{self.name}: reading{said}", file=self.stream, flush=True)
@@ -141,6 +130,14 @@ class ProgressLines:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def new_bar(stream: TextIO, form: str, **options: Any) -> Any:
+    """A bar of tqdm over the width of the terminal, which goes when it is closed."""
+    from tqdm import tqdm
+
+    size = shutil.get_terminal_size()  # tqdm's own way shows nothing on a terminal that does not tell its size
+    return tqdm(file=stream, leave=False, ncols=size.columns - 1, nrows=size.lines, bar_format=form, **options)
 
 
 class Interrupt:

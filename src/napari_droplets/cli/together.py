@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .terminal import INTERVAL, STAGES, Pace
+from .terminal import INTERVAL, STAGES, Pace, new_bar
 
 if TYPE_CHECKING:
     from ..progress import Progress
@@ -66,7 +65,8 @@ class ProgressOfMany:
             return
         if self.terminal:
             if self.bar is None:
-                self.bar = self._new_bar()
+                form = "{n_fmt}/{total_fmt} images |{bar:10}|{postfix}"
+                self.bar = new_bar(self.stream, form, total=self.n_images)
             self.bar.n = self.done
             self.bar.set_postfix_str(self.text(), refresh=False)
             self.bar.refresh()
@@ -82,16 +82,3 @@ class ProgressOfMany:
         running = [f"{name}: {state}" for name, state in self.running.items()]
         left = self.pace.left(self.n_images - self.done)
         return "; ".join(filter(None, (left, *running))) or "waiting for workers"
-
-    def _new_bar(self) -> Any:
-        from tqdm import tqdm
-
-        size = shutil.get_terminal_size()
-        return tqdm(
-            total=self.n_images,
-            file=self.stream,
-            leave=False,
-            ncols=size.columns - 1,
-            nrows=size.lines,
-            bar_format="{n_fmt}/{total_fmt} images |{bar:10}|{postfix}",
-        )

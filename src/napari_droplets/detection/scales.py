@@ -25,6 +25,7 @@ SHARED = 1.2  # … with this much overlap
 STEP = 4.0  # between the scales at which the whole image is seen
 TRIED = (1.0, 0.5, 0.25, 0.125)  # scales tried to find out how large droplets are
 FINEST = 2.0  # images are not enlarged further
+RUNGS = 8  # scales to choose from per factor of 2; see `_finest_scale`
 COARSEST_SIDE = 32  # pixels; no coarser scale has its longer side below
 PROBE = 256  # pixels; side of the part of an image on which scales are tried
 EVENTFUL = 0.75  # quantile, over the parts of an image, of the contrast of the part tried
@@ -77,7 +78,7 @@ def candidates(
     Contrast and scale are those of the `region` (H, W), by default of the whole image.
     """
     typical = _typical_radius(pixels, params, region) if diameter is None else diameter / 2
-    finest = 1.0 if typical is None else min(FINEST, WORKING_RADIUS / typical)
+    finest = 1.0 if typical is None else _finest_scale(typical)
     found = _together([_Level.of(pixels, scale, params, region) for scale in _scales(pixels.shape, finest)])
     return found[within(found, pixels)]
 
@@ -130,6 +131,16 @@ class _Level:
             rows, columns = (np.arange(n) / scale for n in view.shape[:2])
             region = region[np.ix_(np.minimum(rows, h - 1).astype(int), np.minimum(columns, w - 1).astype(int))]
         return cls(scale, merged(_cells(normalized(view, region), params)))
+
+
+def _finest_scale(typical: float) -> float:
+    """Scale at which droplets of the `typical` radius in pixels have about the working radius, one of a fixed ladder.
+
+    The network's errors depend on where droplets lie between the pixels that it sees. Were the scale free, the least
+    change of the typical radius would move that of all droplets, and what is found by some hundredths of a pixel.
+    """
+    finest = min(FINEST, WORKING_RADIUS / typical)
+    return float(2 ** (np.round(RUNGS * np.log2(finest)) / RUNGS))
 
 
 def _scales(shape: tuple[int, ...], finest: float) -> list[float]:

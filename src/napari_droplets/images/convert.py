@@ -1,186 +1,22 @@
-"""Whatever the user gives as one image, or as the images of a file: opened, chosen, scaled, checked."""
+"""Whatever the user gives as an image, or as the images of a file: opened, chosen, scaled, checked."""
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..lazy import LazyPixels, Pixels
+from ..lazy import LazyPixels
 from ..storage.memory import check_memory
-from . import arrays, formats, intensities
-from .choose import ALL, Chosen, Where, channel_numbers, one_picture, pictures
-from .intensities import Levels, Range
-from .large import levels_of, loader, opened_large
-from .picture import MIN_SIDE, Image, ImageWarning
+from . import intensities
+from .choose import ALL, Chosen, channel_numbers
+from .opened import Channels, Opened, opened
+from .picture import Image
 from .pixel_size import PixelSize, checked_size
-from .stored import Raster, Stored, check_type, of_axes
-
-MOST_SEEN = 16  # pictures of a stack from which its intensities are judged
-
-Channels = Sequence[int | str] | None
-
-
-@dataclass(frozen=True)
-class Opened:
-    """Pictures chosen of what the user gave, not yet read."""
-
-    stored: Stored
-    where: list[Where]
-    numbers: list[int] | None
-    """Of the channels chosen; None: all."""
-    chosen: tuple[int | str, ...] | None
-    around: Any = None
-    """The stack that an array is a plane of, where it is at hand: its intensities count too."""
-
-    @property
-    def kind(self) -> tuple[np.dtype[Any], int | None]:
-        """Pictures of one kind can share a range of intensities."""
-        return self.stored.dtype, self.stored.bits
-
-    def levels(self) -> Levels:
-        """Of all pictures of the file, or enough of them."""
-        seen = None
-        for index in self._sample():
-            level = self._levels(index)
-            seen = level if seen is None else seen.joined(level)
-        if self.around is not None:
-            for plane in _some(len(self.around)):
-                other = np.asarray(self.around[plane])
-                seen = seen.joined(intensities.levels(other if other.ndim == 3 else other[..., None]))  # type: ignore[union-attr]
-        assert seen is not None
-        return seen
-
-    def range(self) -> Range:
-        """What 0 and 1 are in the values of the file, by what it states or holds."""
-        return intensities.stated(*self.kind) or intensities.range_of(self.stored.dtype, self.levels())
-
-    def _range_of(self, values: np.ndarray) -> Range:
-        """The same, where there is but one picture."""
-        return intensities.stated(*self.kind) or intensities.range_in(values)
-
-    def image(self, where: Where, pixel_size_um: Any = None, scale: Range | None = None) -> Image:
-        """Read one of the pictures.
-
-        Raises
-        ------
-        InputError
-            It cannot be read, is too small or constant, or its values cannot be used.
-        """
-        stored = self.stored
-        name = stored.name
-        if stored.large:
-            return self._large(where, pixel_size_um, scale)
-        raster = loaded(self.stored, where.at)
-        values = raster.values if self.numbers is None else raster.values[..., self.numbers]
-        hidden = raster.hidden if raster.hidden is not None and raster.hidden.any() else None
-        _check(values, name)
-        values, hidden, notes = intensities.mended(values, hidden, stored.nodata, name)
-        if intensities.is_constant(values):
-            value = ", ".join(f"{v:g}" for v in values[0, 0])
-            raise InputError(f"{name}: constant, every pixel is {value}; is this the right channel or plane?")
-        scale = scale or (self.range() if stored.axes or self.around is not None else self._range_of(values))
-        notes = (*stored.notes, *notes)
-        return self._told(intensities.unit_floats(values, scale), hidden, scale, notes, where, pixel_size_um)
-
-    def _large(self, where: Where, pixel_size_um: Any, scale: Range | None) -> Image:
-        stored = self.stored
-        check_type(stored.dtype, stored.name)
-        try:
-            found = opened_large(*loader(stored, where.at, self.numbers), stored, scale)
-        except InputError:
-            raise
-        except Exception as error:  # readers raise anything on a broken file
-            raise formats.broken(stored.path or stored.name, error) from error
-        notes = (*stored.notes, *found.notes)
-        return self._told(found.pixels, found.hidden, found.scale, notes, where, pixel_size_um)
-
-    def _told(
-        self,
-        pixels: Pixels,
-        hidden: np.ndarray | None,
-        scale: Range,
-        notes: tuple[str, ...],
-        where: Where,
-        pixel_size_um: Any,
-    ) -> Image:
-        """The image, with what its file says of it; its notes are told."""
-        stored, name = self.stored, self.stored.name
-        for note in notes:
-            tell(f"{name}: {note}")
-        names = stored.channels if self.numbers is None else tuple(stored.channels[i] for i in self.numbers)
-        size = stored.pixel_size_um if pixel_size_um is None else checked_size(pixel_size_um, name)
-        return Image(
-            pixels,
-            name,
-            stored.path,
-            size,
-            names,
-            scale,
-            where.frame,
-            where.plane,
-            stored.scene,
-            hidden,
-            chosen=self.chosen,
-            notes=notes,
-        )
-
-    def _levels(self, index: tuple[int, ...]) -> Levels:
-        stored = self.stored
-        if stored.large:
-            return levels_of(*loader(stored, index, self.numbers), stored.nodata)
-        return intensities.levels(self._values(index))
-
-    def _values(self, index: tuple[int, ...]) -> np.ndarray:
-        raster = loaded(self.stored, index)
-        values = raster.values if self.numbers is None else raster.values[..., self.numbers]
-        if self.stored.nodata is None and values.dtype.kind not in "fi" and raster.hidden is None:
-            return values
-        return intensities.mended(values, raster.hidden, self.stored.nodata, self.stored.name).values
-
-    def _sample(self) -> list[tuple[int, ...]]:
-        shape = tuple(n for _, n in self.stored.axes)
-        total = int(np.prod(shape, dtype=int))
-        return [tuple(int(i) for i in np.unravel_index(k, shape)) if shape else () for k in _some(total)]
-
-
-def opened(
-    data: Any,
-    *,
-    name: str | None = None,
-    channels: Channels = None,
-    frames: Chosen = None,
-    planes: Chosen = None,
-    scene: int | str | None = None,
-    axes: str | None = None,
-    several: bool = False,
-) -> Opened:
-    """What is meant by what the user gave; nothing but headers is read of files.
-
-    Raises
-    ------
-    InputError
-        Not an image, or several pictures and nothing said of which.
-    """
-    around = None
-    if isinstance(data, (str, Path)):
-        stored = stored_in(data, scene=scene)
-        stored = replace(stored, name=name) if name else stored
-    elif hasattr(data, "rgb") and hasattr(data, "data"):  # a napari Image layer, known without importing napari
-        stored, around = arrays.of_layer_data(data, name or data.name), getattr(data, "around", None)
-    else:
-        stored = arrays.of_array(data, name or "image", axes)
-    where = pictures(stored, frames, planes) if several else [one_picture(stored, frames, planes)]
-    numbers = channel_numbers(stored, channels)
-    chosen = None if channels is None else tuple(channels)
-    return Opened(stored, where, numbers, chosen, around)
+from .stored import of_axes
 
 
 def as_image(
@@ -289,83 +125,6 @@ def read_images(
     return [found.image(where, pixel_size_um, scale) for where in found.where]
 
 
-def stored_in(path: str | Path, *, scene: int | str | None = None) -> Stored:
-    """What an image file holds, before anything of it is chosen.
-
-    Raises
-    ------
-    InputError
-        It cannot be read, holds no numbers, or pictures of several kinds and nothing is said of which.
-    """
-    path = Path(path)
-    stored = _scene(formats.stored(path), scene, path.name)
-    check_type(stored.dtype, stored.name)
-    return stored
-
-
-def scenes_in(path: str | Path) -> list[Stored]:
-    """All scenes of an image file; each knows its number where there are several.
-
-    Raises
-    ------
-    InputError
-        It cannot be read, or holds no numbers.
-    """
-    path = Path(path)
-    scenes = formats.stored(path)
-    for scene in scenes:
-        check_type(scene.dtype, scene.name)
-    return [replace(s, scene=i if len(scenes) > 1 else None) for i, s in enumerate(scenes)]
-
-
-def range_of_stored(stored: Stored) -> Range:
-    """What 0 and 1 are in the values of all pictures of a file."""
-    return Opened(stored, [], None, None).range()
-
-
-def loaded(stored: Stored, index: tuple[int, ...]) -> Raster:
-    """One of the pictures of a file, as it is stored.
-
-    Raises
-    ------
-    InputError
-        It cannot be read; the message names the file.
-    """
-    try:
-        return stored.load(index)
-    except InputError as error:
-        raise error if stored.name in str(error) else InputError(f"{stored.name}: {error}") from error
-    except Exception as error:
-        raise formats.broken(stored.path or stored.name, error) from error
-
-
-@lru_cache(maxsize=64)
-def size_in_file(path: str, shape: tuple[int, int]) -> PixelSize | None:
-    """Size of a pixel that a file states, if it holds one scene of pictures of this shape."""
-    try:
-        scenes = formats.stored(Path(path))
-    except InputError:
-        return None
-    return scenes[0].pixel_size_um if len(scenes) == 1 and scenes[0].shape in (None, shape) else None
-
-
-@lru_cache(maxsize=64)
-def converted_in(path: str) -> str:
-    """What the numbers of a file are, where they are not those of the picture; empty where it cannot be read."""
-    try:
-        return formats.stored(Path(path))[0].converted
-    except InputError:
-        return ""
-
-
-def tell(text: str) -> None:
-    """Warn the caller of this package."""
-    level, frame = 1, sys._getframe()
-    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "napari_droplets":
-        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
-    warnings.warn(text, ImageWarning, stacklevel=level)
-
-
 def _check_all(found: Opened) -> None:
     """See that all pictures chosen can be held at once."""
     sides = found.stored.shape
@@ -390,38 +149,3 @@ def _again(image: Image, name: str | None, channels: Channels, pixel_size_um: Pi
         kept = names if numbers is None else tuple(names[i] for i in numbers)
         image = replace(image, pixels=pixels, channels=kept, chosen=tuple(channels))
     return replace(image, name=name) if name else image
-
-
-def _scene(scenes: list[Stored], chosen: int | str | None, name: str) -> Stored:
-    if chosen is None:
-        if len(scenes) == 1:
-            return scenes[0]
-        shown = [f"{i}: {_described(s)}" for i, s in enumerate(scenes[:8])]
-        more = ", ..." if len(scenes) > 8 else ""
-        raise InputError(
-            f"{name}: {len(scenes)} pictures of different kinds in one file ({', '.join(shown)}{more}); choose one: "
-            f"scene=0, on the command line --scene 0"
-        )
-    by_name = [i for i, s in enumerate(scenes) if s.title and str(chosen).casefold() == s.title.casefold()]
-    number = by_name[0] if len(by_name) == 1 else int(chosen) if str(chosen).isdigit() else -1
-    if not 0 <= number < len(scenes):
-        raise InputError(f"{name}: scene={chosen!r}; there are {len(scenes)}, counted from 0")
-    return replace(scenes[number], scene=number if len(scenes) > 1 else None)
-
-
-def _described(scene: Stored) -> str:
-    size = f"{scene.shape[1]} x {scene.shape[0]} pixels" if scene.shape else ""
-    return scene.title or " of ".join(filter(None, (scene.described, size))) or "a picture"
-
-
-def _some(count: int) -> list[int]:
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, MOST_SEEN))})
-
-
-def _check(values: np.ndarray, name: str) -> None:
-    if min(values.shape[:2]) < MIN_SIDE:
-        raise InputError(
-            f"{name}: {values.shape[1]} x {values.shape[0]} pixels is too small; "
-            f"at least {MIN_SIDE} x {MIN_SIDE} are needed"
-        )
-    check_type(values.dtype, name)

@@ -38,8 +38,12 @@ def read_photo(path: Path) -> Stored:
 
     def load(index: tuple[int, ...]) -> Raster:
         with _opened(path) as picture:
+            size = picture.size
             if index:
                 picture.seek(index[0])
+            if picture.size != size:
+                told = f"frame {index[0]} is of {picture.width} x {picture.height} pixels, the first one of"
+                raise InputError(f"{path}: {told} {size[0]} x {size[1]}; it is damaged: save it anew")
             raster = _raster(path, picture)
         if len(names) == 1 and raster.values.shape[-1] == 3:  # Pillow gives all but the first frame of a GIF in color
             if (raster.values != raster.values[..., :1]).any():

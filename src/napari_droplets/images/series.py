@@ -9,8 +9,9 @@ import numpy as np
 
 from ..errors import InputError
 from . import intensities
-from .convert import Opened, as_image, opened, tell
+from .convert import as_image
 from .intensities import Levels, Range
+from .opened import Opened, opened, tell
 from .picture import Image
 
 Kind = tuple[np.dtype[Any], int | None]

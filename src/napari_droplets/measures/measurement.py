@@ -12,7 +12,8 @@ import pandas as pd
 from ..droplets import Droplets
 from ..errors import InputError
 from ..images.choose import ALL, Where, channel_numbers, one_picture
-from ..images.convert import Opened, loaded, opened
+from ..images.opened import Opened, opened
+from ..images.scenes import loaded
 
 GAP, RING = 1.25, 0.5  # radii; the ring of background begins at GAP and is RING wide …
 BLUR = 1.0  # pixels; what is above the background is summed up this far beyond the outline

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..images import Image
-from ..images.convert import Opened, opened
 from ..images.formats import is_zarr
 from ..images.intensities import stated
+from ..images.opened import Opened, opened
 from ..images.series import common_ranges
 from ..settings import Settings
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ..errors import InputError
 from ..results.files import writable_folder
-from ..samples.api import Watch, compared
+from ..samples.api import Watch, compared, held
 from ..samples.results import results_in
 
 PAGE, FIGURES = "report.html", "figures"
@@ -51,7 +51,8 @@ def report(
     InputError
         As of `compare_samples`.
     """
-    return page_of(out, groups, class_names, classes, reference, watch, seed).path
+    options: dict[str, Any] = {"class_names": class_names, "classes": classes, "reference": reference, "seed": seed}
+    return page_of(out, groups, watch=watch, **options).path
 
 
 class Page(NamedTuple):
@@ -63,29 +64,24 @@ class Page(NamedTuple):
 
 
 def page_of(
-    out: str | Path,
-    groups: str | Path | pd.DataFrame | None = None,
-    class_names: Sequence[str] | None = None,
-    classes: int | None = None,
-    reference: str | None = None,
-    watch: Watch | None = None,
-    seed: int = 0,
+    out: str | Path, groups: str | Path | pd.DataFrame | None = None, *, watch: Watch | None = None, **options: Any
 ) -> Page:
-    """What `report` does, and what could not be written besides the page."""
+    """What `report` does, with its options, and what could not be written besides the page."""
     from .figures import figures, save
     from .page import write_page
     from .quality import qualities
 
     results = results_in(out)
-    comparison, pictures = compared(results, groups, class_names, classes, reference, watch, seed)
-    folder = writable_folder(results.out / FIGURES)
-    drawn = []
-    for figure in figures(pictures, comparison):
-        if watch is not None:
-            watch(f"drawing {figure.name}", 0, 1)
-        drawn.append((figure, save(figure, folder)))
-    quality, commands = qualities(pictures), _commands(results.out)
-    path = write_page(results.out / PAGE, pictures, comparison, drawn, quality, commands, watch)
+    with held(results, "a report"):
+        comparison, pictures = compared(results, groups, watch=watch, **options)
+        folder = writable_folder(results.out / FIGURES)
+        drawn = []
+        for figure in figures(pictures, comparison):
+            if watch is not None:
+                watch(f"drawing {figure.name}", 0, 1)
+            drawn.append((figure, save(figure, folder)))
+        quality, commands = qualities(pictures), _commands(results.out)
+        path = write_page(results.out / PAGE, pictures, comparison, drawn, quality, commands, watch)
     return Page(path, comparison.problems)
 
 

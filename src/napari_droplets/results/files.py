@@ -220,7 +220,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def _read_picture(path: Path) -> np.ndarray:
     """(H, W, C) float32, as `save_fit` writes it."""
-    from ..images.convert import loaded, stored_in
+    from ..images.scenes import loaded, stored_in
 
     stored = stored_in(path)
     if stored.axes or len(stored.channels) not in (1, 3):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,15 +62,9 @@ def write_pyramid(
     """
     path = Path(path)
     check_zarr(str(path))
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        _write(partial, shape, values, np.dtype(dtype), pixel_size_um, name)
+    with atomic.partial_folder(path) as partial:
+        _write(partial, shape, values, np.dtype(dtype), pixel_size_um, name or path.name)
         atomic.replace_folder(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return path
 
 
@@ -151,7 +144,7 @@ def _write(
     colors = COLORS if c == 3 else (("0", "FFFFFF"),)
     group.attrs["ome"] = {
         "version": "0.5",
-        "multiscales": [{"name": name or path.name.removeprefix(".partial-"), "axes": axes, "datasets": datasets}],
+        "multiscales": [{"name": name, "axes": axes, "datasets": datasets}],
         "omero": {"channels": [{"label": n, "color": k, "active": True, "window": window} for n, k in colors]},
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,15 @@ import pandas as pd
 
 from ..errors import InputError
 from ..results.files import save_summary, writable_folder, write_whole
+from ..series.manifest import MANIFEST
+from ..storage.lock import sole_writer
 from .classes import SeriesClasses, merged, series_classes, without_classes, write_classes
 from .compare import Comparison, compare, group_names
 from .groups import LEVELS, groups_of
 from .results import Result, Results, results_in, with_droplets
 
+SUMMARY = "summary.json"
+"""What every folder with the results of one image has."""
 GROUPS, CLASSES = "groups.csv", "classes.json"
 SAMPLES, DIFFERENCES = "samples.csv", "differences.csv"
 """Files that a comparison leaves in the folder of the results."""
@@ -70,10 +75,24 @@ def compare_samples(
     Raises
     ------
     InputError
-        There are no results, an image is missing in the table of samples, names do not fit, or a file cannot be
-        written.
+        There are no results, a batch is running there, an image is missing in the table of samples, names do not fit,
+        or a file cannot be written.
     """
-    return compared(results_in(out), groups, class_names, classes, reference, watch, seed)[0]
+    results = results_in(out)
+    with held(results, "a comparison of samples"):
+        return compared(results, groups, class_names, classes, reference, watch, seed)[0]
+
+
+def held(results: Results, what: str) -> AbstractContextManager[str]:
+    """See that no batch changes the results meanwhile; those of one image may be a part of a batch.
+
+    Raises
+    ------
+    FolderBusy
+        A batch is running there.
+    """
+    out = results.out
+    return sole_writer(out.parent if (out / SUMMARY).exists() and (out.parent / MANIFEST).exists() else out, what)
 
 
 def compared(
@@ -103,7 +122,7 @@ def compared(
     tables = {SAMPLES: result.table, DIFFERENCES: result.differences}
     if set(LEVELS) & set(table):
         tables[GROUPS] = table.drop_duplicates()
-    if not (out / "summary.json").exists():  # of one image alone the table is that of the image
+    if not (out / SUMMARY).exists():  # of one image alone the table is that of the image
         tables["droplets.csv"] = merged([_one_kind(p, i, found) for i, p in enumerate(pictures)], table)
     if found.parameters:
         pools = [p | {"images": len(q)} for p, q in zip(found.parameters, found.pools, strict=True)]

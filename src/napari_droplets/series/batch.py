@@ -13,17 +13,19 @@ import pandas as pd
 
 from ..droplets import Optics
 from ..errors import InputError
+from ..storage.lock import sole_writer
+from .finished import CANCELLED as CANCELLED
 from .jobs import Job, Jobs, one_by_one
-from .manifest import COMPUTING, Manifest, State, sole_batch
+from .manifest import COMPUTING, Manifest, State
 from .names import check_output as check_output
 from .names import find_images as find_images
 from .names import name_results as name_results
 from .names import natural as natural
 from .names import without_masks as without_masks
-from .one_file import CANCELLED as CANCELLED
 from .one_file import RESULT_FILES as RESULT_FILES
-from .one_file import Plan as Plan
-from .one_file import Ranges, Watch
+from .one_file import Watch
+from .plan import Plan as Plan
+from .source import Ranges
 from .tables import COLUMNS, Outcome, Tables, message
 
 ATTEMPT = re.compile(r"\.partial-.*-try[0-9a-f]{12}")
@@ -194,7 +196,7 @@ def run(
     if not combine:
         yield from one_by_one(jobs, watch, since)
         return
-    with sole_batch(out, warn) as this_run:
+    with sole_writer(out, warn=warn) as this_run:
         _clear(listed)
         manifest = Manifest(out, this_run, {j.folder.name: j.path for j in listed}, plan, same_optics=same_optics)
         if resume and warn is not None and (moved := _moved(manifest)):

@@ -17,7 +17,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InputError
-from ..images.convert import tell
+from ..images.opened import tell
 from ..progress import Progress
 from .jobs import Job, Jobs
 from .one_file import Watch

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..results.files import read_optics
-from .one_file import Plan, Ranges, Watch, complete, disk_is_full, file_hash, process
+from .finished import complete
+from .one_file import Watch, disk_is_full, process
+from .plan import Plan
+from .source import Ranges, file_hash
 from .tables import Outcome
 
 

@@ -1,43 +1,31 @@
-"""What a batch is and how far it has come, kept in its folder; and that only one batch at a time writes there."""
+"""What a batch is and how far it has come, kept in its folder."""
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-import socket
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import InputError
-from ..results.files import write_whole
+from ..storage.atomic import write_whole
+from ..storage.lock import now
 
 if TYPE_CHECKING:
-    from .one_file import Plan
+    from .plan import Plan
 
 MANIFEST = "batch.json"
-LOCK, OWNER = ".batch.lock", ".batch.owner.json"
 FORMAT = 1
 COMPUTING = ("numpy", "scipy", "jax", "jaxlib", "numpyro", "flax")
 """Libraries whose versions may move the last digits of a result."""
 MOST_OF_THE_TIME = 0.05
 """Part of a batch's time at most that goes into writing the manifest, which holds a line for each image."""
 
-LOOK_EVERY = 0.5
-"""Seconds between two looks for the owner of a folder."""
-
 State = Literal["waiting", "running", "done", "failed", "stopped"]
-
-
-class FolderBusy(InputError):
-    """Another batch writes to the folder."""
 
 
 @dataclass
@@ -56,58 +44,6 @@ class Entry:
     """When the state last changed, UTC."""
 
 
-@contextmanager
-def sole_batch(out: Path, warn: Callable[[Exception], None] | None = None) -> Iterator[str]:
-    """Hold a folder for one batch; yields a name for this run of it.
-
-    The lock is one of the operating system on an open file: it ends with the process, however that ends.
-
-    Raises
-    ------
-    FolderBusy
-        Another batch is writing there.
-    """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(out / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise FolderBusy(f"{out}: {_owner(out)} writes there; wait for it, or choose another output folder") from None
-    except (NotImplementedError, OSError) as error:  # some network disks have no locks
-        if warn is not None:
-            warn(InputError(f"{out}: cannot be locked ({error}); see that no other batch writes there"))
-    run = uuid.uuid4().hex
-    owner = {"run": run, "process": os.getpid(), "host": socket.gethostname(), "since": _now()}
-    try:
-        write_whole(out / OWNER, lambda p: p.write_text(json.dumps(owner) + "\n", encoding="utf-8"))
-        yield run
-    finally:
-        lock.release()
-
-
-def still_sole(out: Path, run: str, patience: float = 0.0) -> bool:
-    """Whether no other batch has taken the folder over since that run began; network disks may need some patience."""
-    end = time.monotonic() + patience
-    while True:
-        try:
-            if json.loads((out / OWNER).read_text(encoding="utf-8"))["run"] == run:
-                return True
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
-        if time.monotonic() >= end:
-            return False
-        time.sleep(LOOK_EVERY)
-
-
-def _owner(out: Path) -> str:
-    try:
-        owner = json.loads((out / OWNER).read_text(encoding="utf-8"))
-        return f"another batch (process {owner['process']} on {owner['host']}, since {owner['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another batch"
-
-
 class Manifest:
     """The state of each image of a batch, in OUT/batch.json.
 
@@ -116,7 +52,7 @@ class Manifest:
     out : Path
         The results' folder.
     run : str
-        Of `sole_batch`.
+        Of `sole_writer`.
     images : mapping of str to Path
         The result folder's name and the file of each image.
     plan : Plan
@@ -134,7 +70,7 @@ class Manifest:
         self.head: dict[str, Any] = {
             "format": FORMAT,
             "run": run,
-            "began": _now(),
+            "began": now(),
             "versions": versions(),
             "plan": plan.record() | {"same_optics": same_optics, "overlay": plan.overlay, "exports": plan.exports},
         }
@@ -146,7 +82,7 @@ class Manifest:
     def begin(self, name: str, worker: str | None = None) -> None:
         """An image is begun, perhaps anew."""
         entry = self.entries[name]
-        entry.state, entry.worker, entry.changed = "running", worker, _now()
+        entry.state, entry.worker, entry.changed = "running", worker, now()
         entry.sha256 = entry.error = entry.n_droplets = None
         entry.attempts += 1
         self._write_if_due()
@@ -154,7 +90,7 @@ class Manifest:
     def end(self, name: str, state: State, *, n_droplets: int | None, sha256: str | None, error: str | None) -> None:
         """What became of an image."""
         entry = self.entries[name]
-        entry.state, entry.n_droplets, entry.error, entry.changed = state, n_droplets, error, _now()
+        entry.state, entry.n_droplets, entry.error, entry.changed = state, n_droplets, error, now()
         entry.sha256 = sha256
         self._write_if_due()
 
@@ -201,7 +137,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:  # a checkout on the path, not installed
             continue
     return found
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

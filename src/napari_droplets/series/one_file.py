@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .. import __version__
-from ..droplets import Optics
 from ..errors import InputError
 from ..images import Image
-from ..images.convert import Opened, opened
-from ..images.intensities import Range, stated
-from ..region import check_files, mask_hash, region_mask
-from ..results.files import (
-    LARGE_RECONSTRUCTION,
-    RECONSTRUCTION,
-    read_table,
-    save_summary,
-    save_table,
-    writable_folder,
-)
-from ..settings import Settings
-from ..storage.atomic import replace_folder
+from ..region import mask_hash, region_mask
+from ..results.files import LARGE_RECONSTRUCTION, RECONSTRUCTION, save_summary, save_table
+from ..storage.atomic import new_partial_folder, removed, replace_folder
+from ..storage.lock import still_sole
 from ..tables import EXPORTS, export
-from .manifest import still_sole
+from .plan import Plan
+from .source import Ranges, Source
 from .tables import Outcome
 
 if TYPE_CHECKING:
@@ -51,137 +36,13 @@ RESULT_FILES = (
 )
 WRITTEN = (*RESULT_FILES, LARGE_RECONSTRUCTION, *EXPORTS.values())
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's part of it
-CANCELLED = "cancelled"  # what summary.json says of a fit that was stopped on demand
 
 Watch = Callable[[Path, "Progress | None"], "bool | None"]
 """Called with None when an image is begun, then with its Progress; False stops its fit, and no other is begun."""
 
 
-class Ticket(NamedTuple):
-    """What entitles one attempt at one image to write its result; see `manifest.sole_batch`."""
-
-    out: Path
-    """The batch's folder."""
-    run: str
-    """The run of the batch."""
-    attempt: str
-    """A name that no other attempt has."""
-
-
 class Abandoned(Exception):
     """The batch that an image was worked on for has ended, and another one writes to its folder."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to do with every image."""
-
-    settings: Settings
-    optics: Optics | None = None
-    detect_only: bool = False
-    overlay: bool = True
-    measure: Sequence[int | str] | str | None = None
-    """Channels in which droplets are measured, or 'all'."""
-    exports: tuple[str, ...] = ()
-    """What is written besides, of `tables.EXPORTS`."""
-    ticket: Ticket | None = None
-    """Where several processes work on one batch."""
-
-    @classmethod
-    def of(
-        cls,
-        optics: Optics | None = None,
-        detect_only: bool = False,
-        overlay: bool = True,
-        measure: Sequence[int | str] | str | None = None,
-        exports: Sequence[str] = (),
-        **settings: Any,
-    ) -> Plan:
-        """A plan whose parts go together; types and composition are those of the optics unless given.
-
-        Raises
-        ------
-        InputError
-            They do not, or a file or library that is needed is not there.
-        """
-        if optics is not None:
-            settings = {"types": optics.types, "composition": optics.composition} | settings
-        chosen = Settings.of(**settings)
-        check_files(chosen.region)
-        if chosen.weights is not None:
-            from ..detection.network import read_weights
-
-            read_weights(chosen.weights)
-        if optics is not None:
-            wanted = {"types": chosen.types, "composition": chosen.composition}
-            if chosen.channels is not None:
-                wanted["channels"] = len(chosen.channels)
-            for name, value in wanted.items():
-                if (have := getattr(optics, name)) != value:
-                    raise InputError(
-                        f"optics: learned with {name} {have}, but {name} {value} is asked for; leave that out or give "
-                        "other optics"
-                    )
-        if unknown := [kind for kind in exports if kind not in EXPORTS]:
-            raise InputError(f"export {unknown[0]!r}: choose of {', '.join(EXPORTS)}")
-        if "xlsx" in exports and find_spec("openpyxl") is None:
-            raise InputError("export xlsx: to write Excel tables: pip install 'napari-droplets[excel]'")
-        return cls(chosen, optics, detect_only, overlay, measure, tuple(exports))
-
-    def record(self) -> dict[str, Any]:
-        """What decides the result besides the image, as it is found in summary.json."""
-        optics = weights = None
-        if self.optics is not None:
-            digest = hashlib.sha256()
-            for name, value in sorted(self.optics.weights.items()):
-                digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
-            optics = digest.hexdigest()
-        if self.settings.weights is not None:
-            weights = hashlib.sha256(Path(self.settings.weights).read_bytes()).hexdigest()
-        return json.loads(
-            json.dumps(
-                {
-                    "settings": asdict(self.settings),
-                    "version": __version__,
-                    "detect_only": self.detect_only,
-                    "measure": self.measure,
-                    "optics_sha256": optics,
-                    "weights_sha256": weights,
-                }
-            )
-        )
-
-
-Ranges = Mapping[Any, Range]
-"""What 0 and 1 are in images of each type and depth of a series."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The pictures of a file that are asked for, on the scale of their series."""
-
-    opened: Opened
-    scale: Range
-    pixel_size_um: Any
-
-    @classmethod
-    def of(cls, path: Path, settings: Settings, ranges: Ranges) -> Source:
-        """Open a file; nothing but what its scale needs is read.
-
-        Raises
-        ------
-        InputError
-            It cannot be read, or holds several pictures and nothing is said of which.
-        """
-        reading = settings.reading
-        size, scale = reading.pop("pixel_size_um"), reading.pop("intensity_range")
-        found = opened(path, several=True, **reading)
-        known = scale or stated(*found.kind) or ranges.get(found.kind)
-        return cls(found, known or found.range(), size)
-
-    def image(self, where: Where) -> Image:
-        """One of the pictures."""
-        return self.opened.image(where, self.pixel_size_um, self.scale)
 
 
 def process_image(
@@ -240,13 +101,15 @@ def process_image(
 def _write(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) -> Exception | None:
     """Write the result beside its place and move it there; what went wrong with the overlay, which costs nothing."""
     ticket = plan.ticket
-    beside = folder.with_name(f".partial-{folder.name}" + (f"-{ticket.attempt}" if ticket else ""))
-    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside = new_partial_folder(folder, ticket.attempt if ticket else "")
+    except OSError as problem:
+        raise InputError(f"{folder}: cannot be written ({problem.strerror or problem})") from problem
     error = None
     try:
         if plan.detect_only:
-            writable_folder(beside)
-            save_table(found[1], beside / "droplets.csv")
+            for name in ("droplets.csv", "droplets.parquet"):
+                save_table(found[1], beside / name)
             save_summary(summary, beside / "summary.json")
         else:
             replace(found, summary=summary).save(beside)
@@ -322,10 +185,8 @@ def _move_results(source: Path, target: Path) -> None:
                 replace_folder(source / name, target / name)
             elif name in new:
                 os.replace(source / name, target / name)
-            elif (target / name).is_dir():
-                shutil.rmtree(target / name)
             else:
-                (target / name).unlink(missing_ok=True)
+                removed(target / name)
         os.replace(source / summary, target / summary)
     except OSError as error:
         raise InputError(
@@ -333,70 +194,6 @@ def _move_results(source: Path, target: Path) -> None:
             "close what has the old ones open and move the new ones over"
         ) from error
     shutil.rmtree(source, ignore_errors=True)
-
-
-def complete(
-    folder: Path, path: Path, plan: Plan, ranges: Ranges | None = None, known: str | None = None
-) -> dict[str, Any] | None:
-    """The summary of a whole result of this image and plan, None where there is none.
-
-    `known` is the hash of the file that the result was made from, where a manifest tells it: then the image need not be
-    read.
-    """
-    try:
-        summary = _whole_result(folder, path, plan)
-        if summary is None:
-            return None
-        if "pictures" in summary:
-            return summary if summary["image"]["sha256"] == file_hash(path) else None
-        source = Source.of(path, plan.settings, ranges or {})
-        if known is not None and known == file_hash(path):
-            same = list(source.scale) == summary["image"]["intensity_range"]
-        else:
-            same = source.image(source.opened.where[0]).sha256 == summary["image"]["sha256"]
-        return summary if same else None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):  # whatever it is, it is no result of ours
-        return None
-
-
-def complete_picture(folder: Path, image: Image, plan: Plan) -> bool:
-    """Whether there is a whole result of this picture of a stack."""
-    try:
-        summary = _whole_result(folder, image.path, plan)
-        return summary is not None and bool(summary["image"]["sha256"] == image.sha256)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError):
-        return False
-
-
-def _whole_result(folder: Path, path: Path | str | None, plan: Plan) -> dict[str, Any] | None:
-    """The summary of a result of this plan with all of its files, of whatever image; None where there is none."""
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    wanted = plan.record()
-    if plan.settings.region is not None:
-        wanted["region_sha256"] = mask_hash(plan.settings.region, path)
-    if summary.get("stopped") == CANCELLED or any(summary.get(name) != value for name, value in wanted.items()):
-        return None
-    needed = [
-        name
-        for name, wanted in (
-            ("overlay.png", plan.overlay),
-            ("optics.safetensors", not plan.detect_only),
-            *((EXPORTS[kind], True) for kind in plan.exports),
-        )
-        if wanted
-    ]
-    if "pictures" not in summary and not all((folder / name).exists() for name in needed):
-        return None
-    read_table(folder / "droplets.csv")  # deleted, or saved anew by another program with other separators?
-    return dict(summary)
-
-
-def file_hash(path: Path) -> str:
-    """Hash of a file's bytes, or of all files of a folder."""
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def disk_is_full(error: BaseException | None) -> bool:

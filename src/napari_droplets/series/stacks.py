@@ -14,7 +14,10 @@ from ..errors import InputError
 from ..images.choose import Where
 from ..region import mask_hash
 from ..results.files import read_optics, read_table, save_summary, writable_folder, write_whole
-from .one_file import CANCELLED, Abandoned, Plan, Source, complete_picture, file_hash, process_image
+from .finished import CANCELLED, complete_picture
+from .one_file import Abandoned, process_image
+from .plan import Plan
+from .source import Source, file_hash
 from .tables import Outcome, message
 
 

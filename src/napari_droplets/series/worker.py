@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 
 from .. import __version__
 from ..errors import InputError
+from ..storage.lock import still_sole
 from .jobs import Job, attempt
-from .manifest import still_sole
-from .one_file import Abandoned, Plan, Ranges, Source, Ticket
+from .one_file import Abandoned
+from .plan import Plan, Ticket
+from .source import Ranges, Source
 from .tables import Outcome, WorkerError, message
 
 TELL_EVERY = 1.0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from ..errors import InputError
@@ -27,9 +28,9 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """
     if "\0" in str(path):
         raise InputError(f"{path}: a name with a zero byte, which no file can have")
-    partial = path.with_name(f".partial-{path.name}")  # the suffix stays: writers choose formats by it
+    partial = partial_of(path)
     try:
-        partial.unlink(missing_ok=True)  # left by a process that was killed, or a link that leads elsewhere
+        removed(partial)
         write(partial)
         os.replace(partial, path)
     except OSError as error:
@@ -39,14 +40,81 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
             partial.unlink()
 
 
+def partial_of(path: Path, attempt: str = "") -> Path:
+    """Where a file or folder is written before it is moved to its place; the suffix of files stays.
+
+    Writers choose formats by the suffix. `attempt` tells several apart that work on the same at a time.
+    """
+    return path.with_name(f".partial-{path.name}" + (f"-{attempt}" if attempt else ""))
+
+
+def new_partial_folder(path: Path, attempt: str = "") -> Path:
+    """An empty folder beside `path`, to be moved there when it is whole.
+
+    What has its name is removed, a link too, and never followed: it was left by a process that was killed, or leads
+    elsewhere.
+
+    Raises
+    ------
+    OSError
+        It cannot be made.
+    """
+    partial = partial_of(path, attempt)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    removed(partial)
+    partial.mkdir()  # fails where anything has come there meanwhile
+    return partial
+
+
+@contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """The same, for as long as it is written: where it was not moved away it goes at the end.
+
+    Raises
+    ------
+    InputError
+        It cannot be made, or cannot be written.
+    """
+    try:
+        partial = new_partial_folder(path)
+        try:
+            yield partial
+        finally:
+            with suppress(OSError):
+                removed(partial)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({_reason(error)})") from error
+
+
+def removed(path: Path) -> None:
+    """See that nothing is at a place: a file, a folder, or a link, but not what that leads to.
+
+    Raises
+    ------
+    OSError
+        It cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def replace_folder(new: Path, place: Path) -> None:
-    """Put a folder in the place of one that may be there: of two the old one goes last."""
+    """Put a folder in the place of what may be there: of two folders the old one goes last.
+
+    Raises
+    ------
+    OSError
+        It cannot be moved, or the old one not be removed.
+    """
     old = place.with_name(f".old-{place.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
+    removed(old)
+    if os.path.lexists(place):
         os.replace(place, old)
     os.replace(new, place)
-    shutil.rmtree(old, ignore_errors=True)
+    with suppress(OSError):
+        removed(old)
 
 
 def writable_folder(folder: str | Path) -> Path:
@@ -60,9 +128,8 @@ def writable_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".napari-droplets-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with NamedTemporaryFile(dir=folder, prefix=".napari-droplets-"):
+            pass
     except (OSError, ValueError) as error:
         raise InputError(
             f"{shortened(folder)}: not a folder that can be written to ({_reason(error)}); choose another output folder"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from ..storage.atomic import write_whole
+from ..storage.atomic import partial_folder, replace_folder, write_whole
 
 if TYPE_CHECKING:
     from .tracks import Tracks
@@ -64,8 +64,6 @@ def _geff(tracks: Tracks, path: Path) -> None:
         import networkx
     except ImportError as error:
         raise InputError(f"{path}: to write GEFF: pip install 'napari-droplets[geff]'") from error
-    import os
-    import shutil
 
     table = tracks.droplets
     numeric = table.select_dtypes(["number", "bool"])
@@ -75,9 +73,7 @@ def _geff(tracks: Tracks, path: Path) -> None:
         graph.add_node(row, **{name: values[row] for name, values in columns.items()})
     graph.add_edges_from(edges_of(tracks))
     time = "time_s" if "time_s" in numeric else "frame"
-    partial = path.with_name(f".partial-{path.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with partial_folder(path) as partial:
         geff.write(
             graph,
             partial,
@@ -85,12 +81,7 @@ def _geff(tracks: Tracks, path: Path) -> None:
             axis_types=["time", "space", "space"],
             axis_units=["second" if time == "time_s" else None, "pixel", "pixel"],
         )
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        replace_folder(partial, path)
 
 
 def trackmate_xml(tracks: Tracks) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import InputError
 from ...images.arrays import facts_of
-from ...images.convert import stored_in
+from ...images.scenes import stored_in
 from ...region import URI
 from ...settings import Settings
 

@@ -65,7 +65,7 @@ def image_layer_data(path: str) -> list[LayerData]:
     InputError
         It cannot be read.
     """
-    from ...images.convert import scenes_in
+    from ...images.scenes import scenes_in
 
     return [data for scene in scenes_in(path) for data in _layers_of(scene)]
 
@@ -74,9 +74,10 @@ def _layers_of(stored: Stored) -> list[LayerData]:
     import numpy as np
 
     from ...images.arrays import FILE, FileFacts
-    from ...images.convert import loaded, range_of_stored
     from ...images.intensities import unit_floats
+    from ...images.opened import range_of_stored
     from ...images.pixel_size import width_height
+    from ...images.scenes import loaded
     from ...storage.memory import check_memory
 
     shape = tuple(n for _, n in stored.axes)

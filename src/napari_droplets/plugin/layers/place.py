@@ -12,8 +12,8 @@ import numpy as np
 
 from ...errors import InputError
 from ...images.arrays import FILE, facts_of
-from ...images.convert import converted_in, size_in_file
 from ...images.pixel_size import PixelSize, of_layer, pixel_steps
+from ...images.scenes import converted_in, size_in_file
 from .ground import Ground, ground_of
 
 CHANNELS = 3

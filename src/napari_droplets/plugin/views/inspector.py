@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, QTimer
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
@@ -20,6 +20,7 @@ from ...workbench.filters import Filters, passes
 from ...workbench.inspection import RESIDUAL_SHOWN, Part, facts, half_side, parts, piece, signed_residual
 from ...workbench.session import Session
 from ..controls.parts import button
+from .drawn import DrawnView
 from .residual import residual_colors
 
 PICTURE = 92
@@ -51,7 +52,7 @@ class Pictures(NamedTuple):
     """Standard deviation of an intensity."""
 
 
-class Inspector(QWidget):
+class Inspector(DrawnView):
     """The selected droplet, and the way from one in doubt to the next.
 
     Parameters
@@ -73,8 +74,7 @@ class Inspector(QWidget):
         look_at: Callable[[float, float, float, Plane], None],
         show_layer: Callable[[str, bool], None] = lambda *_: None,
     ) -> None:
-        super().__init__()
-        self.session = session
+        super().__init__(session, SOON_MS)
         self._pictures, self._look_at = pictures, look_at
         self.doubt = Doubt([], [])
         self._pieces = {name: Picture() for name in ("image", "model", "residual")}
@@ -95,8 +95,6 @@ class Inspector(QWidget):
             (self.confirm_button, "Alt+O"),
         ):
             made.setShortcut(keys)
-        self._soon = QTimer(self, singleShot=True, interval=SOON_MS)
-        self._soon.timeout.connect(self.draw)
         self._lay_out()
         for signal in (
             session.sheet_changed,
@@ -104,7 +102,7 @@ class Inspector(QWidget):
             session.selection_changed,
             session.filters_changed,
         ):
-            signal.connect(self._draw_soon)
+            signal.connect(self.draw_soon)
         self.draw()
 
     def next(self) -> None:
@@ -151,16 +149,6 @@ class Inspector(QWidget):
         return () if sheet is None else tuple(int(row[axis]) for axis in sheet.image.axes)
 
     # drawing
-
-    def _draw_soon(self) -> None:
-        sheet = self.session.sheet
-        if self.isVisible() and not (sheet is not None and sheet.running):
-            self._soon.start()
-
-    def showEvent(self, event: Any) -> None:
-        """Draw what was not drawn while nobody looked."""
-        super().showEvent(event)
-        self._soon.start()
 
     def _update_doubt(self) -> None:
         sheet = self.session.sheet

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout
 
 from ...errors import InputError
 from ...workbench.corrections import classified
@@ -28,6 +27,7 @@ from ...workbench.figures import (
 from ...workbench.filters import NO_CLASS, classes_of
 from ...workbench.session import Session
 from ..controls.parts import button
+from .drawn import DrawnView
 
 SOON_MS = 250
 """Between a change and the plot that shows it: corrections come one after the other."""
@@ -50,7 +50,7 @@ TIPS = {
 }
 
 
-class PlotBox(QWidget):
+class PlotBox(DrawnView):
     """A plot of the droplets shown.
 
     Parameters
@@ -66,8 +66,7 @@ class PlotBox(QWidget):
     """
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
-        self.session = session
+        super().__init__(session, SOON_MS)
         self._shown: Shown | None = None
         self._axes: Any = None
         self._marks: list[Any] = []
@@ -88,8 +87,6 @@ class PlotBox(QWidget):
         self.name.editingFinished.connect(self._rename)
         self.gate_button = button("Make a class", self.make_class, TIPS["class"])
         self.save_button = button("Save plot…", self._ask_and_save, TIPS["save"])
-        self._soon = QTimer(self, singleShot=True, interval=SOON_MS)
-        self._soon.timeout.connect(self.draw)
         self._layout = QVBoxLayout(self)
         top, middle = QHBoxLayout(), QHBoxLayout()
         top.addWidget(self.kind, 1)
@@ -102,7 +99,7 @@ class PlotBox(QWidget):
         self._layout.addLayout(middle)
         self._layout.addStretch(1)
         for signal in (session.sheet_changed, session.table_changed, session.filters_changed, session.classes_named):
-            signal.connect(self._draw_soon)
+            signal.connect(self.draw_soon)
         session.selection_changed.connect(self._mark)
 
     def draw(self) -> None:
@@ -168,16 +165,6 @@ class PlotBox(QWidget):
         self.name.setFocus()
 
     # drawing
-
-    def _draw_soon(self) -> None:
-        sheet = self.session.sheet
-        if self.isVisible() and not (sheet is not None and sheet.running):
-            self._soon.start()
-
-    def showEvent(self, event: Any) -> None:
-        """Draw what was not drawn while nobody looked."""
-        super().showEvent(event)
-        self._soon.start()
 
     def _make_canvas(self) -> None:
         """Matplotlib takes a moment to load, so that it waits until a plot is seen."""

@@ -1,0 +1,111 @@
+"""What is to be done with every image of a batch, and whether that goes together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import __version__
+from ..droplets import Optics
+from ..errors import InputError
+from ..region import check_files
+from ..settings import Settings
+from ..tables import EXPORTS
+
+
+class Ticket(NamedTuple):
+    """What entitles one attempt at one image to write its result; see `storage.lock.sole_writer`."""
+
+    out: Path
+    """The batch's folder."""
+    run: str
+    """The run of the batch."""
+    attempt: str
+    """A name that no other attempt has."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do with every image."""
+
+    settings: Settings
+    optics: Optics | None = None
+    detect_only: bool = False
+    overlay: bool = True
+    measure: Sequence[int | str] | str | None = None
+    """Channels in which droplets are measured, or 'all'."""
+    exports: tuple[str, ...] = ()
+    """What is written besides, of `tables.EXPORTS`."""
+    ticket: Ticket | None = None
+    """Where several processes work on one batch."""
+
+    @classmethod
+    def of(
+        cls,
+        optics: Optics | None = None,
+        detect_only: bool = False,
+        overlay: bool = True,
+        measure: Sequence[int | str] | str | None = None,
+        exports: Sequence[str] = (),
+        **settings: Any,
+    ) -> Plan:
+        """A plan whose parts go together; types and composition are those of the optics unless given.
+
+        Raises
+        ------
+        InputError
+            They do not, or a file or library that is needed is not there.
+        """
+        if optics is not None:
+            settings = {"types": optics.types, "composition": optics.composition} | settings
+        chosen = Settings.of(**settings)
+        check_files(chosen.region)
+        if chosen.weights is not None:
+            from ..detection.network import read_weights
+
+            read_weights(chosen.weights)
+        if optics is not None:
+            wanted = {"types": chosen.types, "composition": chosen.composition}
+            if chosen.channels is not None:
+                wanted["channels"] = len(chosen.channels)
+            for name, value in wanted.items():
+                if (have := getattr(optics, name)) != value:
+                    raise InputError(
+                        f"optics: learned with {name} {have}, but {name} {value} is asked for; leave that out or give "
+                        "other optics"
+                    )
+        if unknown := [kind for kind in exports if kind not in EXPORTS]:
+            raise InputError(f"export {unknown[0]!r}: choose of {', '.join(EXPORTS)}")
+        if "xlsx" in exports and find_spec("openpyxl") is None:
+            raise InputError("export xlsx: to write Excel tables: pip install 'napari-droplets[excel]'")
+        return cls(chosen, optics, detect_only, overlay, measure, tuple(exports))
+
+    def record(self) -> dict[str, Any]:
+        """What decides the result besides the image, as it is found in summary.json."""
+        optics = weights = None
+        if self.optics is not None:
+            digest = hashlib.sha256()
+            for name, value in sorted(self.optics.weights.items()):
+                digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+            optics = digest.hexdigest()
+        if self.settings.weights is not None:
+            weights = hashlib.sha256(Path(self.settings.weights).read_bytes()).hexdigest()
+        return json.loads(
+            json.dumps(
+                {
+                    "settings": asdict(self.settings),
+                    "version": __version__,
+                    "detect_only": self.detect_only,
+                    "measure": self.measure,
+                    "optics_sha256": optics,
+                    "weights_sha256": weights,
+                }
+            )
+        )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 5.0  # seconds between lines where there is no terminal
 STAGES = {
+    "optics": "learning optics",
     "detect": "finding droplets",
     "types": "counting components",
     "compile": "compiling",
@@ -69,6 +70,8 @@ class ProgressLines:
         self.begun = 0
         self.pace = Pace()
         self.running = False
+        self.name, self.left = "all images", ""  # what is done before the first is begun
+        self.stage, self.last = "", -math.inf
         self.bar: Any = None
 
     def begin(self, name: str) -> None:
@@ -82,27 +85,34 @@ class ProgressLines:
         if self.quiet:
             return
         if self.terminal:
-            from tqdm import tqdm
-
-            self.bar = tqdm(
-                desc=f"{self.name}: reading",
-                total=None,
-                file=self.stream,
-                leave=False,
-                # tqdm's own way shows nothing on a terminal that does not tell its size
-                ncols=shutil.get_terminal_size().columns - 1,
-                nrows=shutil.get_terminal_size().lines,
-                unit="step",
-                bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
-            )
+            self._new_bar("reading")
         else:
             said = f" ({self.left})" if self.left else ""
             print(f"{self.name}: reading{said}", file=self.stream, flush=True)
+
+    def _new_bar(self, stage: str) -> None:
+        from tqdm import tqdm
+
+        if self.bar is not None:
+            self.bar.close()
+        self.bar = tqdm(
+            desc=f"{self.name}: {stage}",
+            total=None,
+            file=self.stream,
+            leave=False,
+            # tqdm's own way shows nothing on a terminal that does not tell its size
+            ncols=shutil.get_terminal_size().columns - 1,
+            nrows=shutil.get_terminal_size().lines,
+            unit="step",
+            bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
+        )
 
     def update(self, progress: Progress, name: str = "") -> None:
         """Show where the running fit is."""
         if self.quiet:
             return
+        if self.terminal and self.bar is None:
+            self._new_bar(STAGES.get(progress.stage, progress.stage))
         stage = STAGES.get(progress.stage, progress.stage)
         facts = []
         if progress.n_droplets:

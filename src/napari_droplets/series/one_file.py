@@ -14,8 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from .. import __version__
 from ..droplets import Optics
 from ..errors import InputError
@@ -34,6 +32,7 @@ from ..results.files import (
 from ..settings import Settings
 from ..storage.atomic import replace_folder
 from ..tables import EXPORTS, export
+from .hashes import file_hash, optics_hash
 from .manifest import still_sole
 from .tables import Outcome
 
@@ -132,10 +131,7 @@ class Plan:
         """What decides the result besides the image, as it is found in summary.json."""
         optics = weights = None
         if self.optics is not None:
-            digest = hashlib.sha256()
-            for name, value in sorted(self.optics.weights.items()):
-                digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
-            optics = digest.hexdigest()
+            optics = optics_hash(self.optics)
         if self.settings.weights is not None:
             weights = hashlib.sha256(Path(self.settings.weights).read_bytes()).hexdigest()
         return json.loads(
@@ -389,14 +385,6 @@ def _whole_result(folder: Path, path: Path | str | None, plan: Plan) -> dict[str
         return None
     read_table(folder / "droplets.csv")  # deleted, or saved anew by another program with other separators?
     return dict(summary)
-
-
-def file_hash(path: Path) -> str:
-    """Hash of a file's bytes, or of all files of a folder."""
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def disk_is_full(error: BaseException | None) -> bool:

@@ -14,7 +14,8 @@ from ..errors import InputError
 from ..images.choose import Where
 from ..region import mask_hash
 from ..results.files import read_optics, read_table, save_summary, writable_folder, write_whole
-from .one_file import CANCELLED, Abandoned, Plan, Source, complete_picture, file_hash, process_image
+from .hashes import file_hash
+from .one_file import CANCELLED, Abandoned, Plan, Source, complete_picture, process_image
 from .tables import Outcome, message
 
 

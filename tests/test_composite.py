@@ -11,6 +11,7 @@ from napari_droplets.inference import composite
 from napari_droplets.inference.composite import Part, Seen, learn, side_by_side, spread
 from napari_droplets.inference.start import empty_slide, grid_of
 from napari_droplets.lazy import Block
+from napari_droplets.model.assignment import covered
 from napari_droplets.model.outline import GLOW_REACH
 from napari_droplets.settings import Settings
 
@@ -40,11 +41,11 @@ def test_teachers_are_spread_and_the_others_stand_by():
 
 
 def test_parts_are_cut_out_where_colors_are_that_none_has_shown(monkeypatch):
-    """Red droplets are everywhere, two blue ones in a corner; the next image shows more of what is known already."""
+    """Red droplets are everywhere, six blue ones in a corner."""
     x, y = (a.ravel() for a in np.meshgrid(np.arange(12, 400, 24), np.arange(12, 400, 24)))
     droplets = found(x, y)
     blue = (x > 340) & (y < 60)
-    assert blue.sum() == 4
+    assert blue.sum() == 6
     image = Image(painted((400, 400), droplets, [BLUE if b else RED for b in blue]))
     monkeypatch.setattr(composite, "start_of", lambda *_: droplets)
     seen = Seen()
@@ -66,19 +67,18 @@ def test_where_there_is_no_droplet_nothing_is_cut_out(monkeypatch):
 
 def test_side_by_side_no_droplet_reaches_from_one_part_into_another():
     parts = [
-        Part(Image(np.full((60, 50, 3), level, np.float32)), found([0, 49, 25], [0, 59, 30], radius))
+        Part(Image(np.full((60, 50, 3), level, np.float32)), found([0, 49, 25, 49 + radius], [0, 59, 30, 20], radius))
         for level, radius in ((0.2, 3.0), (0.5, 8.0), (0.8, 5.0))
     ]
     image, droplets, tiles = side_by_side(parts)
     assert len(tiles) == 3
     assert len({tile.shape for tile in tiles}) == 1
     for i, (tile, level) in enumerate(zip(tiles, (0.2, 0.5, 0.8), strict=True)):
-        own = droplets[3 * i : 3 * i + 3]
-        reach = GLOW_REACH * own.radius
-        assert (own.x - reach >= tile.left).all()
-        assert (own.x + reach <= tile.right - 1).all()
-        assert (own.y - reach >= tile.top).all()
-        assert (own.y + reach <= tile.bottom - 1).all()
+        own = droplets[4 * i : 4 * i + 4]
+        reached = covered(own.x, own.y, own.radius, image.shape[:2], 0.7, GLOW_REACH) & ~image.hidden
+        assert reached[tile.slices].any()
+        reached[tile.slices] = False
+        assert not reached.any()
         seen = image.pixels[tile.slices][~image.hidden[tile.slices]]
         assert len(seen) == 60 * 50
         assert (seen == np.float32(level)).all()
@@ -148,7 +148,8 @@ def test_images_of_a_generator_are_not_read_ahead(monkeypatch):
     monkeypatch.setattr(
         "napari_droplets.inference.series.fit", lambda image, **settings: asked.append(settings) or 1 / 0
     )
-    series = nd.fit_series(np.zeros((20, 20, 3), np.float32) for _ in range(3))
+    rng = np.random.default_rng(0)
+    series = nd.fit_series(rng.random((20, 20, 3), np.float32) for _ in range(3))
     with pytest.raises(ZeroDivisionError):
         next(series)
     assert asked[0]["optics"] is None

@@ -242,7 +242,7 @@ def side_by_side(parts: list[Part]) -> tuple[Image, Droplets, tuple[Block, ...]]
     Between them is so much room that no droplet reaches from one into another; it does not count.
     """
     reach = max(float(p.droplets.radius.max(initial=0)) for p in parts)
-    margin = int(np.ceil(GLOW_REACH * reach / 2)) + MARGIN
+    margin = int(np.ceil((1 + GLOW_REACH) * reach / 2)) + MARGIN  # centers lie up to a radius outside
     height, width = (2 * margin + max(p.image.shape[axis] for p in parts) for axis in (0, 1))
     across = int(np.ceil(np.sqrt(len(parts))))
     down = -(-len(parts) // across)

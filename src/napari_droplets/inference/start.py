@@ -103,8 +103,9 @@ def empty_slide(
 
 def field_of(image: Pixels, grid: SplineGrid | TiledGrid, coefficients: np.ndarray) -> Pixels:
     """Color of the empty slide at every pixel; made where it is asked for if the image is read so."""
-    lazy = isinstance(image, LazyPixels) and isinstance(grid, SplineGrid)
-    return grid.lazy_field(coefficients) if lazy else grid.field(coefficients)
+    if isinstance(image, LazyPixels) and isinstance(grid, SplineGrid):
+        return grid.lazy_field(coefficients)
+    return grid.field(coefficients)
 
 
 def _weights(image: Pixels, field: Pixels | None, empty: np.ndarray, noise: float) -> LazyPixels:

@@ -194,7 +194,8 @@ class Team:
         """Take back images that no worker has begun."""
         self.stopped = True
         waiting = [f for f, (job, _) in self.futures.items() if job not in self.begun]
-        self.client.cancel([*waiting, *self.warming])  # a lesson ends by itself, soon
+        lesson = [] if self.lesson is None else [self.lesson]
+        self.client.cancel([*waiting, *self.warming, *lesson])
 
     def check_scheduler(self) -> None:
         """See whether the scheduler is still there.

@@ -133,7 +133,7 @@ def test_optics_are_learned_on_frames_spread_over_the_movie(monkeypatch):
 
     frames = np.stack([np.full((20, 22), 0.1 * (k + 1), np.float32) for k in range(8)])
     frames += 0.01 * np.random.default_rng(0).random(frames.shape, np.float32)
-    monkeypatch.setattr(fitting, "learn", learn)
+    monkeypatch.setattr("napari_droplets.inference.composite.learn", learn)
     state = movie_fit(frames, intensity_range=(0, 1))
     assert fitting.learn_optics(state, None, 0) == (optics, 9.0)
 

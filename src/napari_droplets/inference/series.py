@@ -12,7 +12,6 @@ from ..images.series import SeriesScale
 from ..progress import Progress
 from ..settings import OPTICS_FROM, Settings, check_optics_from
 from .api import Callback, drive, fit, held
-from .composite import learn, spread
 
 
 def fit_series(
@@ -84,6 +83,8 @@ def _learned(
     images: Sequence[Any], optics: Optics | None, number: int, callback: Callback, settings: dict[str, Any]
 ) -> Optics | None:
     """Optics of several of the images; None where one alone can teach."""
+    from .composite import learn, spread
+
     if min(number, len(images)) < 2:
         return None
     chosen = Settings.of(**settings)

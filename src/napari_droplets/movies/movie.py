@@ -16,7 +16,6 @@ from ..errors import InputError
 from ..images import Image
 from ..inference.api import drive, find_candidates, iterate, iterate_next, run
 from ..inference.candidates import POSSIBLE
-from ..inference.composite import learn, spread
 from ..progress import Progress
 from ..settings import OPTICS_FROM, Settings
 from .carry import SURE, brought_along, in_image
@@ -143,6 +142,8 @@ def learn_optics(state: MovieFit, watch: Watch | None, number: int) -> tuple[Opt
 
     Of a movie of one frame, or where no two hold droplets, from the first frame that can be fitted.
     """
+    from ..inference.composite import learn, spread
+
     footage = state.footage
 
     def callback(progress: Progress) -> bool | None:

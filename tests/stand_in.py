@@ -8,6 +8,7 @@ import numpy as np
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.images import as_image
 from napari_droplets.inference.api import Detection
+from napari_droplets.inference.composite import Taught
 from napari_droplets.progress import Progress
 from napari_droplets.settings import Settings
 
@@ -30,11 +31,12 @@ def some_droplets(image, n, types, pixel_size_um=None):
 
 
 class StandIn:
-    """Takes the place of `fit` and `detect_all`: three chunks, as many droplets as were fits before, plus one."""
+    """In place of `fit`, `learn` and `detect_all`: three chunks, as many droplets as were fits before, plus one."""
 
     def __init__(self):
         self.fitted = []
         self.given = []  # to the fits: optics and settings
+        self.lessons = 0  # that several images have taught
         self.fail = {}  # file name: exception
         self.n_candidates = 7  # that are detected; five of them probable
 
@@ -66,6 +68,22 @@ class StandIn:
         anchor = np.column_stack([found.x, found.y, found.radius])
         guide = {"anchor": anchor, "droplets": np.zeros((len(found), 3))}
         return Fit(found, picture.pixels, learned, losses, summary, guide, picture)
+
+    def learn(self, images, number, settings, optics=None):
+        """Takes the place of `composite.learn`; images that fail teach nothing."""
+        taught = []
+        for at, load in images:
+            reply = yield Progress("optics", 0, 150, np.nan, np.nan, 0, lambda: None)
+            if reply is False:
+                return None
+            if len(taught) < number and load().name not in self.fail:
+                taught.append(at)
+        if len(taught) < 2:
+            return None
+        self.lessons += 1
+        weights = {"w": np.array(taught, np.float32)}
+        learned = Optics(weights, {}, settings.types, 3, 2.0, "free", "layered", 0.05, 0.7)
+        return Taught(learned, 10.0, tuple(taught))
 
     def detect_all(self, image, **settings):
         p = np.array([0.1, 0.3, 0.6, 0.7, 0.8, 0.9, 1.0])[: self.n_candidates]

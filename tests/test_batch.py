@@ -23,6 +23,7 @@ def stand_in(monkeypatch):
     stand_in = StandIn()
     monkeypatch.setattr("napari_droplets.inference.api.fit", stand_in.fit)
     monkeypatch.setattr("napari_droplets.inference.api.detect_all", stand_in.detect_all)
+    monkeypatch.setattr("napari_droplets.inference.composite.learn", stand_in.learn)
     return stand_in
 
 

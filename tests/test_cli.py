@@ -264,6 +264,7 @@ def test_a_missing_file_among_others(picture, out, stand_in, capfd):
         (["fit", "{folder}", "-o", "{out}"], "batch"),
         (["batch", "{empty}", "-o", "{out}"], "no images"),
         (["batch", "{folder}/*.jpg", "-o", "{out}"], "no images"),
+        (["batch", "{folder}", "-o", "{out}", "--optics-from", "3"], "--same-optics; add it"),
         (["batch", "{folder}", "-o", "{image}"], "not a folder that can be written to"),
         (["demo", "-o", "{image}"], "not a folder that can be written to"),
         (["fly"], "fly"),

@@ -8,9 +8,10 @@ import napari_droplets as nd
 from napari_droplets import lazy
 from napari_droplets.errors import InputError
 from napari_droplets.images import ImageWarning, as_image, large, picture
+from napari_droplets.inference import loop
 from napari_droplets.inference.steps import evidence
 from napari_droplets.lazy import LazyPixels
-from napari_droplets.model import assignment
+from napari_droplets.model import assignment, problem
 from napari_droplets.model.assignment import covered_pixels
 
 SHIFT = 64
@@ -93,6 +94,20 @@ def test_lists_of_pixels_are_those_made_at_once(in_blocks):
     in_blocks(False)
     np.testing.assert_array_equal(mask, assignment.covered(x, y, radius, (300, 400), 0.8))
     np.testing.assert_array_equal(touching, assignment.touching(x, y, radius, mask))
+
+
+def test_more_rows_of_pixels_than_fit_into_an_array_are_passed_over_in_parts(photograph, monkeypatch):
+    image = photograph[0]
+    whole, parts = nd.fit(image, steps=50), []
+    for module in (problem, loop, evidence):
+        monkeypatch.setattr(module, "MOST_ROWS", 64)
+    monkeypatch.setattr(evidence, "LEAST_ROWS", 512)  # of each part; programs are those of the first fit
+    once = evidence.pass_over
+    monkeypatch.setattr(evidence, "pass_over", lambda *a: parts.append(a[4]) or once(*a))
+    by_parts = nd.fit(image, steps=50)
+    assert max(parts) == 512
+    assert min(parts) < 512
+    assert same(whole.table, by_parts.table) < 0.2  # sums are rounded otherwise, which learning magnifies
 
 
 def files(folder, image):

@@ -10,9 +10,9 @@ from .images import read_image as read_image
 from .images import read_images as read_images
 from .inference.api import detect as detect
 from .inference.api import fit as fit
-from .inference.api import fit_series as fit_series
 from .inference.api import iterate as iterate
 from .inference.api import refit as refit
+from .inference.series import fit_series as fit_series
 from .interop import to_anndata as to_anndata
 from .interop import to_spatialdata as to_spatialdata
 from .lazy import LazyPixels as LazyPixels

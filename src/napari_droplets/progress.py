@@ -15,7 +15,7 @@ class Progress(NamedTuple):
     """Where a running fit is; one per chunk of steps, and one at the start of each stage."""
 
     stage: str
-    """'detect', 'types', 'compile', 'fit' or 'posterior'."""
+    """'detect', 'types', 'compile', 'fit' or 'posterior'; 'optics' while these are learned for a series."""
     step: int
     steps: int
     """Planned steps; the fit may settle and stop sooner."""

@@ -13,6 +13,8 @@ from .errors import InputError
 MAX_TYPES = 16
 MAX_CLASSES = 16
 AUTO = "auto"
+OPTICS_FROM = 4
+"""Images of a series that optics are learned on together: a quarter of each makes an image of their size."""
 MIN_DIAMETER = 1.5  # pixels
 
 
@@ -241,3 +243,15 @@ Settings.__doc__ = f"{Settings.__doc__}\n\nAttributes\n----------\n" + "\n".join
     f"{f.name} : {f.type}\n    {f.metadata['about']}" + (f"; None: {none}" if (none := f.metadata["none"]) else "")
     for f in fields(Settings)
 )
+
+
+def check_optics_from(number: int) -> None:
+    """Whether optics can be learned on so many images.
+
+    Raises
+    ------
+    InputError
+        They cannot.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise InputError(f"optics_from={number!r}: must be a whole number of images, at least 1")

@@ -106,11 +106,15 @@ def _fit(args: argparse.Namespace) -> int:
 
 def _batch(args: argparse.Namespace) -> int:
     from ..series.batch import cluster, find_images, without_masks
+    from ..settings import OPTICS_FROM
     from .reporting import check_report, write_report
 
     if args.same_optics and args.detect_only:
         raise InputError("--same-optics: there are no optics with --detect-only; leave out one of them")
+    if args.optics_from is not None and not args.same_optics:
+        raise InputError("--optics-from: optics are learned on several images with --same-optics; add it")
     options = {"resume": args.resume, "same_optics": args.same_optics, "combine": True}
+    options["optics_from"] = args.optics_from or OPTICS_FROM
     plan = _plan(args)
     images = without_masks(find_images(args.folder), plan.settings.region)
     check_report(args, images, plan.settings)

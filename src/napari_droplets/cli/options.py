@@ -132,7 +132,7 @@ MORE = {
 def parser() -> argparse.ArgumentParser:
     """What reads the command line; `command` names the command."""
     from .. import __version__
-    from ..settings import READING
+    from ..settings import OPTICS_FROM, READING
 
     program = argparse.ArgumentParser(
         prog="napari-droplets",
@@ -166,10 +166,16 @@ def parser() -> argparse.ArgumentParser:
     batch.add_argument(
         "--same-optics",
         action="store_true",
-        help="learn the optics on the first image and keep them for all others, so that compositions and classes mean "
-        "the same in the whole series",
+        help="learn the optics once and keep them for all images, so that compositions and classes mean the same in "
+        "the whole series",
     )
-
+    batch.add_argument(
+        "--optics-from",
+        type=_count,
+        metavar="N",
+        help="with --same-optics: images, evenly spread over the series, that optics are learned on together "
+        f"(default: {OPTICS_FROM}; 1: the first image alone)",
+    )
     batch.add_argument(
         "--workers",
         type=_count,

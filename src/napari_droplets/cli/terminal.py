@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 INTERVAL = 5.0  # seconds between lines where there is no terminal
 STAGES = {
+    "optics": "learning optics",
     "detect": "finding droplets",
     "types": "counting components",
     "compile": "compiling",
@@ -69,6 +70,8 @@ class ProgressLines:
         self.begun = 0
         self.pace = Pace()
         self.running = False
+        self.name, self.left = "all images", ""  # what is done before the first is begun
+        self.stage, self.last = "", -math.inf
         self.bar: Any = None
 
     def begin(self, name: str) -> None:
@@ -82,16 +85,23 @@ class ProgressLines:
         if self.quiet:
             return
         if self.terminal:
-            form = "{desc} {percentage:3.0f}%|{bar}|{postfix}"
-            self.bar = new_bar(self.stream, form, desc=f"{self.name}: reading", unit="step")
+            self._new_bar("reading")
         else:
             said = f" ({self.left})" if self.left else ""
             print(f"{self.name}: reading{said}", file=self.stream, flush=True)
+
+    def _new_bar(self, stage: str) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        form = "{desc} {percentage:3.0f}%|{bar}|{postfix}"
+        self.bar = new_bar(self.stream, form, desc=f"{self.name}: {stage}", unit="step")
 
     def update(self, progress: Progress, name: str = "") -> None:
         """Show where the running fit is."""
         if self.quiet:
             return
+        if self.terminal and self.bar is None:
+            self._new_bar(STAGES.get(progress.stage, progress.stage))
         stage = STAGES.get(progress.stage, progress.stage)
         facts = []
         if progress.n_droplets:

@@ -162,7 +162,7 @@ def _typical_radius(pixels: Pixels, params: Params, region: np.ndarray | None = 
     for scale in TRIED:
         if scale < 1 and max(pixels.shape[:2]) * scale < COARSEST_SIDE:
             break
-        rows, columns = _eventful(pixels, PROBE / scale, region)
+        rows, columns = eventful(pixels, PROBE / scale, region)
         part, its_region = pixels[rows, columns], None if region is None else region[rows, columns]
         found = _Level.of(part, scale, params, its_region).droplets
         sure = found.p > SURE
@@ -175,7 +175,7 @@ def _typical_radius(pixels: Pixels, params: Params, region: np.ndarray | None = 
     return radii[chosen]
 
 
-def _eventful(pixels: Pixels, side: float, region: np.ndarray | None = None) -> tuple[slice, slice]:
+def eventful(pixels: Pixels, side: float, region: np.ndarray | None = None) -> tuple[slice, slice]:
     """A square part with more contrast than most, but not the most: that may be dirt; the whole of a small image.
 
     Contrast is that of the `region` (H, W), where there is one.

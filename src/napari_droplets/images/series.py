@@ -38,20 +38,34 @@ def in_one_scale(images: Iterable[Any], **reading: Any) -> Iterator[Image]:
     InputError
         At the image that cannot be used.
     """
-    ranges: dict[Kind, Range] = {}
-    if isinstance(images, (list, tuple)) and reading.get("intensity_range") is None:
-        ranges = common_ranges(images, **reading)
+    scale = SeriesScale(images, **reading)
     for image in images:
-        if isinstance(image, Image) or reading.get("intensity_range") is not None:
-            yield as_image(image, **reading)
-            continue
-        options = {k: v for k, v in reading.items() if k not in ("pixel_size_um", "intensity_range")}
+        yield scale.image(image)
+
+
+class SeriesScale:
+    """The scale of intensities of a series.
+
+    A list or tuple is looked through for it; of another iterable the first image says it.
+    """
+
+    def __init__(self, images: Iterable[Any], **reading: Any) -> None:
+        self.reading = reading
+        self.looked_through = isinstance(images, (list, tuple))
+        given = reading.get("intensity_range") is not None
+        self.ranges = common_ranges(images, **reading) if self.looked_through and not given else {}
+
+    def image(self, image: Any) -> Image:
+        """One of the images, as `as_image` takes it, on the scale of all."""
+        if isinstance(image, Image) or self.reading.get("intensity_range") is not None:
+            return as_image(image, **self.reading)
+        options = {k: v for k, v in self.reading.items() if k not in ("pixel_size_um", "intensity_range")}
         found = opened(image, **options)
-        known = found.kind in ranges
-        scale = ranges.setdefault(found.kind, found.range()) if not known else ranges[found.kind]
-        if known and not isinstance(images, (list, tuple)) and _brighter(found, scale):
+        known = found.kind in self.ranges
+        scale = self.ranges.setdefault(found.kind, found.range()) if not known else self.ranges[found.kind]
+        if known and not self.looked_through and _brighter(found, scale):
             tell(f"{found.stored.name}: brighter than the first image of the series allows; give intensity_range")
-        yield found.image(found.where[0], reading.get("pixel_size_um"), scale)
+        return found.image(found.where[0], self.reading.get("pixel_size_um"), scale)
 
 
 def common_ranges(images: Iterable[Any], **reading: Any) -> dict[Kind, Range]:

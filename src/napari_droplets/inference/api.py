@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from ..droplets import Droplets, Fit, Optics, with_border
 from ..errors import InputError
-from ..images import Image, in_one_scale
-from ..lazy import LazyPixels, Pixels
+from ..images import Image
+from ..lazy import Block, LazyPixels, Pixels
 from ..progress import Clock, Progress
 from ..results.pyramid import check_zarr
 from ..results.saved_fits import check_whole
@@ -83,46 +83,6 @@ def fit(
     return run(iterate(image, droplets, optics, **settings), callback)
 
 
-def fit_series(
-    images: Iterable[Any], optics: Optics | None = None, *, callback: Callback | None = None, **settings: Any
-) -> Iterator[Fit]:
-    """Fit the images of one series with one optics: compositions and classes mean the same in all of them.
-
-    Parameters
-    ----------
-    images : iterable
-        Images, each as in `fit`, taken under the same light; the first should hold droplets of all kinds.
-    optics : Optics, optional
-        Where the first image starts; with `learn_optics=False` they are those of all images.
-    callback, **settings
-        As in `fit`. Optics are learned on the first image and kept for the others.
-
-    Yields
-    ------
-    Fit
-        Of each image, as soon as it is done, so that none is lost when a later one fails.
-
-    Raises
-    ------
-    InputError
-        As in `fit`, at the image that cannot be used.
-
-    Examples
-    --------
-    >>> import napari_droplets as nd
-    >>> slides = [nd.simulate((96, 96), 15, seed=seed)[0] for seed in (1, 2)]
-    >>> tables = [fit.table for fit in nd.fit_series(slides, steps=100)]
-    >>> len(tables)
-    2
-    """
-    for number, image in enumerate(in_one_scale(images, **Settings.of(**settings).reading)):
-        result = fit(image, optics=optics, callback=callback, **settings)
-        if number == 0 and settings.get("learn_optics", True):
-            optics = result.optics
-            settings |= held(optics)
-        yield result
-
-
 def held(optics: Optics) -> dict[str, Any]:
     """Settings of a fit that keeps these optics as they are."""
     return {"learn_optics": False, "types": optics.types, "composition": optics.composition}
@@ -182,14 +142,20 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
     clock.lap("detect")
     yield found(start, settings)
     settings, tried = yield from resolved(image, start, optics, settings, clock)
-    result = yield from _run(image, start, optics, settings, clock)
+    result = yield from iterate_from(image, start, optics, settings, clock)
     return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})
 
 
-def _run(
-    image: Image, start: Droplets, optics: Optics | None, settings: Settings, clock: Clock, before: Fit | None = None
+def iterate_from(
+    image: Image,
+    start: Droplets,
+    optics: Optics | None,
+    settings: Settings,
+    clock: Clock,
+    before: Fit | None = None,
+    tiles: tuple[Block, ...] = (),
 ) -> Steps:
-    """A fit from candidates at hand.
+    """A fit from candidates at hand, of an image all of one picture or put together of `tiles`.
 
     After the fit `before`, of which candidates have their compositions, what stands out of the empty slide is told from
     that of it, and one pass over the pixels is enough to decide who is a droplet.
@@ -200,7 +166,7 @@ def _run(
 
     slide = None if before is None or settings.scale != 1 else empty_slide_of(before)
     work = image.rescaled(settings.scale)
-    setup, state = prepare(work, start.scaled(settings.scale), optics, settings, slide=slide)
+    setup, state = prepare(work, start.scaled(settings.scale), optics, settings, slide=slide, tiles=tiles)
     frame = Frame(image, settings, start, optics)
     passes = MOST_PASSES if before is None else 1
     outcome = yield from iterate_rounds(setup, state, settings, clock, image.name, frame.snapshot, passes)
@@ -229,7 +195,7 @@ def iterate_next(image: Image, start: Droplets, optics: Optics, before: Fit | No
 
     keep_compiled()
     settings = replace(settings, **held(optics))
-    result = yield from _run(image, start, optics, settings, Clock(settings.max_seconds), before)
+    result = yield from iterate_from(image, start, optics, settings, Clock(settings.max_seconds), before)
     return replace(result, droplets=with_border(result.droplets, image.shape))
 
 
@@ -355,6 +321,14 @@ def _with_border(steps: Steps, image: Image) -> Steps:
 
 def run(steps: Steps, callback: Callback | None) -> Fit:
     """Drive a generator of `iterate` or `iterate_refit` to its end."""
+    return drive(steps, callback)
+
+
+T = TypeVar("T")
+
+
+def drive(steps: Generator[Progress, bool | None, T], callback: Callback | None) -> T:
+    """Drive any such generator to its end; a callback's False is told to it."""
     reply: bool | None = None
     while True:
         try:

@@ -14,7 +14,7 @@ import numpy as np
 from ..compiling import tracing
 from ..model.assignment import Pixels, covered, covered_pixels
 from ..model.outline import GLOW_TERMS
-from ..model.problem import Form, Rows, rows_of
+from ..model.problem import MOST_ROWS, Form, Rows, rows_of, some_rows
 from ..model.rendering import Shared
 from .start import Ground, empty_slide
 from .state import Setup, State, circles
@@ -110,7 +110,9 @@ def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) 
     if setup.form.renderer == "nearest":  # a pixel sees one droplet alone
         pixels = alone(pixels, setup.size)
     pixels = counted(setup, pixels)
-    rows = jax.device_put(rows_of(pixels, setup.image, state.ground.field, len(setup.anchor)))
+    rows = rows_of(pixels, setup.image, state.ground.field, len(setup.anchor))
+    if len(rows.row) <= MOST_ROWS:
+        rows = jax.device_put(rows)
     return state._replace(pixels=pixels, rows=rows, listed=float((pixels.own * pixels.weight).sum()))
 
 
@@ -220,6 +222,10 @@ def learn_shared(setup: Setup, state: State, rate: float) -> State:
     rng = np.random.default_rng([setup.seed, state.step])
     wanted = optics_step.STEPS * optics_step.ROWS_PER_STEP
     chosen = np.concatenate([rng.permutation(order) for _ in range(-(-wanted // len(order)))])[:wanted]
+    listed, chosen = state.rows, chosen.reshape(optics_step.STEPS, -1)
+    if len(listed.row) > MOST_ROWS:
+        listed = some_rows(listed, chosen.ravel(), len(setup.anchor))
+        chosen = np.arange(chosen.size).reshape(chosen.shape)
     learned = state.optics.learned
     rates = jax.tree.map(lambda a: 1.0, learned)
     rates = Learned(rates.shared._replace(length=0.0, glow=float(setup.glow)), state.trust)
@@ -229,10 +235,10 @@ def learn_shared(setup: Setup, state: State, rate: float) -> State:
         state.optics,
         rates,
         rate * np.minimum(1, (state.step + 1 + np.arange(optics_step.STEPS)) / WARMING),
-        chosen.reshape(optics_step.STEPS, -1),
+        chosen,
         padded(len(setup.anchor), state.mean),
         setup.anchor,
-        state.rows,
+        listed,
         precision,
         len(order) / optics_step.ROWS_PER_STEP,
         float(state.present.sum()),

@@ -15,7 +15,7 @@ import pandas as pd
 from ..composition.anchors import anchored
 from ..droplets import Droplets, Optics
 from ..images import Image
-from ..lazy import LazyPixels, blocks
+from ..lazy import Block, LazyPixels, blocks
 from ..model.picture import draw
 from ..model.problem import PLACE
 from ..progress import Clock, Progress
@@ -48,7 +48,12 @@ class Trial(NamedTuple):
 
 
 def resolved(
-    image: Image, start: Droplets, optics: Optics | None, settings: Settings, clock: Clock
+    image: Image,
+    start: Droplets,
+    optics: Optics | None,
+    settings: Settings,
+    clock: Clock,
+    tiles: tuple[Block, ...] = (),
 ) -> Generator[Progress, bool | None, tuple[Settings, list[dict[str, Any]] | None]]:
     """Settings with the number of components, and what was tried where it had to be found out; see `choose_types`."""
     if settings.types != AUTO:
@@ -57,7 +62,7 @@ def resolved(
         return replace(settings, types=told), None
     if isinstance(image.pixels, LazyPixels):
         image, start = crowded_part(image, start)
-    types, tried = yield from choose_types(image, start, settings, clock)
+    types, tried = yield from choose_types(image, start, settings, clock, tiles)
     return replace(settings, types=types), tried
 
 
@@ -71,7 +76,7 @@ def crowded_part(image: Image, start: Droplets) -> tuple[Image, Droplets]:
 
 
 def choose_types(
-    image: Image, start: Droplets, settings: Settings, clock: Clock
+    image: Image, start: Droplets, settings: Settings, clock: Clock, tiles: tuple[Block, ...] = ()
 ) -> Generator[Progress, bool | None, tuple[int, list[dict[str, Any]]]]:
     """Find the smallest number of components that is as good as the best.
 
@@ -85,6 +90,8 @@ def choose_types(
         Of the fit to come.
     clock : Clock
         Its time limit, if any, is kept.
+    tiles : tuple of Block
+        See `prepare`.
 
     Returns
     -------
@@ -101,7 +108,7 @@ def choose_types(
     trials: list[Trial] = []
     for types in tried:
         some = replace(settings, types=types, steps=min(STEPS, settings.steps), learn_optics=True, max_seconds=None)
-        setup, state = prepare(work, begin, None, some, seen)
+        setup, state = prepare(work, begin, None, some, seen, tiles=tiles)
         setup = setup._replace(probability=None)
         fitting = iterate_rounds(setup, state, some, Clock(limit), image.name, _nothing)
         reply: bool | None = None

@@ -64,9 +64,13 @@ def droplets_of(guide: dict[str, np.ndarray], composition: str, pixel_size_um: P
 def _composition_moments(mean: np.ndarray, tril: np.ndarray, composition: str) -> tuple[np.ndarray, np.ndarray]:
     """Means and standard deviations from logits (N, d) and their rows (N, d, D) of Cholesky factors."""
     if composition == "simplex":
-        normal = np.random.default_rng(0).standard_normal((SIMPLEX_DRAWS, len(mean), tril.shape[-1]))
-        draws = constrained(np.moveaxis(mean + np.einsum("nij,snj->sni", tril, normal), -1, 0), composition)
-        return draws.mean(1).T, draws.std(1).T
+        rng, sums = np.random.default_rng(0), np.zeros((2, len(mean), mean.shape[1] + 1))
+        for _ in range(SIMPLEX_DRAWS):  # one at a time: together, those of many droplets would need gigabytes
+            normal = rng.standard_normal((len(mean), tril.shape[-1]))
+            drawn = constrained((mean + np.einsum("nij,nj->ni", tril, normal)).T, composition).T
+            sums += drawn, drawn**2
+        first, second = sums / SIMPLEX_DRAWS
+        return first, np.sqrt(np.maximum(second - first**2, 0))
     return sigmoid_moments(mean, np.sqrt(np.sum(tril**2, -1)))
 
 
@@ -89,6 +93,17 @@ def sample_droplets(guide: dict[str, np.ndarray], composition: str, n: int, seed
         "radius": r0 * np.exp(draw_[..., 2] + common[..., 2]),
         "composition": np.moveaxis(made_of, 0, -1),
     }
+
+
+def sample_compositions(guide: dict[str, np.ndarray], composition: str, n: int, seed: int) -> np.ndarray:
+    """The compositions (n, N, K) that `sample_droplets` draws, and nothing besides: a tenth of the memory."""
+    rng = np.random.default_rng(seed)
+    mean, tril = guide["droplets"], guide["droplets_tril"]
+    draws = []
+    for _ in range(n):
+        raw = mean[:, PLACE:] + np.einsum("nij,nj->ni", tril[:, PLACE:], rng.standard_normal(mean.shape))
+        draws.append(constrained(raw.T, composition).T)
+    return np.array(draws)
 
 
 class Frame:
@@ -280,7 +295,7 @@ class Frame:
     def _classes(self, guide: dict[str, np.ndarray], setup: Setup, droplets: Droplets) -> Classes:
         """Those of the series, where it has as many as are asked for; else found anew."""
         n = int(np.clip(MOST_DRAWN // max(len(droplets), 1), LEAST_DRAWS, CLASS_DRAWS))
-        draws = sample_droplets(guide, setup.form.composition, n, self.settings.seed)["composition"]
+        draws = sample_compositions(guide, setup.form.composition, n, self.settings.seed)
         known = self.classes
         if known is not None and self.settings.classes in (None, len(known["weight"])):
             return same_classes(known, draws, droplets.p_present)

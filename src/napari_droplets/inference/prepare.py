@@ -11,6 +11,7 @@ from ..droplets import Droplets, Optics
 from ..errors import InputError
 from ..image_statistics import pixel_noise
 from ..images import Image
+from ..lazy import Block
 from ..model.assignment import covered
 from ..model.optics import weight_shapes
 from ..model.problem import LEAST_DROPLETS, PLACE, Form, bucket
@@ -85,11 +86,13 @@ def prepare(
     settings: Settings,
     counted: np.ndarray | None = None,
     slide: np.ndarray | None = None,
+    tiles: tuple[Block, ...] = (),
 ) -> Prepared:
     """Build the setup and the first state; `work` and `start` at the working scale.
 
     `counted` (H, W) is False for pixels that do not count; nor do those where there is no picture. The empty `slide`
-    (H, W, C) of a frame before, where it is at hand, tells what stands out of it.
+    (H, W, C) of a frame before, where it is at hand, tells what stands out of it. `tiles` of one size are different
+    pictures, each with a background of its own.
     """
     image = work.pixels
     counted = work.counted(counted)
@@ -101,7 +104,7 @@ def prepare(
     place = start.x, start.y, start.radius
     here = tuple(a[present] for a in place)
     noise = settings.noise or max(pixel_noise(image, counted), LEAST_NOISE)
-    grid = grid_of(image.shape[:2], here[2], settings.background)
+    grid = grid_of(image.shape[:2], here[2], settings.background, tiles)
     if slide is not None and slide.shape != image.shape:
         slide = None
     ground = empty_slide(image, grid, covered(*here, image.shape[:2], INITIAL_BLUR), noise, counted, slide)

@@ -19,6 +19,7 @@ from ..model.optics import HIDDEN, Weights, color_change, initial_weights
 from ..model.outline import glow_basis
 from ..model.problem import Form
 from ..model.rendering import EDGE, Shared
+from ..model.tiles import TiledGrid
 from ..transforms import constrained, unconstrained
 
 DISC = 0.6
@@ -49,8 +50,14 @@ RING = (1.25, 1.7)
 """Radii between which light outside of droplets is looked for."""
 
 
-def grid_of(shape: tuple[int, int], radius: np.ndarray, background: str) -> SplineGrid:
-    """The background's grid: so coarse that it cannot become a droplet."""
+def grid_of(
+    shape: tuple[int, int], radius: np.ndarray, background: str, tiles: tuple[Block, ...] = ()
+) -> SplineGrid | TiledGrid:
+    """The background's grid: so coarse that it cannot become a droplet; one for each of the `tiles`."""
+    if tiles:
+        own = grid_of(tiles[0].shape, radius, background)
+        assert isinstance(own, SplineGrid)
+        return TiledGrid(own, tiles, shape)
     h, w = shape
     if background == "uniform":
         return SplineGrid.of(h, w, np.inf)
@@ -73,7 +80,7 @@ class Ground(NamedTuple):
 
 def empty_slide(
     image: Pixels,
-    grid: SplineGrid,
+    grid: SplineGrid | TiledGrid,
     covered: np.ndarray,
     noise: float,
     counted: np.ndarray | None = None,
@@ -94,9 +101,11 @@ def empty_slide(
     return Ground(field, coefficients, deviations, empty, float(sum(left)))
 
 
-def field_of(image: Pixels, grid: SplineGrid, coefficients: np.ndarray) -> Pixels:
+def field_of(image: Pixels, grid: SplineGrid | TiledGrid, coefficients: np.ndarray) -> Pixels:
     """Color of the empty slide at every pixel; made where it is asked for if the image is read so."""
-    return grid.lazy_field(coefficients) if isinstance(image, LazyPixels) else grid.field(coefficients)
+    if isinstance(image, LazyPixels) and isinstance(grid, SplineGrid):
+        return grid.lazy_field(coefficients)
+    return grid.field(coefficients)
 
 
 def _weights(image: Pixels, field: Pixels | None, empty: np.ndarray, noise: float) -> LazyPixels:

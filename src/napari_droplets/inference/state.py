@@ -13,6 +13,7 @@ from ..model.background import SplineGrid
 from ..model.outline import GLOW_REACH
 from ..model.problem import PLACE, Form, Rows
 from ..model.rendering import Shared
+from ..model.tiles import TiledGrid
 from .start import Ground
 from .steps import optics_step
 from .steps.droplet_step import Guide, Prior
@@ -34,7 +35,7 @@ class Setup(NamedTuple):
     """(N,) that a candidate is a droplet, before the fit; None where all are taken for granted."""
     free: np.ndarray
     """(N, D) bool, what may change."""
-    grid: SplineGrid
+    grid: SplineGrid | TiledGrid
     learning: bool
     """Whether what droplets share is learned."""
     noise: float | None

@@ -17,7 +17,9 @@ FAR = -1e4
 LEAST_DROPLETS, LEAST_ROWS = 8192, 16384
 """Sizes of arrays at least, so that most images, and refits, are fitted by the same compiled program."""
 GROWTH = 4
-"""Larger ones grow by this factor."""
+"""Larger ones grow by this factor …"""
+MOST_ROWS = 65536
+"""… up to so many rows of pixels, 46 MB in color; more of them are passed over in parts of `LEAST_ROWS`."""
 BLOCK = 512
 """Rows that a program works on at a time, which bounds its memory."""
 PLACE = 3
@@ -66,25 +68,33 @@ def pad(array: np.ndarray, n: int, value: float = 0) -> np.ndarray:
 
 
 def rows_of(pixels: Pixels, image: np.ndarray, ground: np.ndarray, droplets: int) -> Rows:
-    """Rows with their intensities, padded, for arrays of so many droplets (the last one is none)."""
-    total = bucket(max(len(pixels.row), 1), LEAST_ROWS)
+    """Rows with their intensities for arrays of so many droplets (the last one is none).
+
+    They are padded, unless there are more than `MOST_ROWS`.
+    """
     none = droplets - 1
     n = len(pixels.row)
     at = pixels.y, pixels.x
-
-    def single(array: np.ndarray) -> np.ndarray:
-        return pad(array.astype(np.float32), total)
-
-    return Rows(
-        pad(pixels.row, total, none),
-        pad(np.minimum(pixels.other, none).astype(np.int32), total, none),
-        single(pixels.x),
-        single(pixels.y),
-        single(pixels.weight),
-        single(pixels.own),
-        pad(image[at].reshape(n, ROW, image.shape[2]), total),
-        pad(ground[at].reshape(n, ROW, image.shape[2]), total),
+    rows = Rows(
+        pixels.row,
+        np.minimum(pixels.other, none).astype(np.int32),
+        *(np.asarray(a, np.float32) for a in (pixels.x, pixels.y, pixels.weight, pixels.own)),
+        image[at].reshape(n, ROW, image.shape[2]),
+        ground[at].reshape(n, ROW, image.shape[2]),
     )
+    return rows if n > MOST_ROWS else filled(rows, droplets)
+
+
+def filled(rows: Rows, droplets: int) -> Rows:
+    """Rows padded to one of the sizes that programs are compiled for."""
+    total, none = bucket(max(len(rows.row), 1), LEAST_ROWS), droplets - 1
+    row, other, *rest = rows
+    return Rows(pad(row, total, none), pad(other, total, none), *(pad(a, total) for a in rest))
+
+
+def some_rows(rows: Rows, which: slice | np.ndarray, droplets: int) -> Rows:
+    """Some of many rows, padded."""
+    return filled(Rows(*(a[which] for a in rows)), droplets)
 
 
 def placed(raw: Float[Array, "D P"], anchor: Float[Array, "3 P"], form: Form) -> Droplet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,19 +14,13 @@ import pandas as pd
 from ..droplets import Droplets, Fit, Optics
 from ..errors import InputError
 from ..images import Image
-from ..inference.api import find_candidates, iterate, iterate_next, run
+from ..inference.api import drive, find_candidates, iterate, iterate_next, run
 from ..inference.candidates import POSSIBLE
 from ..progress import Progress
-from ..settings import Settings
+from ..settings import OPTICS_FROM, Settings
 from .carry import SURE, brought_along, in_image
 from .footage import Footage, footage_of
 
-SAMPLES = 4
-"""Frames over the movie that optics are learned on: a quarter of the image from each."""
-SEAM = 1.0
-"""Pixels nearer than this to a seam between them, in typical diameters, do not count."""
-LEAST_QUARTER = 96
-"""Pixels; a quarter with a shorter side holds too few whole droplets, and one frame is taken instead."""
 TELLING = 1.25
 """The scale that a detection works at follows the typical diameter once it has changed by this factor."""
 
@@ -103,9 +98,10 @@ def fit_frames(
     if left and state.optics is None:
         if not _watched(state, watch, left[0], None):
             return
-        state.optics, state.diameter = learn_optics(state, watch, left[0])
-        if state.stopped:
+        learned = learn_optics(state, watch, left[0])
+        if state.stopped or learned is None:
             return
+        state.optics, state.diameter = learned
     with ThreadPoolExecutor(1) as pool:
         ahead: dict[int, Future[Any]] = {}
 
@@ -141,56 +137,36 @@ def fit_frames(
             future.cancel()
 
 
-def learn_optics(state: MovieFit, watch: Watch | None, number: int) -> tuple[Optics, float]:
-    """Optics of the whole movie, and the typical diameter: a fit of quarters of frames spread over it."""
-    image = _spread(state.footage, state.settings)
+def learn_optics(state: MovieFit, watch: Watch | None, number: int) -> tuple[Optics, float] | None:
+    """Optics of the whole movie, and the typical diameter, from parts of frames spread over it; None if stopped.
+
+    Of a movie of one frame, or where no two hold droplets, from the first frame that can be fitted.
+    """
+    from ..inference.composite import learn, spread
+
+    footage = state.footage
 
     def callback(progress: Progress) -> bool | None:
         return _watched(state, watch, number, progress)
 
-    given = {k: v for k, v in asdict(state.settings).items() if k not in ("frames", "planes", "scene")}
-    fit = run(iterate(image, **given), callback)
-    return fit.optics, 2 * float(np.median(fit.droplets.radius)) if len(fit.droplets) else 10.0
-
-
-def _spread(footage: Footage, settings: Settings) -> Image:
-    """An image whose quarters are of frames spread over the movie; of short or small ones the first that is readable.
-
-    Each quarter lies where it was, so that the light on the slide is as in any frame.
-    """
-    images: list[Image] = []
-    picked = np.linspace(0, len(footage) - 1, min(SAMPLES, len(footage))).round().astype(int)
-    others = [k for k in range(len(footage)) if k not in picked]
+    frames = [footage.numbers[k] for k in spread(len(footage), OPTICS_FROM)]
+    settings = replace(state.settings, frames=None, planes=None, scene=None)
+    if len(frames) > 1:
+        steps = learn(((n, partial(footage.load, n)) for n in frames), OPTICS_FROM, settings)
+        taught = drive(steps, callback)
+        if taught is not None:
+            return taught.optics, taught.diameter
+        if state.stopped:
+            return None
     problem: Exception | None = None
-    for k in [*picked, *others]:
+    for n in sorted(frames):
         try:
-            image = footage.load(footage.numbers[int(k)])
+            fit = run(iterate(footage.load(n), **asdict(settings)), callback)
         except Exception as error:
-            problem = error
+            problem = problem or error
             continue
-        if not images or image.shape == images[0].shape:
-            images.append(image)
-        if len(images) == SAMPLES:
-            break
-    if not images:
-        raise problem or InputError(f"{footage.name}: no frame can be read")
-    h, w, _ = images[0].shape
-    if len(images) < SAMPLES or min(h, w) < 2 * LEAST_QUARTER or settings.region is not None:
-        return images[0]
-    pixels = np.array(images[0].pixels)
-    hidden = np.zeros((h, w), bool) if images[0].hidden is None else images[0].hidden.copy()
-    rows, columns = (slice(0, h // 2), slice(h // 2, h)), (slice(0, w // 2), slice(w // 2, w))
-    for image, part in zip(images, [(r, c) for r in rows for c in columns], strict=True):
-        pixels[part] = image.pixels[part]
-        if image.hidden is not None:
-            hidden[part] = image.hidden[part]
-    from ..detection.scales import typical_radius
-
-    typical = 2 * (settings.diameter / 2 if settings.diameter else typical_radius(images[0]) or 5.0)
-    wide = int(np.ceil(SEAM * typical))
-    hidden[h // 2 - wide : h // 2 + wide] = True
-    hidden[:, w // 2 - wide : w // 2 + wide] = True
-    return replace(images[0], pixels=pixels, hidden=hidden, name=f"{footage.name} (optics)")
+        return fit.optics, 2 * float(np.median(fit.droplets.radius)) if len(fit.droplets) else 10.0
+    raise problem or InputError(f"{footage.name}: no frame can be read")
 
 
 def _seen(footage: Footage, number: int, settings: Settings, diameter: float | None) -> tuple[Image, Droplets]:

@@ -24,6 +24,7 @@ from ..tables import read_table as read_table
 from ..tables import save_table as save_table
 from .saved_fits import check_guide, checked_optics, checked_summary
 
+OPTICS = "optics.safetensors"
 RECONSTRUCTION, LARGE_RECONSTRUCTION = "reconstruction.tif", "reconstruction.ome.zarr"
 """Where the reconstruction is, and where that of a large image."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import InputError
-from ..results.files import save_summary, writable_folder, write_whole
+from ..results.files import OPTICS, replace_classes, save_summary, writable_folder, write_whole
 from ..series.manifest import MANIFEST
 from ..storage.lock import sole_writer
 from .classes import SeriesClasses, merged, series_classes, without_classes, write_classes
@@ -127,9 +127,20 @@ def compared(
     if found.parameters:
         pools = [p | {"images": len(q)} for p, q in zip(found.parameters, found.pools, strict=True)]
         save_summary({"pools": pools}, out / CLASSES)
-    problems = _write(out, tables)
+    problems = [*_write(out, tables), *_write_optics(out, found)]
     failed = [f"{image}: {why}" for image, why in results.failed.items()]
     return replace(result, notes=[*failed, *problems, *result.notes], problems=problems), pictures
+
+
+def _write_optics(out: Path, found: SeriesClasses) -> list[str]:
+    """Let the optics of a batch bring the classes of all its images to those that are added; what went wrong."""
+    if len(found.parameters) != 1 or not (out / OPTICS).exists() or (out / "summary.json").exists():
+        return []
+    try:
+        replace_classes(out, found.parameters[0])
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _one_kind(picture: Result, i: int, found: SeriesClasses) -> Result:

@@ -161,10 +161,10 @@ def write_classes(
 
 def _measured(picture: Result) -> tuple[Measured, str]:
     """Compositions, and a hash of the optics by which they mean something."""
-    from ..inference.posterior import sample_droplets
+    from ..inference.posterior import sample_compositions
 
     optics, guide = read_posterior(picture.folder, picture.droplets)
-    draws = sample_droplets(guide, optics.composition, DRAWS, 0)["composition"]
+    draws = sample_compositions(guide, optics.composition, DRAWS, 0)
     return measured_of(draws, picture.droplets.p_present), _hash(optics)
 
 

@@ -13,9 +13,12 @@ import pandas as pd
 
 from ..droplets import Optics
 from ..errors import InputError
+from ..results.files import OPTICS
+from ..settings import OPTICS_FROM, check_optics_from
 from ..storage.lock import sole_writer
 from .finished import CANCELLED as CANCELLED
 from .jobs import Job, Jobs, one_by_one
+from .lesson import Lesson, kept_lesson, save_lesson
 from .manifest import COMPUTING, Manifest, State
 from .names import check_output as check_output
 from .names import find_images as find_images
@@ -41,6 +44,7 @@ def batch(
     memory_limit: str | None = None,
     resume: bool = False,
     same_optics: bool = False,
+    optics_from: int = OPTICS_FROM,
     optics: Optics | None = None,
     detect_only: bool = False,
     overlay: bool = True,
@@ -68,7 +72,10 @@ def batch(
     resume : bool
         Skip images whose result is there already, from the same pixels, settings, optics and version.
     same_optics : bool
-        Learn the optics on the first image that can be fitted, and keep them for the others.
+        Learn the optics once, and keep them for all images; they are in OUT/optics.safetensors.
+    optics_from : int
+        Images, evenly spread over the series, that they are learned on together. With 1, and where no two hold
+        droplets, the first image that can be fitted teaches.
     optics : Optics, optional
         As in `fit`; types and composition are theirs unless given.
     detect_only : bool
@@ -79,7 +86,8 @@ def batch(
         Channels in which droplets are measured, or 'all'; kinds of further files, see `export`.
     callback : callable, optional
         Called with the image's path and None when it is begun, then with its `Progress`; False stops the batch, and
-        what running images have reached is kept.
+        what running images have reached is kept. While optics are learned for all, called with the first image's path
+        and the stage 'optics'.
     **settings
         See `Settings`.
 
@@ -109,13 +117,15 @@ def batch(
     plan = Plan.of(optics, detect_only, overlay, measure, exports, **settings)
     if same_optics and detect_only:
         raise InputError("same_optics: there are no optics with detect_only; leave out one of them")
+    check_optics_from(optics_from)
     given = [images] if isinstance(images, (str, Path)) else images
     found = [path for one in given for path in find_images(one)]
     paths = without_masks(found, plan.settings.region)
     names = name_results(paths)
     folder = check_output(out, list(names.values()))
     with cluster(workers, scheduler, memory_limit) as client:
-        options: dict[str, Any] = {"resume": resume, "same_optics": same_optics, "watch": callback, "client": client}
+        options: dict[str, Any] = {"resume": resume, "watch": callback, "client": client}
+        options |= {"same_optics": same_optics, "optics_from": optics_from}
         rows = {outcome.path: outcome.row() for outcome in run(list(names), folder, plan, combine=True, **options)}
     return pd.DataFrame([rows[path] for path in names if path in rows], columns=COLUMNS)
 
@@ -149,6 +159,7 @@ def run(
     resume: bool = False,
     combine: bool = False,
     same_optics: bool = False,
+    optics_from: int = 1,
     watch: Watch | None = None,
     since: float | None = None,
     warn: Callable[[Exception], None] | None = None,
@@ -170,8 +181,8 @@ def run(
     combine : bool
         A batch: keep OUT/droplets.csv and OUT/summary.csv up to date, tables of all images, and OUT/batch.json, their
         states; no other batch may write there meanwhile.
-    same_optics : bool
-        Learn the optics on the first image that can be fitted, and keep them for the others.
+    same_optics, optics_from : bool, int
+        Learn the optics on so many images together, and keep them for all.
     watch : callable, optional
         Sees the progress, and may stop it.
     since : float, optional
@@ -192,16 +203,18 @@ def run(
     unique = len({p.name for p in names}) == len(names)
     listed = [Job(path, path.name if unique else name, out / name) for path, name in names.items()]
     ranges = _ranges(list(names), plan)
-    jobs = Jobs(listed, plan, ranges, resume, same_optics)
+    jobs = Jobs(listed, plan, ranges, resume, same_optics, optics_from)
     if not combine:
         yield from one_by_one(jobs, watch, since)
         return
     with sole_writer(out, warn=warn) as this_run:
         _clear(listed)
-        manifest = Manifest(out, this_run, {j.folder.name: j.path for j in listed}, plan, same_optics=same_optics)
+        places = {j.folder.name: j.path for j in listed}
+        manifest = Manifest(out, this_run, places, plan, same_optics=same_optics, optics_from=optics_from)
         if resume and warn is not None and (moved := _moved(manifest)):
             warn(InputError(f"{out}: earlier results were made with {moved}; last digits may differ"))
         jobs.known = manifest.known
+        _prepare_lesson(jobs, manifest, out, warn)
         if client is None:
             outcomes = one_by_one(jobs, watch, since, lambda job: manifest.begin(job.folder.name))
         else:
@@ -228,6 +241,30 @@ def run(
                 tables.write()
         if full:
             raise InputError(f"{out}: the disk is full; make room, and go on with resume")
+
+
+def _prepare_lesson(jobs: Jobs, manifest: Manifest, out: Path, warn: Callable[[Exception], None] | None) -> None:
+    """Take the optics that an earlier run has learned for these images; or see that those of this run will be kept."""
+    before, plan, number = manifest.learned_before, jobs.plan, jobs.optics_from
+    if jobs.lesson_due and jobs.resume:
+        kept = kept_lesson(out, before, jobs.jobs, number, plan, jobs.ranges)
+        if kept is not None:
+            manifest.learned(kept.record(plan, number))
+            jobs.take(kept)
+            return
+    if before is not None:
+        (out / OPTICS).unlink(missing_ok=True)  # of an earlier batch
+
+    def keep(lesson: Lesson) -> None:
+        try:
+            save_lesson(lesson, out)
+        except InputError as error:  # a later run learns them again
+            if warn is not None:
+                warn(error)
+            return
+        manifest.learned(lesson.record(plan, number))
+
+    jobs.keep = keep
 
 
 def _note(manifest: Manifest, outcome: Outcome) -> None:

@@ -20,9 +20,10 @@ from ..errors import InputError
 from ..images.opened import tell
 from ..progress import Progress
 from .jobs import Job, Jobs
+from .lesson import Lesson
 from .one_file import Watch
 from .tables import Outcome, WorkerError
-from .worker import LEAST_THREADS, Reply, Task, stop, warm, work
+from .worker import LEAST_THREADS, LessonTask, Reply, Task, stop, teach, warm, work
 
 ATTEMPTS = 2
 """At an image, the second one on another worker where there is one."""
@@ -130,6 +131,8 @@ class Team:
         """Of images submitted: which one, and which attempt."""
         self.begun: set[Job] = set()
         self.warming: list[Any] = []
+        self.lesson: Any = None
+        """Of optics that one worker learns for all, while no image is begun."""
         self.stopped = False
         self.gone_since: float | None = None
         client.subscribe_topic(run, lambda event: self.events.put(event[1]))
@@ -142,6 +145,13 @@ class Team:
         future = self.client.submit(work, self.task(job), key=key, pure=False, **where)
         self.futures[future] = job, attempt
         future.add_done_callback(self.events.put)
+
+    def teach(self) -> None:
+        """Let a worker learn the optics of all images, and the others get ready."""
+        lesson = LessonTask(self.jobs.jobs, self.jobs.optics_from, self.task(self.jobs.jobs[0]))
+        self.lesson = self.client.submit(teach, lesson, key=f"optics-{uuid.uuid4().hex}", pure=False)
+        self.lesson.add_done_callback(self.events.put)
+        self.warm(self.jobs.jobs[: max(0, len(self.client.nthreads()) - 1)])
 
     def task(self, job: Job) -> Task:
         """An image as workers take it."""
@@ -184,7 +194,8 @@ class Team:
         """Take back images that no worker has begun."""
         self.stopped = True
         waiting = [f for f, (job, _) in self.futures.items() if job not in self.begun]
-        self.client.cancel([*waiting, *self.warming])
+        lesson = [] if self.lesson is None else [self.lesson]
+        self.client.cancel([*waiting, *self.warming, *lesson])
 
     def check_scheduler(self) -> None:
         """See whether the scheduler is still there.
@@ -241,9 +252,13 @@ def _together(
 ) -> Generator[Outcome]:
     left = deque(jobs.jobs)
     by_name = {job.folder.name: job for job in jobs.jobs}
-    while (left and not team.stopped) or team.futures:
-        # optics of all are learned by one image alone
-        ready = bool(left) and not team.stopped and not (jobs.optics_to_learn and team.futures)
+    if jobs.lesson_due:
+        team.check_scheduler()
+        team.teach()
+    while (left and not team.stopped) or team.futures or team.lesson:
+        # optics of all are learned before, or by one image alone
+        waits = team.lesson is not None or (jobs.optics_to_learn and team.futures)
+        ready = bool(left) and not team.stopped and not waits
         if ready and (outcome := _given(left.popleft(), left, jobs, team)) is not None:
             yield outcome
         event = team.event(wait=not ready)
@@ -254,6 +269,8 @@ def _together(
                 team.begun.add(job)
                 begun(job, event["worker"])
             go_on = go_on and (watch is None or watch(job.path, _progress(event)) is not False)
+        elif event is not None and event is team.lesson:
+            _learned(jobs, team)
         elif event in team.futures and (outcome := _result(team, event)) is not None:
             jobs.learn(outcome)
             if outcome.no_space:
@@ -263,6 +280,25 @@ def _together(
             team.check_scheduler()
         if not go_on and not team.stopped:
             team.stop()
+
+
+def _learned(jobs: Jobs, team: Team) -> None:
+    """Take what a worker has learned for all images; where that failed the first image teaches."""
+    future, team.lesson = team.lesson, None
+    if future.status in ("cancelled", "lost"):
+        if not team.stopped:
+            raise team.gone()
+        return
+    lesson: Lesson | None = None
+    try:
+        lesson, warned = future.result(timeout=GONE_AFTER)
+    except Exception as error:  # its worker ended, and that of a second attempt
+        warned = [f"optics could not be learned on several images ({error}); the first one teaches"]
+    for text in warned:
+        tell(text)
+    if lesson is not None:
+        jobs.keep(lesson)
+    jobs.take(lesson)
 
 
 def _given(job: Job, following: Iterable[Job], jobs: Jobs, team: Team) -> Outcome | None:

@@ -10,8 +10,9 @@ from ..images import Image
 from ..region import mask_hash
 from ..results.files import read_table
 from ..tables import EXPORTS
+from .hashes import file_hash
 from .plan import Plan
-from .source import Ranges, Source, file_hash
+from .source import Ranges, Source
 
 CANCELLED = "cancelled"
 """What summary.json says of a fit that was stopped on demand."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ..droplets import Optics
 from ..results.files import read_optics
 from .finished import complete
+from .hashes import file_hash
+from .lesson import Lesson, learn_optics
 from .one_file import Watch, disk_is_full, process
 from .plan import Plan
-from .source import Ranges, file_hash
+from .source import Ranges
 from .tables import Outcome
 
 
@@ -35,6 +38,10 @@ class Jobs:
     ranges: Ranges
     resume: bool = False
     same_optics: bool = False
+    optics_from: int = 1
+    """Images that optics of all are learned on together, before any is fitted; 1 once that is done."""
+    keep: Callable[[Lesson], None] = lambda lesson: None
+    """Told what was learned."""
     known: Mapping[str, str] = field(default_factory=dict)
     """By the name of a result folder, the hash of the file that its result was made from."""
 
@@ -42,6 +49,22 @@ class Jobs:
     def optics_to_learn(self) -> bool:
         """Whether the next image's optics are to be those of all."""
         return self.same_optics and self.plan.settings.learn_optics and not self.plan.detect_only
+
+    @property
+    def lesson_due(self) -> bool:
+        """Whether optics are to be learned on several images before any is fitted."""
+        return self.optics_to_learn and self.optics_from > 1
+
+    def take(self, lesson: Lesson | None) -> None:
+        """Fit all images with these optics; where there are none the first image that can be fitted teaches."""
+        self.optics_from = 1
+        if lesson is not None:
+            self._hold(lesson.optics)
+
+    def _hold(self, optics: Optics) -> None:
+        from ..inference.api import held
+
+        self.plan = replace(self.plan, optics=optics, settings=replace(self.plan.settings, **held(optics)))
 
     def done(self, job: Job) -> Outcome | None:
         """What is there already of an image, if it is what the plan asks for."""
@@ -54,19 +77,23 @@ class Jobs:
         return Outcome(*job, summary, skipped=True, sha256=known or hash_of(job.path))
 
     def learn(self, outcome: Outcome) -> None:
-        """Keep the optics of the first image that could be fitted."""
-        from ..inference.api import held
-
+        """Keep the optics of the first image that could be fitted, where several have not taught."""
         if self.optics_to_learn and outcome.summary and not outcome.stopped:
             pictures = [p["folder"] for p in outcome.summary.get("pictures", ()) if p["folder"]]
-            optics = read_optics(outcome.folder.joinpath(*pictures[:1]))  # of a stack, those of its first picture
-            self.plan = replace(self.plan, optics=optics, settings=replace(self.plan.settings, **held(optics)))
+            self._hold(read_optics(outcome.folder.joinpath(*pictures[:1])))  # of a stack, those of its first picture
 
 
 def one_by_one(
     jobs: Jobs, watch: Watch | None, since: float | None, begun: Callable[[Job], None] | None = None
 ) -> Generator[Outcome]:
     """Work on one image after another in this process."""
+    if jobs.lesson_due:
+        lesson, stopped = taught(jobs, watch)
+        if stopped:
+            return
+        if lesson is not None:
+            jobs.keep(lesson)
+        jobs.take(lesson)
     for job in jobs.jobs:
         try:
             outcome = jobs.done(job)
@@ -83,6 +110,20 @@ def one_by_one(
         yield outcome
         if outcome.stopped or outcome.no_space:
             return
+
+
+def taught(jobs: Jobs, watch: Watch | None) -> tuple[Lesson | None, bool]:
+    """Optics learned on several images, None where that cannot be done; and whether it was stopped."""
+    stopped = False
+
+    def told(path: Path, progress: Any) -> bool | None:
+        nonlocal stopped
+        reply = None if watch is None else watch(path, progress)
+        stopped = stopped or reply is False
+        return reply
+
+    lesson = learn_optics(jobs.jobs, jobs.optics_from, jobs.plan, jobs.ranges, told)
+    return lesson, stopped
 
 
 def attempt(

@@ -58,25 +58,42 @@ class Manifest:
     plan : Plan
         What is done with each.
     same_optics : bool
-        Whether the first image's optics serve all.
+        Whether optics learned once serve all.
+    optics_from : int
+        Images that they are learned on.
     """
 
-    def __init__(self, out: Path, run: str, images: Mapping[str, Path], plan: Plan, *, same_optics: bool) -> None:
+    def __init__(
+        self, out: Path, run: str, images: Mapping[str, Path], plan: Plan, *, same_optics: bool, optics_from: int = 1
+    ) -> None:
         self.path = out / MANIFEST
         before = _read(out)
         self.known = _hashes(before)
         self.before: dict[str, str] = before.get("versions", {})
         """Versions that the last batch in this folder noted."""
+        self.learned_before: Any = before.get("optics")
+        """What it noted of optics learned on several images, see `lesson.Lesson.record`."""
         self.head: dict[str, Any] = {
             "format": FORMAT,
             "run": run,
             "began": now(),
             "versions": versions(),
-            "plan": plan.record() | {"same_optics": same_optics, "overlay": plan.overlay, "exports": plan.exports},
+            "plan": plan.record()
+            | {
+                "same_optics": same_optics,
+                "optics_from": optics_from,
+                "overlay": plan.overlay,
+                "exports": plan.exports,
+            },
         }
         self.entries = {name: Entry(str(path), sha256=self.known.get(name)) for name, path in images.items()}
         self.cost = self.last = 0.0
         self.error: InputError | None = None
+        self.write()
+
+    def learned(self, record: dict[str, Any]) -> None:
+        """Optics for all images are there."""
+        self.head["optics"] = record
         self.write()
 
     def begin(self, name: str, worker: str | None = None) -> None:

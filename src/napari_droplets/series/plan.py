@@ -10,14 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .. import __version__
 from ..droplets import Optics
 from ..errors import InputError
 from ..region import check_files
 from ..settings import Settings
 from ..tables import EXPORTS
+from .hashes import optics_hash
 
 
 class Ticket(NamedTuple):
@@ -91,10 +90,7 @@ class Plan:
         """What decides the result besides the image, as it is found in summary.json."""
         optics = weights = None
         if self.optics is not None:
-            digest = hashlib.sha256()
-            for name, value in sorted(self.optics.weights.items()):
-                digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
-            optics = digest.hexdigest()
+            optics = optics_hash(self.optics)
         if self.settings.weights is not None:
             weights = hashlib.sha256(Path(self.settings.weights).read_bytes()).hexdigest()
         return json.loads(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +45,3 @@ class Source:
     def image(self, where: Where) -> Image:
         """One of the pictures."""
         return self.opened.image(where, self.pixel_size_um, self.scale)
-
-
-def file_hash(path: Path) -> str:
-    """Hash of a file's bytes, or of all files of a folder."""
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

@@ -15,9 +15,10 @@ from ..images.choose import Where
 from ..region import mask_hash
 from ..results.files import read_optics, read_table, save_summary, writable_folder, write_whole
 from .finished import CANCELLED, complete_picture
+from .hashes import file_hash
 from .one_file import Abandoned, process_image
 from .plan import Plan
-from .source import Source, file_hash
+from .source import Source
 from .tables import Outcome, message
 
 

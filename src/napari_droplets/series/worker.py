@@ -9,6 +9,7 @@ import time
 import traceback
 import uuid
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +19,8 @@ from .. import __version__
 from ..errors import InputError
 from ..storage.lock import still_sole
 from .jobs import Job, attempt
-from .one_file import Abandoned
+from .lesson import Lesson, learn_optics
+from .one_file import Abandoned, Watch
 from .plan import Plan, Ticket
 from .source import Ranges, Source
 from .tables import Outcome, WorkerError, message
@@ -58,6 +60,16 @@ class Reply(NamedTuple):
     """Of the image."""
 
 
+class LessonTask(NamedTuple):
+    """Images whose optics a worker learns for all."""
+
+    jobs: Sequence[Job]
+    number: int
+    """Of images to learn on."""
+    first: Task
+    """What is done with the first image later."""
+
+
 def work(task: Task) -> Reply:
     """Work on one image, and write its result; whatever goes wrong is part of the reply."""
     from distributed import get_worker
@@ -82,10 +94,19 @@ def _outcome(task: Task, worker: Any) -> Outcome:
         gone = "another batch writes there now, or the folder is not to be seen from here"
         return Outcome(*job, error=WorkerError(f"{task.out}: {gone}"))
     use_cores(worker.state.nthreads)
-    told = 0.0
+    worker.log_event(task.run, {"name": job.folder.name, "worker": worker.address, "stage": "begin"})
+    plan = replace(task.plan, ticket=Ticket(task.out, task.run, f"try{uuid.uuid4().hex[:12]}"))
+    outcome = attempt(job, plan, _watch(task, worker), task.ranges, resume=task.resume)
+    if outcome.error is not None and not isinstance(outcome.error, InputError):
+        text = WorkerError(message(outcome.error))  # its own kind may not be known elsewhere, or not be picklable
+        text.add_note("".join(traceback.format_exception(outcome.error)).rstrip())
+        outcome = replace(outcome, error=text)
+    return outcome
 
-    def tell(**message: Any) -> None:
-        worker.log_event(task.run, {"name": job.folder.name, "worker": worker.address, **message})
+
+def _watch(task: Task, worker: Any) -> Watch:
+    """Tells now and then how far a task is, and says when to stop."""
+    told = 0.0
 
     def watch(path: Path, progress: Any) -> bool:
         nonlocal told
@@ -94,17 +115,25 @@ def _outcome(task: Task, worker: Any) -> Outcome:
         if time.monotonic() - told >= TELL_EVERY:
             told = time.monotonic()
             numbers = (progress.step, progress.steps, progress.loss, progress.seconds_left, progress.n_droplets)
-            tell(stage=progress.stage, numbers=[float(n) for n in numbers])
+            about = {"name": task.job.folder.name, "worker": worker.address, "stage": progress.stage}
+            worker.log_event(task.run, about | {"numbers": [float(n) for n in numbers]})
         return task.run not in _stopped
 
-    tell(stage="begin")
-    plan = replace(task.plan, ticket=Ticket(task.out, task.run, f"try{uuid.uuid4().hex[:12]}"))
-    outcome = attempt(job, plan, watch, task.ranges, resume=task.resume)
-    if outcome.error is not None and not isinstance(outcome.error, InputError):
-        text = WorkerError(message(outcome.error))  # its own kind may not be known elsewhere, or not be picklable
-        text.add_note("".join(traceback.format_exception(outcome.error)).rstrip())
-        outcome = replace(outcome, error=text)
-    return outcome
+    return watch
+
+
+def teach(task: LessonTask) -> tuple[Lesson | None, list[str]]:
+    """Learn the optics of all images; None where that cannot be done. And what the images warn of."""
+    from distributed import get_worker
+
+    worker: Any = get_worker()
+    with _one_at_a_time, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        use_cores(worker.state.nthreads)
+        first = task.first
+        lesson = learn_optics(task.jobs, task.number, first.plan, first.ranges, _watch(first, worker))
+    said = [str(w.message) for w in caught if w.category.__name__ == "ImageWarning"]
+    return lesson, list(dict.fromkeys(said))
 
 
 def warm(task: Task) -> None:

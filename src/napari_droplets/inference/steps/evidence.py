@@ -9,7 +9,7 @@ import numpy as np
 from ...compiling import tracing
 from ...lazy import blocks
 from ...model.assignment import Pixels, covered_pixels, edge_reach
-from ...model.problem import LEAST_DROPLETS, Form, Rows, bucket, pad, rows_of
+from ...model.problem import LEAST_DROPLETS, LEAST_ROWS, MOST_ROWS, Form, Rows, bucket, pad, rows_of, some_rows
 from ...model.rendering import Shared
 from ..state import Setup, State, circles
 from .gauss_newton import Evidence, Sums, anchors_of, blocks_of, measure, white_noise
@@ -26,13 +26,13 @@ def look(setup: Setup, state: State) -> tuple[Evidence, np.ndarray]:
         return _look_by_blocks(setup, state), np.zeros((0, 0, setup.form.channels), np.float32)
     raw = padded(len(setup.anchor), state.mean)
     pixels = state.pixels
-    rows = len(pixels.row)
-    sums, drawn = pass_over(raw, setup.anchor, state.shared, state.rows, rows, pixels.crowded, setup.form)
-    colors = np.asarray(drawn)[:rows]
+    sums, colors = pass_over_all(
+        raw, setup.anchor, state.shared, state.rows, len(pixels.row), pixels.crowded, setup.form
+    )
     residual = setup.image[pixels.y, pixels.x] - colors
     lines = _Lines(setup, state)
     squares = _own(pixels, residual, lines)
-    found = Sums(*(np.asarray(s)[: setup.size] for s in sums))
+    found = Sums(*(s[: setup.size] for s in sums))
     return Evidence.of(found, setup.noise or lines.noise(state.noise), squares, setup.form.channels), colors
 
 
@@ -74,11 +74,9 @@ def _block(
     rows = rows_of(pixels, setup.image, state.ground.field, total)
     anchor = anchors_of(*setup.anchor[near].T, total)
     used = len(pixels.row)
-    sums, drawn = pass_over(
-        padded(total, state.mean[near]), anchor, state.shared, rows, used, pixels.crowded, setup.form
-    )
-    residual = np.asarray(rows.values)[:used] - np.asarray(drawn)[:used]
-    return [np.asarray(s)[:n] for s in sums], (pixels, residual)
+    raw = padded(total, state.mean[near])
+    sums, drawn = pass_over_all(raw, anchor, state.shared, rows, used, pixels.crowded, setup.form)
+    return [np.asarray(s)[:n] for s in sums], (pixels, np.asarray(rows.values)[:used] - drawn)
 
 
 def alone(pixels: Pixels, none: int) -> Pixels:
@@ -104,6 +102,26 @@ def pass_over(
     """`gauss_newton.measure` over so many rows, the first `crowded` with pixels of two droplets."""
     with tracing(("measure", form, len(raw), len(rows.row))):
         return measure(raw, anchor, shared, rows, blocks_of(used), blocks_of(crowded), form)
+
+
+def pass_over_all(
+    raw: np.ndarray, anchor: np.ndarray, shared: Shared, rows: Rows, used: int, crowded: int, form: Form
+) -> tuple[Sums, np.ndarray]:
+    """`pass_over` any number of rows, in parts where there are many; the colors drawn are those of the rows used."""
+    if used <= MOST_ROWS:
+        sums, drawn = pass_over(raw, anchor, shared, rows, used, crowded, form)
+        return Sums(*(np.asarray(s) for s in sums)), np.asarray(drawn)[:used]
+    colors = np.empty(rows.values.shape, np.float32)
+    total: list[np.ndarray] = []
+    for begin in range(0, used, LEAST_ROWS):
+        end = min(begin + LEAST_ROWS, used)
+        part = some_rows(rows, slice(begin, end), len(raw))
+        count = int(np.clip(crowded - begin, 0, end - begin))
+        sums, drawn = pass_over(raw, anchor, shared, part, end - begin, count, form)
+        colors[begin:end] = np.asarray(drawn)[: end - begin]
+        found = [np.asarray(s, float) for s in sums]
+        total = [a + b for a, b in zip(total, found, strict=True)] if total else found
+    return Sums(*total), colors
 
 
 def _own(pixels: Pixels, residual: np.ndarray, lines: _Lines) -> float:

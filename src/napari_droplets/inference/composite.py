@@ -1,0 +1,272 @@
+"""Optics learned on several images together: parts of them, laid side by side, are fitted as one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..droplets import Droplets, Fit, Optics, beyond_border
+from ..errors import InputError
+from ..images import Image
+from ..lazy import Block
+from ..model.outline import GLOW_REACH
+from ..progress import Clock, Progress
+from ..settings import AUTO, Settings
+from .api import iterate_from, start_of, waiting
+from .candidates import likely
+from .start import disc_colors, logit_change
+
+SHORTEST, LONGEST = 192, 1024
+"""Pixels of a part's side: shorter ones hold too few whole droplets, longer ones more than optics are learned from."""
+LOOKED_AT = 2
+"""Lengths of a part that are looked through, to each side of a larger image."""
+PLACES = 4
+"""Steps of a part's length in which places for it are tried."""
+LARGEST = 0.25
+"""Radius, in lengths of a part's side, of the largest droplets taken: hardly any larger one would be whole."""
+NOTHING_KNOWN = 1e-3
+"""Droplets of unit absorbance that every color is known from beforehand: keeps determinants from being zero."""
+MOST_TRIED = 3
+"""Images that are looked through, for each that is wanted: where there are no droplets nothing is learned."""
+THINNED = 256
+"""Rows and columns, about, that tell the usual color of an image."""
+MARGIN = 4
+"""Pixels around a part at least, for the blur."""
+
+Load = Callable[[], Image]
+
+
+class Taught(NamedTuple):
+    """What was learned, and on what."""
+
+    optics: Optics
+    diameter: float
+    """Typical, pixels."""
+    images: tuple[int, ...]
+    """Their numbers."""
+
+
+class Part(NamedTuple):
+    """A part of an image, and the candidates of it, in its pixels."""
+
+    image: Image
+    droplets: Droplets
+
+
+def spread(n: int, number: int) -> list[int]:
+    """The order in which n images are asked to teach: so many evenly spread ones, then the others."""
+    first = np.linspace(0, n - 1, min(number, n)).round().astype(int).tolist()
+    return [*first, *sorted(set(range(n)) - set(first))]
+
+
+def learn(
+    images: Iterable[tuple[int, Load]], number: int, settings: Settings, optics: Optics | None = None
+) -> Generator[Progress, bool | None, Taught | None]:
+    """Learn optics on parts of several images, each with a background of its own.
+
+    Parameters
+    ----------
+    images : iterable of (int, callable)
+        Numbers of images and what reads them, in the order in which they are asked. One that cannot be read, holds no
+        droplets or has other channels than the first is passed over.
+    number : int
+        Of images to learn from.
+    settings : Settings
+    optics : Optics, optional
+        Where to start.
+
+    Yields
+    ------
+    Progress
+        Of the stage 'optics'; ``send(False)`` stops.
+
+    Returns
+    -------
+    Taught or None
+        None where fewer than two of the images hold droplets, or where it was stopped.
+    """
+    parts: dict[int, Part] = {}
+    seen = Seen()
+    with ExitStack() as ahead:
+        for tried, (at, load) in enumerate(images):
+            if len(parts) == number or tried == MOST_TRIED * number:
+                break
+            if (yield waiting("optics", settings)) is False:
+                return None
+            try:
+                image = load()
+                if parts and image.shape[2] != next(iter(parts.values())).image.shape[2]:
+                    continue
+                if tried == 0:
+                    ahead.enter_context(_compiled(image.shape[2], settings))
+                parts[at] = seen.part_of(image, settings)
+            except (InputError, OSError):
+                continue
+    if len(parts) < 2:
+        return None
+    return (yield from _fitted(parts, settings, optics))
+
+
+def _compiled(channels: int, settings: Settings) -> AbstractContextManager[None]:
+    """Programs are compiled while droplets are looked for."""
+    from ..compiling.service import meanwhile
+    from .ahead import make, usual_size
+    from .prepare import form_of
+
+    if settings.types == AUTO:
+        return nullcontext()
+    form = form_of(channels, settings)
+    return meanwhile(lambda wanted: make(form, usual_size(), wanted))
+
+
+class Seen:
+    """Which colors of droplets the parts chosen so far show.
+
+    A part is placed where it and those before tell most of how droplets of all colors look: where the determinant of
+    the information about a function linear in their absorbance is largest (a D-optimal design, chosen one by one).
+    """
+
+    def __init__(self) -> None:
+        self.information: np.ndarray | None = None
+
+    def part_of(self, image: Image, settings: Settings) -> Part:
+        """The part of an image that tells most.
+
+        Raises
+        ------
+        InputError
+            There are no droplets in it.
+        """
+        if settings.region is not None:
+            from .local.part import Part as Region
+
+            image = Region.of(image, settings).image
+        image = image.cropped(_eventful(image)).rescaled(settings.scale)
+        start = start_of(image, None, replace(settings, scale=1, diameter=_times(settings.diameter, settings.scale)))
+        if image.region is not None:
+            from .local.part import focused
+
+            image, start = focused(image, start)
+        height, width = (_length(n) for n in image.shape[:2])
+        start = start[start.radius <= LARGEST * min(height, width)]
+        sure = start if start.p_present is None else start[likely(start)]
+        if not len(sure):
+            raise InputError(f"{image.name}: no droplets found")
+        best, told = None, -np.inf
+        told_by = _design(image, sure)
+        before = np.eye(told_by.shape[1]) * NOTHING_KNOWN if self.information is None else self.information
+        for top in _places(image.shape[0], height):
+            for left in _places(image.shape[1], width):
+                block = Block(top, top + height, left, left + width)
+                some = told_by[block.owns(sure.x, sure.y, image.shape)]
+                information = before + some.T @ some
+                value = np.linalg.slogdet(information)[1]
+                if value > told:
+                    best, told, self.information = block, value, information
+        assert best is not None
+        moved = replace(start, x=start.x - best.left, y=start.y - best.top, labels={}, pixel_size_um=None)
+        inside = beyond_border(moved.x, moved.y, best.shape) < moved.radius
+        return Part(image.cropped(best.slices), moved[inside])
+
+
+def _design(image: Image, droplets: Droplets) -> np.ndarray:
+    """(N, C + 1): one, and the light that the middle of each droplet absorbs."""
+    color = disc_colors(image.pixels, droplets.x, droplets.y, droplets.radius)
+    step = max(1, min(image.shape[:2]) // THINNED)
+    usual = np.median(image.pixels[::step, ::step], (0, 1))
+    return np.c_[np.ones(len(color)), logit_change(color, np.broadcast_to(usual, color.shape))]
+
+
+def _length(side: int) -> int:
+    """Of a part along a side of an image."""
+    return min(side, max(SHORTEST, min(LONGEST, side // 2)))
+
+
+def _places(side: int, length: int) -> np.ndarray:
+    """Where a part may begin along a side."""
+    return np.linspace(0, side - length, 1 + -(-PLACES * (side - length) // length)).round().astype(int)
+
+
+def _eventful(image: Image) -> tuple[slice, slice]:
+    """All but of large images; of these some lengths of a part."""
+    from ..detection.scales import eventful
+
+    longest = LOOKED_AT * LONGEST
+    if max(image.shape[:2]) <= longest:
+        return slice(None), slice(None)
+    return eventful(image.pixels, longest, image.region)
+
+
+def _times(value: float | None, factor: float) -> float | None:
+    return None if value is None else value * factor
+
+
+def _fitted(
+    parts: dict[int, Part], settings: Settings, optics: Optics | None
+) -> Generator[Progress, bool | None, Taught | None]:
+    """Optics by a fit of the parts, which are at the working scale; None where it was stopped."""
+    from .number_of_components import resolved
+
+    image, start, tiles = side_by_side(list(parts.values()))
+    scale = settings.scale
+    settings = replace(settings, scale=1, region=None, diameter=_times(settings.diameter, scale), learn_optics=True)
+    if optics is not None:
+        optics = replace(optics, length=optics.length * scale, blur_px=optics.blur_px * scale)
+    clock = Clock(settings.max_seconds)
+
+    def steps() -> Generator[Progress, bool | None, Fit]:
+        chosen, _ = yield from resolved(image, start, optics, settings, clock, tiles)
+        return (yield from iterate_from(image, start, optics, chosen, clock, tiles=tiles))
+
+    running, reply = steps(), None
+    while True:
+        try:
+            reply = yield running.send(reply)._replace(stage="optics")
+        except StopIteration as end:
+            fit: Fit = end.value
+            break
+    if fit.summary["stopped"] == "cancelled":
+        return None
+    learned = replace(fit.optics, length=fit.optics.length / scale, blur_px=fit.optics.blur_px / scale)
+    radius = fit.droplets.radius if len(fit.droplets) else start.radius
+    return Taught(learned, 2 * float(np.median(radius)) / scale, tuple(parts))
+
+
+def side_by_side(parts: list[Part]) -> tuple[Image, Droplets, tuple[Block, ...]]:
+    """One image of all parts, their candidates in it, and where each part lies, all in tiles of one size.
+
+    Between them is so much room that no droplet reaches from one into another; it does not count.
+    """
+    reach = max(float(p.droplets.radius.max(initial=0)) for p in parts)
+    margin = int(np.ceil((1 + GLOW_REACH) * reach / 2)) + MARGIN  # centers lie up to a radius outside
+    height, width = (2 * margin + max(p.image.shape[axis] for p in parts) for axis in (0, 1))
+    across = int(np.ceil(np.sqrt(len(parts))))
+    down = -(-len(parts) // across)
+    pixels = np.empty((down * height, across * width, parts[0].image.shape[2]), np.float32)
+    pixels[:] = np.median(parts[0].image.pixels, (0, 1))
+    hidden = np.ones(pixels.shape[:2], bool)
+    tiles, droplets = [], []
+    for i, (image, found) in enumerate(parts):
+        top, left = (i // across) * height, (i % across) * width
+        tile = Block(top, top + height, left, left + width)
+        h, w, _ = image.shape
+        beyond = [(margin, height - margin - h), (margin, width - margin - w)]
+        pixels[tile.slices] = np.pad(image.pixels, [*beyond, (0, 0)], mode="edge")
+        hidden[tile.slices] = np.pad(
+            np.zeros((h, w), bool) if image.hidden is None else image.hidden, beyond, constant_values=True
+        )
+        tiles.append(tile)
+        droplets.append(replace(found, x=found.x + left + margin, y=found.y + top + margin))
+    name = f"optics of {len(parts)} images"
+    return Image(pixels, name, channels=parts[0].image.channels, hidden=hidden), together(droplets), tuple(tiles)
+
+
+def together(droplets: list[Droplets]) -> Droplets:
+    """The droplets of all, with what all of them tell."""
+    names = ("x", "y", "radius", "x_sd", "y_sd", "radius_sd", "p_present")
+    columns = {name: [getattr(d, name) for d in droplets] for name in names}
+    return Droplets(**{k: np.concatenate(v) for k, v in columns.items() if all(a is not None for a in v)})

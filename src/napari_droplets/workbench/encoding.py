@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict, fields, replace
+from typing import Any, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,8 +13,9 @@ import pandas as pd
 from ..droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
 from ..errors import InputError
 from .fits import Change, FitChange, Fits, NewFits, Numbered, Side
-from .journal import EDITS, Step
+from .journal import Kind, Step
 from .rows import NUMBER
+from .ties import change_of, change_record
 
 KINDS = "biufOU"
 """Types of columns, by numpy's letters: truth values, whole numbers, numbers, a mixture, and text."""
@@ -92,7 +93,7 @@ def step_text(step: Step) -> str:
             fit = f'{{"new": {json.dumps(not step.fit.before)}}}'
         _texts[step] = (
             f'{{"kind": "{step.kind}", "when": {step.when!r}, "before": {rows_text(step.before)}, '
-            f'"after": {rows_text(step.after)}, "fit": {fit}}}'
+            f'"after": {rows_text(step.after)}, "fit": {fit}, "ties": {json.dumps(change_record(step.ties))}}}'
         )
     return _texts[step]
 
@@ -115,12 +116,11 @@ def steps_of(
         if not 0 <= done <= len(records):
             raise ValueError("more is done than there is")
         for record in records:
-            if record["kind"] not in (*EDITS, "refit"):
+            if record["kind"] not in get_args(Kind):
                 raise ValueError(f"a step of kind {record['kind']}")
             before, after = (rows_of(record[side], where) for side in ("before", "after"))
-            steps.append(
-                Step(record["kind"], before, after, float(record["when"]), _change_of(record["fit"], fits, where))
-            )
+            fit, ties = _change_of(record["fit"], fits, where), change_of(record.get("ties"))
+            steps.append(Step(record["kind"], before, after, float(record["when"]), fit, ties))
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -134,7 +134,7 @@ def steps_of(
         elif isinstance(fit, NewFits):
             if not records[i]["fit"]["new"]:
                 return steps[i + 1 :], done - i - 1
-            steps[i] = Step("refit", steps[i].before, steps[i].after, steps[i].when, NewFits({}, now))
+            steps[i] = replace(steps[i], fit=NewFits({}, now))
             now = {}
     first = next((i for i in range(done, len(steps)) if isinstance(steps[i].fit, NewFits)), len(steps))
     return steps[:first], done

@@ -20,10 +20,11 @@ from ..errors import InputError
 from ..lazy import Pixels
 from ..storage.atomic import write_whole
 from .encoding import fit_of, fit_tensors, reference_record, rows_of, rows_text, step_text, steps_of
-from .fits import Fits, Numbered
+from .fits import Fits
 from .journal import Journal, Step
 from .session import Session
 from .sheet import ImageReference, Sheet
+from .ties import Ties, ties_of, ties_record
 
 SUFFIX = ".droplets"
 INDEX = "session.json"
@@ -50,6 +51,7 @@ class Kept(NamedTuple):
     done: int
     fits: Fits
     place: dict[str, Any]
+    ties: Ties | None = None
 
 
 class Moment(NamedTuple):
@@ -98,6 +100,7 @@ def moment_of(session: Session, place_of: Callable[[Sheet], dict[str, Any]] = la
             s.journal.done,
             dict(s.fits),
             place_of(s),
+            s.ties,
         )
         for s in session.sheets
         if not s.running
@@ -205,7 +208,7 @@ def index_and_parts(
                     "plane": list(plane),
                     "pixel_size_um": fit.fit.droplets.pixel_size_um,
                     "arrays": part(own, fit, ".safetensors", partial(_tensors, tensors)),
-                    "droplets": part((kept.key, "droplets", plane), fit, ".json", partial(_fitted_text, fit)),
+                    "droplets": part((kept.key, "droplets", plane), fit, ".json", lambda fit=fit: _table_text(fit.table)),
                     "picture": part(
                         (kept.key, "picture", plane),
                         picture,
@@ -225,6 +228,7 @@ def index_and_parts(
                 "edits": sum(step.is_edit for step in kept.steps[: kept.done]),
                 "next_number": kept.next_number,
                 "place": kept.place,
+                "ties": ties_record(kept.ties),
                 "table": part((kept.key, "table"), kept.table, ".json", partial(_table_text, kept.table)),
                 "journal": part((kept.key, "journal"), steps, ".json", partial(_journal_text, kept)),
                 "fits": fits,
@@ -245,10 +249,6 @@ def _put(content: bytes, path: Path) -> None:
 
 def _table_text(table: pd.DataFrame) -> bytes:
     return rows_text(table).encode()
-
-
-def _fitted_text(fit: Numbered) -> bytes:
-    return rows_text(fit.table).encode()
 
 
 def _journal_text(kept: Kept) -> bytes:
@@ -384,6 +384,7 @@ def _sheet(get: Get, record: dict[str, Any], path: Path) -> Sheet:
         Journal(steps, done),
         fits,
         int(record["next_number"]),
+        ties_of(record.get("ties")),
     )
 
 

@@ -93,9 +93,7 @@ def set_merge(tracks: Tracks, parents: Iterable[int], new: int) -> Tracks:
     return _renamed(changed, tracks)
 
 
-def relink(
-    tracks: Tracks, frame: int, corrected: Droplets | pd.DataFrame, *, same: np.ndarray | None = None
-) -> Tracks:
+def relink(tracks: Tracks, frame: int, corrected: Droplets | pd.DataFrame, *, same: np.ndarray | None = None) -> Tracks:
     """Put the corrected droplets of a frame in place of those it had, and link what that touches.
 
     Droplets that are as they were keep links and ids; those that were moved or resized take the links they had;

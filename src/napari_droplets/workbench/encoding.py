@@ -15,6 +15,7 @@ from ..errors import InputError
 from .fits import Change, FitChange, Fits, NewFits, Numbered, Side
 from .journal import Kind, Step
 from .rows import NUMBER
+from .sheet import ImageReference
 from .ties import change_of, change_record
 
 KINDS = "biufOU"
@@ -218,6 +219,19 @@ def _optics_record(optics: Optics) -> dict[str, Any]:
     return {f.name: getattr(optics, f.name) for f in fields(Optics) if not f.name.startswith("weights")}
 
 
-def reference_record(reference: Any) -> dict[str, Any]:
+def reference_record(reference: ImageReference) -> dict[str, Any]:
     """An ImageReference for JSON."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(reference).items()}
+
+
+def reference_of(record: dict[str, Any]) -> ImageReference:
+    """An ImageReference of what `reference_record` gave."""
+    name, path, sha256, shape = (record.get(key) for key in ("name", "path", "sha256", "shape"))
+    return ImageReference(
+        str(name),
+        None if path is None else str(path),
+        None if sha256 is None else str(sha256),
+        None if shape is None else (int(shape[0]), int(shape[1])),
+        tuple(int(i) for i in record.get("plane", ())),
+        tuple(str(axis) for axis in record.get("axes", ())),
+    )

@@ -107,9 +107,7 @@ def found_of(table: pd.DataFrame, tracks: Tracks) -> Found:
         for kind, events in (("merge", tracks.merges), ("split", tracks.splits))
         for e in events
     }
-    ties |= {
-        Tie(kind, int(number[a]), (int(number[b]),)) for kind, pairs in tracks.fixed.items() for a, b in pairs
-    }
+    ties |= {Tie(kind, int(number[a]), (int(number[b]),)) for kind, pairs in tracks.fixed.items() for a, b in pairs}
     options = {name: tracks.options.get(name) for name in OPTIONS}
     new = table.assign(**{c: told[c].reindex(table.index) for c in columns})
     return Found(new, Ties(options, frozenset(ties)))

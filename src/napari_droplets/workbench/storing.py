@@ -19,8 +19,8 @@ from .. import __version__
 from ..errors import InputError
 from ..lazy import Pixels
 from ..storage.atomic import write_whole
-from .encoding import fit_of, fit_tensors, reference_record, rows_of, rows_text, step_text, steps_of
-from .fits import Fits
+from .encoding import fit_of, fit_tensors, reference_of, reference_record, rows_of, rows_text, step_text, steps_of
+from .fits import Fits, Numbered
 from .journal import Journal, Step
 from .session import Session
 from .sheet import ImageReference, Sheet
@@ -208,7 +208,9 @@ def index_and_parts(
                     "plane": list(plane),
                     "pixel_size_um": fit.fit.droplets.pixel_size_um,
                     "arrays": part(own, fit, ".safetensors", partial(_tensors, tensors)),
-                    "droplets": part((kept.key, "droplets", plane), fit, ".json", lambda fit=fit: _table_text(fit.table)),
+                    "droplets": part(
+                        (kept.key, "droplets", plane), fit, ".json", lambda fit=fit: _table_text(fit.table)
+                    ),
                     "picture": part(
                         (kept.key, "picture", plane),
                         picture,
@@ -220,10 +222,8 @@ def index_and_parts(
             )
         steps = (*kept.steps, kept.done)
         sheets.append(
-            {
-                "name": kept.name,
-                "image": reference_record(kept.image),
-                "detected": kept.detected,
+            {"name": kept.name, "image": reference_record(kept.image), "detected": kept.detected}
+            | {
                 "droplets": len(kept.table),
                 "edits": sum(step.is_edit for step in kept.steps[: kept.done]),
                 "next_number": kept.next_number,
@@ -249,6 +249,10 @@ def _put(content: bytes, path: Path) -> None:
 
 def _table_text(table: pd.DataFrame) -> bytes:
     return rows_text(table).encode()
+
+
+def _fitted_text(fit: Numbered) -> bytes:
+    return rows_text(fit.table).encode()
 
 
 def _journal_text(kept: Kept) -> bytes:
@@ -379,22 +383,10 @@ def _sheet(get: Get, record: dict[str, Any], path: Path) -> Sheet:
     return Sheet(
         str(record["name"]),
         table,
-        _reference(record["image"]),
+        reference_of(record["image"]),
         bool(record["detected"]),
         Journal(steps, done),
         fits,
         int(record["next_number"]),
         ties_of(record.get("ties")),
-    )
-
-
-def _reference(record: dict[str, Any]) -> ImageReference:
-    name, path, sha256, shape = (record.get(key) for key in ("name", "path", "sha256", "shape"))
-    return ImageReference(
-        str(name),
-        None if path is None else str(path),
-        None if sha256 is None else str(sha256),
-        None if shape is None else (int(shape[0]), int(shape[1])),
-        tuple(int(i) for i in record.get("plane", ())),
-        tuple(str(axis) for axis in record.get("axes", ())),
     )

@@ -27,6 +27,7 @@ STAGES = {
     "compile": "Preparing the fit",
     "fit": "Fitting",
     "posterior": "Computing uncertainties",
+    "tracks": "Following droplets",
 }
 
 

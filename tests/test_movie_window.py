@@ -16,6 +16,8 @@ from napari_droplets.workbench.curves import curves_of, nearest
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("laptrack"), reason="needs LapTrack")
 FRAMES = 5
+TIMEOUT = 300_000
+"""Milliseconds; most that anything may take on a machine that is busy."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def named(viewer, name):
 
 
 def settle(widget, qtbot):
-    qtbot.waitUntil(lambda: not widget.busy and not widget.movie.linking, timeout=60000)
+    qtbot.waitUntil(lambda: not widget.busy and not widget.movie.linking, timeout=TIMEOUT)
 
 
 @pytest.fixture
@@ -133,7 +135,7 @@ def test_a_movie_is_followed_and_its_tracks_are_seen_corrected_and_saved(followe
 def test_a_run_is_stopped_seen_and_gone_on_with(widget, viewer, quick, qtbot, shot):
     quick.seconds = 0.15
     widget.follow()
-    qtbot.waitUntil(lambda: len(quick.fitted) >= 3 and "movie droplets" in viewer.layers, timeout=60000)
+    qtbot.waitUntil(lambda: len(quick.fitted) >= 3 and "movie droplets" in viewer.layers, timeout=TIMEOUT)
     viewer.dims.set_point(0, 3)  # the slider is free
     widget.cancel()
     settle(widget, qtbot)
@@ -154,7 +156,7 @@ def test_a_run_is_stopped_seen_and_gone_on_with(widget, viewer, quick, qtbot, sh
 def test_a_panel_that_is_closed_while_it_works_loses_no_frame(widget, viewer, quick, qtbot, open_widget):
     quick.seconds = 0.15
     widget.follow()
-    qtbot.waitUntil(lambda: len(quick.fitted) >= 3, timeout=60000)
+    qtbot.waitUntil(lambda: len(quick.fitted) >= 3, timeout=TIMEOUT)
     widget._close_down()
     quick.seconds = 0.0
     time.sleep(0.3)

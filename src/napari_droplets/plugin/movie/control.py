@@ -104,7 +104,7 @@ class MovieControl:
 
     def cut(self) -> None:
         """Say that droplets are not the same; see `workbench.movie.cut`."""
-        self._told(lambda: self._cut())
+        self._told(self._cut)
 
     def merge(self) -> None:
         """Say that the droplets selected merge into the one of the latest frame."""
@@ -148,6 +148,7 @@ class MovieControl:
         ):
             signal.disconnect(slot, missing_ok=True)
         self._viewer.dims.events.current_step.disconnect(self._on_frame)
+        self._panel.image.changed.disconnect(self._offer_interval, missing_ok=True)
 
     def _begun(self, plan: Plan, layer: Any, settings: dict[str, Any]) -> tuple[Any, Output, Any]:
         """The steps that follow a movie, where they are shown, and what is done in the end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,7 +104,7 @@ def _parents_as_text(events: pd.DataFrame) -> pd.DataFrame:
     return events.assign(parent_ids=events["parent_ids"].astype(str))
 
 
-def _summary(folder: Path) -> dict:
+def _summary(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
     except (OSError, ValueError):

@@ -76,7 +76,9 @@ def _sizes(tracks: Tracks) -> pd.DataFrame:
     table = tracks.droplets
     by = [c for c in ("frame", "time_s") if c in table]
     groups = table.groupby(by)["radius"]
-    numbers = groups.quantile([0.1, 0.5, 0.9]).unstack().set_axis(["radius_10", "radius_50", "radius_90"], axis=1)
+    numbers = (
+        groups.quantile(np.array([0.1, 0.5, 0.9])).unstack().set_axis(["radius_10", "radius_50", "radius_90"], axis=1)
+    )
     return numbers.assign(droplets=groups.size(), mean=groups.mean(), sd=groups.std()).reset_index()
 
 

@@ -127,7 +127,7 @@ def _tables(tracks: Tracks, title: str, folder: Path) -> list[dict[str, Any]]:
         shown = shown.assign(origin=longest["origin"], fate=longest["fate"])
         unit = "second" if "birth_s" in longest else "frame"
         about = f"The longest first. Rates are per {unit}, with intervals of 95 %; radii in pixels. All are in"
-        found.append(_table(f"{title}Tracks", list(shown), shown, about, folder / "tracks.csv"))
+        found.append(_table(f"{title}Tracks", [str(c) for c in shown], shown, about, folder / "tracks.csv"))
     return found
 
 

@@ -178,7 +178,7 @@ def _looks(footage: Footage) -> list[Any]:
     for k in picked:
         try:
             pixels = footage.load(footage.numbers[int(k)]).pixels
-            seen.append(hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest())
+            seen.append(hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest())
         except Exception as error:
             seen.append(str(error))
     return seen

@@ -253,5 +253,5 @@ def _compositions_filled(now: pd.DataFrame, before: pd.DataFrame) -> pd.DataFram
     filled: dict[str, Any] = {}
     for column in now:
         if str(column).startswith("composition_") and now[column].isna().any() and column in before:
-            filled[column] = now[column].fillna(before[column]).fillna(before[column].median())
+            filled[str(column)] = now[column].fillna(before[column]).fillna(before[column].median())
     return now.assign(**filled)

@@ -208,9 +208,7 @@ def index_and_parts(
                     "plane": list(plane),
                     "pixel_size_um": fit.fit.droplets.pixel_size_um,
                     "arrays": part(own, fit, ".safetensors", partial(_tensors, tensors)),
-                    "droplets": part(
-                        (kept.key, "droplets", plane), fit, ".json", lambda fit=fit: _table_text(fit.table)
-                    ),
+                    "droplets": part((kept.key, "droplets", plane), fit, ".json", partial(_fitted_text, fit)),
                     "picture": part(
                         (kept.key, "picture", plane),
                         picture,

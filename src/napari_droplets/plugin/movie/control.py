@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
@@ -244,7 +245,8 @@ class MovieControl:
             return
         rows = sheet.table[sheet.table["track_id"] == track_id]
         if len(rows):
-            number = int((rows["frame"].astype(float) - frame).abs().idxmin())
+            away = np.abs(rows["frame"].to_numpy(float) - frame)
+            number = int(rows.index.to_numpy()[away.argmin()])
             self.show()
             self._session.select([number])
 

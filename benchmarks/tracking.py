@@ -6,7 +6,8 @@
 
 Tables of known truth are spoilt as measurements are (droplets missed, false ones, errors of position, radius and
 composition), and followed by `track`, by trackpy and by nearest neighbors in the same run. Identity F1 is that of
-py-motmetrics. A merge is found if the new droplet and at least two of its parents are right, within one frame.
+py-motmetrics, HOTA that of `hota.py`. A merge is found if the new droplet and at least two of its parents are right,
+within one frame.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from hota import hota
 from scipy.optimize import linear_sum_assignment
 
 from napari_droplets.movies.simulated import Movie, simulate_movie
@@ -39,6 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 SPOILT = {"missed": 0.02, "false": 0.01, "place": 0.1, "radius": 0.02, "composition": 0.04}
 FRAMES = 30
+SCORES = ("idf1", "best", "trackpy", "nearest", "hota", "best_hota", "trackpy_hota", "nearest_hota")
 REACH = 0.7
 """A droplet is one of the truth within this many radii."""
 DOCS = Path(__file__).parents[1] / "docs" / "tracking.md"
@@ -196,9 +199,13 @@ def one(case: dict[str, Any], seed: int, *, bare: bool, others: bool = True, **m
     figures["idf1"] = identity_f1(movie.droplets, found.droplets, found.droplets["track_id"].to_numpy())
     alone = matched(movie.droplets, table)
     figures["best"] = identity_f1(movie.droplets, table, np.where(alone >= 0, alone, -1 - np.arange(len(table))))
+    figures["hota"] = hota(movie.droplets, found.droplets, found.droplets["track_id"].to_numpy()).hota
+    figures["best_hota"] = hota(movie.droplets, table, np.where(alone >= 0, alone, -1 - np.arange(len(table)))).hota
     if others:
-        figures["trackpy"] = identity_f1(movie.droplets, table, by_trackpy(table, reach_of(case)))
-        figures["nearest"] = identity_f1(movie.droplets, table, by_nearest(table, reach_of(case)))
+        for name, by in (("trackpy", by_trackpy), ("nearest", by_nearest)):
+            ids = by(table, reach_of(case))
+            figures[name] = identity_f1(movie.droplets, table, ids)
+            figures[f"{name}_hota"] = hota(movie.droplets, table, ids).hota
     for kind in ("merge", "split"):
         figures[f"{kind}s"] = events_right(movie, found, true_ids, kind)
     figures["rates"] = rates_held(movie, found, true_ids)
@@ -217,15 +224,16 @@ def calibration_error(reported: Reported) -> float:
 def table_of(seeds: range, bare: bool, **much: float) -> tuple[str, Reported]:
     """The table in Markdown, and all merges reported."""
     lines = [
-        "| movie | IDF1 | best possible | trackpy | nearest | merges found | false | splits found | false | dr/dt |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| movie | IDF1 | best possible | trackpy | nearest | HOTA | best possible | trackpy | nearest "
+        "| merges found | false | splits found | false | dr/dt |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     all_merges: Reported = []
     sums = np.zeros(7)
     for name, case in CASES.items():
         runs = [one(case, seed, bare=bare, **much) for seed in seeds]
         cells = [name]
-        cells += [f"{np.mean([r[k] for r in runs]):.3f}" for k in ("idf1", "best", "trackpy", "nearest")]
+        cells += [f"{np.mean([r[k] for r in runs]):.3f}" for k in SCORES]
         for place, kind in ((0, "merges"), (3, "splits")):
             true, right = (sum(r[kind][k] for r in runs) for k in (0, 1))
             reported = [e for r in runs for e in r[kind][2]]

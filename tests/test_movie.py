@@ -43,9 +43,9 @@ def quick(shot, monkeypatch):
     calls = {"learned": 0, "fitted": []}
     optics = Optics({"w": np.zeros(2, np.float32)}, {}, 3, 3, 5.0, "free", "layered", 0.02, 0.8)
 
-    def fitted(state, image, fresh, watch, number):
+    def fitted(state, image, fresh, number):
         calls["fitted"].append(number)
-        fitting._watched(state, watch, number, None)
+        yield from fitting._told(state, number)
         table = shot.droplets[shot.droplets["frame"] == number]
         found = Droplets.from_dataframe(table.drop(columns=["track_id", "time_s", "frame"]))
         p = np.full(len(found), 0.99)
@@ -54,8 +54,9 @@ def quick(shot, monkeypatch):
         state.before = replace(found, p_present=p)
         return state.before
 
-    def learned(state, watch, number):
+    def learned(state, number):
         calls["learned"] += 1
+        yield from fitting._told(state, number)
         return optics, 10.0
 
     monkeypatch.setattr(fitting, "_fitted", fitted)

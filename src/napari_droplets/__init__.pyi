@@ -33,6 +33,7 @@ from .settings import Settings as Settings
 from .simulate import simulate as simulate
 from .tables import export as export
 from .tracking.api import track as track
+from .tracking.reading import read_tracks as read_tracks
 from .tracking.tracks import Tracks as Tracks
 
 __version__: str

@@ -286,9 +286,9 @@ def _add_report(commands: Any) -> None:
         "first, size distributions, compositions and classes, statistics with 95 % intervals, differences between "
         "conditions, flags, settings and versions; its figures as SVG, PNG and CSV into OUT/figures; and the tables "
         "samples.csv and differences.csv. Classes are found on the droplets of all images together, where these were "
-        "fitted with the same optics, and written into their tables.",
+        "fitted with the same optics, and written into their tables. Of a folder of `track` the page shows movies.",
     )
-    command.add_argument("output", metavar="OUT", help="folder of results of `batch` or `fit`")
+    command.add_argument("output", metavar="OUT", help="folder of results of `batch`, `fit` or `track`")
     _add_samples(command)
     command.add_argument("--classes", type=int, metavar="G", help="number of classes (default: as many as can be told)")
     command.add_argument("--quiet", action="store_true", help="no progress, only errors")

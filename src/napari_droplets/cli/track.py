@@ -28,8 +28,8 @@ def add_track(commands: Any, add_settings: Any, optics_option: Any) -> argparse.
         description="Fit the frames of a movie and follow its droplets: which is which, which merge, which split, how "
         "fast each grows. For each movie a folder OUT/NAME with droplets.csv (all frames; frame, time_s, track_id), "
         "tracks.csv (a row for each track, rates with 95 % intervals), events.csv (merges and splits with their "
-        "probabilities), tracks.png, optics.safetensors and summary.json. Of a table with columns frame, x, y, radius "
-        "the droplets are followed without pictures.",
+        "probabilities), tracks.png, optics.safetensors and summary.json; at the end OUT/report.html. Of a table with "
+        "columns frame, x, y, radius the droplets are followed without pictures.",
     )
     command.add_argument(
         "movies", nargs="+", metavar="MOVIE", help="stack, folder or quoted pattern of images, or table of droplets"
@@ -62,6 +62,7 @@ def add_track(commands: Any, add_settings: Any, optics_option: Any) -> argparse.
         help="write besides: geff (graph), trackmate (file for TrackMate), separated by commas",
     )
     command.add_argument("--no-plots", action="store_true", help="do not draw tracks.png")
+    command.add_argument("--no-report", action="store_true", help="do not write OUT/report.html at the end")
     command.add_argument(
         "--resume", action="store_true", help="go on where an interrupted run of the same movie and settings stopped"
     )
@@ -119,7 +120,27 @@ def run_track(args: argparse.Namespace, plan_of: Any, say: Any, show: Any, trace
             text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
             say(f"error: {text if Path(given).name in text else f'{given}: {text}'}")
             trace(args, error)
+    if not args.no_report and failed < len(args.movies):
+        failed += not _reported(args, out, say, trace)
     return 1 if failed else 0
+
+
+def _reported(args: argparse.Namespace, out: Path, say: Any, trace: Any) -> bool:
+    """Write the report of the folder; whether it could be written."""
+    import shlex
+
+    from ..reports.api import note_command, page_of
+
+    try:
+        note_command(out, shlex.join(["napari-droplets", *args.argv]))
+        page = page_of(out)
+    except InputError as error:
+        say(f"error: no report: {error}; the results of the movies are in their folders")
+        trace(args, error)
+        return False
+    if not args.quiet:
+        say(f"report: {page.path}")
+    return True
 
 
 def _movie(args: argparse.Namespace, given: str, folder: Path, plan: Any, wanted: Any, say: Any) -> tuple[Any, bool]:

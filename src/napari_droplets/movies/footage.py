@@ -62,7 +62,7 @@ def footage_of(movie: Any, settings: Settings) -> Footage:
         from ..series.batch import find_images
 
         return _of_list(find_images(movie), path.name or "movie", settings, str(movie))
-    if isinstance(movie, (list, tuple)):
+    if isinstance(movie, (list, tuple)) and not hasattr(movie, "rgb"):  # a layer may be a named tuple
         return _of_list(list(movie), "movie", settings, None)
     return _of_stack(movie, getattr(movie, "name", "movie"), settings, None, None)
 

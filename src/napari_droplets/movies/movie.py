@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ import pandas as pd
 from ..droplets import Droplets, Fit, Optics
 from ..errors import InputError
 from ..images import Image
-from ..inference.api import drive, find_candidates, iterate, iterate_next, run
+from ..inference.api import find_candidates, iterate, iterate_next
 from ..inference.candidates import POSSIBLE
 from ..progress import Progress
 from ..settings import OPTICS_FROM, Settings
@@ -28,6 +28,15 @@ Watch = Callable[[int, "Progress | None"], "bool | None"]
 """Called with a frame's number and None when it is begun, then with its Progress; False stops."""
 
 
+class Moment(NamedTuple):
+    """Where the fit of a movie is."""
+
+    number: int
+    """Of the frame."""
+    progress: Progress | None
+    """None where it is begun."""
+
+
 class FrameResult(NamedTuple):
     """What became of one frame."""
 
@@ -37,6 +46,10 @@ class FrameResult(NamedTuple):
     error: Exception | None = None
     skipped: bool = False
     """It was there already."""
+
+
+T = TypeVar("T")
+Steps = Generator[Moment | FrameResult, bool | None, T]
 
 
 @dataclass
@@ -81,8 +94,6 @@ def fit_frames(
 ) -> Generator[FrameResult]:
     """Fit the frames of a movie one after another; memory does not grow with their pixels.
 
-    While a frame is fitted the next one is read and looked through.
-
     Parameters
     ----------
     state : MovieFit
@@ -92,13 +103,32 @@ def fit_frames(
     have : callable, optional
         The droplets of a frame that an earlier run has found; None where it is still to be fitted.
     """
+    steps, reply = frame_steps(state, have), None
+    while True:
+        try:
+            event = steps.send(reply)
+        except StopIteration:
+            return
+        reply = None
+        if isinstance(event, FrameResult):
+            yield event
+        elif watch is not None and watch(*event) is False:
+            reply = False
+
+
+def frame_steps(state: MovieFit, have: Callable[[int], Droplets | None] | None = None) -> Steps[None]:
+    """What `fit_frames` does, step by step: yields where it is and what became of each frame; takes False to stop.
+
+    While a frame is fitted the next one is read and looked through.
+    """
     numbers = state.footage.numbers
     done = {n: d for n in numbers if have is not None and (d := have(n)) is not None}
     left = [n for n in numbers if n not in done]
     if left and state.optics is None:
-        if not _watched(state, watch, left[0], None):
+        yield from _told(state, left[0])
+        if state.stopped:
             return
-        learned = learn_optics(state, watch, left[0])
+        learned = yield from learn_optics(state, left[0])
         if state.stopped or learned is None:
             return
         state.optics, state.diameter = learned
@@ -118,12 +148,13 @@ def fit_frames(
                 prepare(position + 1)
                 yield FrameResult(number, done[number], skipped=True)
                 continue
-            if not _watched(state, watch, number, None):
+            yield from _told(state, number)
+            if state.stopped:
                 break
             try:
                 image, fresh = ahead.pop(number).result()
                 prepare(position + 1)
-                found = _fitted(state, image, fresh, watch, number)
+                found = yield from _fitted(state, image, fresh, number)
                 if state.stopped:
                     break
             except Exception as error:
@@ -137,7 +168,7 @@ def fit_frames(
             future.cancel()
 
 
-def learn_optics(state: MovieFit, watch: Watch | None, number: int) -> tuple[Optics, float] | None:
+def learn_optics(state: MovieFit, number: int) -> Steps[tuple[Optics, float] | None]:
     """Optics of the whole movie, and the typical diameter, from parts of frames spread over it; None if stopped.
 
     Of a movie of one frame, or where no two hold droplets, from the first frame that can be fitted.
@@ -145,23 +176,19 @@ def learn_optics(state: MovieFit, watch: Watch | None, number: int) -> tuple[Opt
     from ..inference.composite import learn, spread
 
     footage = state.footage
-
-    def callback(progress: Progress) -> bool | None:
-        return _watched(state, watch, number, progress)
-
     frames = [footage.numbers[k] for k in spread(len(footage), OPTICS_FROM)]
     settings = replace(state.settings, frames=None, planes=None, scene=None)
     if len(frames) > 1:
         steps = learn(((n, partial(footage.load, n)) for n in frames), OPTICS_FROM, settings)
-        taught = drive(steps, callback)
-        if taught is not None:
-            return taught.optics, taught.diameter
+        taught = yield from _told(state, number, steps)
         if state.stopped:
             return None
+        if taught is not None:
+            return taught.optics, taught.diameter
     problem: Exception | None = None
     for n in sorted(frames):
         try:
-            fit = run(iterate(footage.load(n), **asdict(settings)), callback)
+            fit = yield from _told(state, number, iterate(footage.load(n), **asdict(settings)))
         except Exception as error:
             problem = problem or error
             continue
@@ -177,25 +204,21 @@ def _seen(footage: Footage, number: int, settings: Settings, diameter: float | N
     return image, find_candidates(image, replace(looking, detector="network"))
 
 
-def _fitted(state: MovieFit, image: Image, fresh: Droplets, watch: Watch | None, number: int) -> Droplets:
+def _fitted(state: MovieFit, image: Image, fresh: Droplets, number: int) -> Steps[Droplets]:
     """Fit one frame, and go on from it."""
     assert state.optics is not None
-
-    def callback(progress: Progress) -> bool | None:
-        return _watched(state, watch, number, progress)
-
     settings = replace(state.settings, min_probability=POSSIBLE, frames=None, planes=None, scene=None)
     if settings.region is not None:
         from ..inference.api import held
 
         given = asdict(settings) | held(state.optics)
-        fit = run(iterate(image, None, state.optics, **given), callback)
+        fit = yield from _told(state, number, iterate(image, None, state.optics, **given))
     else:
         start = in_image(brought_along(state.before, fresh), image.shape)
         if not len(start):
             return replace(fresh[:0], composition=np.zeros((0, state.optics.types)))
         last = state.last if state.last is not None and state.last.reconstruction.shape == image.shape else None
-        fit = run(iterate_next(image, start, state.optics, last, settings), callback)
+        fit = yield from _told(state, number, iterate_next(image, start, state.optics, last, settings))
     if state.stopped:
         return fit.droplets
     sure = _sure(fit.droplets)
@@ -218,7 +241,19 @@ def _tabled(droplets: Droplets, number: int) -> pd.DataFrame:
     return table
 
 
-def _watched(state: MovieFit, watch: Watch | None, number: int, progress: Progress | None) -> bool:
-    if watch is not None and watch(number, progress) is False:
-        state.stopped = True
-    return not state.stopped
+def _told(state: MovieFit, number: int, steps: Generator[Progress, bool | None, Any] | None = None) -> Steps[Any]:
+    """Say that a frame is begun or, with the steps of a fit, how far it is; whoever listens may stop it."""
+    if steps is None:
+        reply = yield Moment(number, None)
+        state.stopped = state.stopped or reply is False
+        return None
+    begun = False
+    while True:
+        try:
+            # some stages wait for no answer; the first thing a generator is sent is None
+            progress = steps.send(False) if state.stopped and begun else next(steps)
+        except StopIteration as end:
+            return end.value
+        begun = True
+        reply = yield Moment(number, progress)
+        state.stopped = state.stopped or reply is False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +16,10 @@ import numpy as np
 import pandas as pd
 
 from .. import __version__
-from ..droplets import Droplets, Optics
 from ..errors import InputError
 from ..images import IMAGE_SUFFIXES
 from ..images.formats import is_zarr
-from ..results.files import read_optics, save_optics, save_summary, writable_folder, write_whole
+from ..results.files import save_summary, writable_folder
 from ..tracking.api import GEOMETRIES, track
 from ..tracking.events import Event
 from ..tracking.frames import frames_of
@@ -29,6 +27,7 @@ from ..tracking.paths import Paths, inserted
 from ..tracking.tracks import Tracks, with_ids
 from .carry import SURE, filled, flashes
 from .movie import FrameResult, MovieFit, Watch, fit_frames
+from .store import FrameStore, record_of, sources
 
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".xlsx")
 MISSED = 0.02
@@ -89,8 +88,8 @@ def track_table_file(path: Path, folder: Path, plan: Plan) -> MovieOutcome:
         tracks = track(table, **plan.options())
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    summary = _summary(tracks, plan, time.perf_counter() - began) | {"table": str(path)}
-    _write(tracks, folder, summary, plan.exports)
+    summary = summary_of(tracks, time.perf_counter() - began) | {"table": str(path)}
+    write_results(tracks, folder, summary, plan.exports)
     return MovieOutcome(folder, tracks, summary)
 
 
@@ -124,8 +123,8 @@ def track_movie(
         No frame could be used, or the folder cannot be written to.
     """
     began = time.perf_counter()
-    _linker()
-    store = _Store(writable_folder(folder), state)
+    linker()
+    store = FrameStore(writable_folder(folder), record_of(state, sources(state.footage.path)))
     (folder / "summary.json").unlink(missing_ok=True)  # a folder that has it is complete
     if resume and store.matches():
         state.optics = state.optics or store.optics()
@@ -145,11 +144,24 @@ def track_movie(
             return MovieOutcome(folder, None, {"stopped": "cancelled"})
         number, error = next(iter(state.errors.items()))
         raise InputError(f"{state.footage.name}: no frame could be used; frame {number}: {error}") from error
+    tracks, summary = tracked(state, plan, time.perf_counter() - began)
+    write_results(tracks, folder, summary, plan.exports)
+    return MovieOutcome(folder, tracks, summary, dict(state.errors))
+
+
+def tracked(state: MovieFit, plan: Plan, seconds: float = 0.0) -> tuple[Tracks, dict[str, Any]]:
+    """Follow the droplets of all frames so far; the tracks, and what is said of the run.
+
+    Raises
+    ------
+    InputError
+        No droplet is sure enough.
+    """
     shape = plan.shape or _shape(state)
     interval = plan.interval_s or state.footage.interval_s
     tracks = decided(state.table(), replace(plan, shape=shape, interval_s=interval), state.settings.min_probability)
-    summary = _summary(tracks, plan, time.perf_counter() - began)
-    summary |= {
+    summary = summary_of(tracks, seconds)
+    return tracks, summary | {
         "settings": json.loads(json.dumps(vars(state.settings))),
         "movie": state.footage.path,
         "frames": len(state.footage),
@@ -157,11 +169,9 @@ def track_movie(
         "unreadable": {str(n): str(e) for n, e in state.errors.items()},
         "stopped": "cancelled" if state.stopped else None,
     }
-    _write(tracks, folder, summary, plan.exports)
-    return MovieOutcome(folder, tracks, summary, dict(state.errors))
 
 
-def _linker() -> None:
+def linker() -> None:
     """See that LapTrack is there before hours of work depend on it; it is loaded while optics are learned."""
     if find_spec("laptrack") is None:
         raise InputError("track: needs LapTrack; pip install 'napari-droplets[tracking]'")
@@ -250,7 +260,9 @@ def _without(tracks: Tracks, gone: np.ndarray) -> Tracks:
     return with_ids(kept)
 
 
-def _summary(tracks: Tracks, plan: Plan, seconds: float) -> dict[str, Any]:
+def summary_of(tracks: Tracks, seconds: float = 0.0) -> dict[str, Any]:
+    """What `summary.json` says of tracks."""
+    geometry = tracks.options.get("geometry", "sphere")
     return {
         "n_droplets": len(tracks.droplets),
         "n_tracks": len(tracks),
@@ -258,15 +270,23 @@ def _summary(tracks: Tracks, plan: Plan, seconds: float) -> dict[str, Any]:
         "n_merges": len(tracks.merges),
         "n_splits": len(tracks.splits),
         "time_unit": "s" if "time_s" in tracks.droplets else "frame",
-        "geometry": plan.geometry,
-        "exponent": GEOMETRIES[plan.geometry],
-        "max_gap": plan.max_gap,
+        "shape": tracks.options.get("shape"),
+        "geometry": geometry,
+        "exponent": GEOMETRIES[geometry],
+        "max_gap": tracks.options.get("max_gap"),
         "seconds": {"total": round(seconds, 3)},
         "version": __version__,
     }
 
 
-def _write(tracks: Tracks, folder: Path, summary: dict[str, Any], exports: Sequence[str]) -> None:
+def write_results(tracks: Tracks, folder: Path, summary: dict[str, Any], exports: Sequence[str] = ()) -> None:
+    """Write droplets.csv, tracks.csv, events.csv and, last, summary.json: a folder that has it is complete.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written to.
+    """
     tracks.save(folder, exports=exports)
     save_summary(summary, folder / "summary.json")
 
@@ -280,67 +300,6 @@ def _shape(state: MovieFit) -> tuple[int, int] | None:
         except Exception:
             continue
     return None
-
-
-class _Store:
-    """Frames that are done, kept on disk so that a run can go on."""
-
-    def __init__(self, folder: Path, state: MovieFit) -> None:
-        self.folder = folder / "frames"
-        self.about = folder / "frames" / "run.json"
-        self.state = state
-
-    def record(self) -> dict[str, Any]:
-        """What decides the droplets of a frame: another movie or other settings are another run."""
-        settings = dict(vars(self.state.settings))
-        return json.loads(
-            json.dumps({"settings": settings, "version": __version__, "source": _source(self.state.footage.path)})
-        )
-
-    def matches(self) -> bool:
-        try:
-            return bool(json.loads(self.about.read_text(encoding="utf-8")) == self.record())
-        except (OSError, ValueError):
-            return False
-
-    def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        writable_folder(self.folder)
-        save_summary(self.record(), self.about)
-
-    def have(self, number: int) -> Droplets | None:
-        path = self.path(number)
-        if not path.exists():
-            return None
-        try:
-            table = pd.read_parquet(path)
-            return Droplets.from_dataframe(table.drop(columns="frame"), name=str(path))
-        except Exception:  # cut off or damaged: fitted again
-            return None
-
-    def keep(self, number: int, table: pd.DataFrame) -> None:
-        write_whole(self.path(number), lambda p: table.to_parquet(p, index=False))
-
-    def keep_optics(self, optics: Optics) -> None:
-        save_optics(optics, self.folder.parent / "optics.safetensors")
-
-    def optics(self) -> Optics | None:
-        path = self.folder.parent / "optics.safetensors"
-        return read_optics(path) if path.exists() else None
-
-    def path(self, number: int) -> Path:
-        return self.folder / f"frame_{number:06d}.parquet"
-
-
-def _source(path: str | None) -> list[list[Any]]:
-    """Names, sizes and times of the files of a movie."""
-    if path is None:
-        return []
-    from ..series.batch import find_images
-
-    one = Path(path)
-    files = sorted(p for p in one.rglob("*") if p.is_file()) if is_zarr(one) else find_images(path)
-    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
 
 
 def is_movie(path: str | Path) -> bool:

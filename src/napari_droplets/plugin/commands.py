@@ -28,6 +28,11 @@ def refit(napari_viewer: napari.viewer.Viewer) -> None:
     panel_of(napari_viewer).refit()
 
 
+def follow(napari_viewer: napari.viewer.Viewer) -> None:
+    """Fit all frames of a movie and follow its droplets."""
+    panel_of(napari_viewer).follow()
+
+
 def save(napari_viewer: napari.viewer.Viewer) -> None:
     """Save the points shown as a table; asks for the file."""
     panel_of(napari_viewer).save()

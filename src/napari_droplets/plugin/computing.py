@@ -113,6 +113,21 @@ class Computing:
         """Estimate the typical diameter."""
         self.guarded(self._estimate)
 
+    def on_layer(self, begin: Callable[[Any, dict[str, Any]], tuple[Any, layers.Output, Any]]) -> None:
+        """Start work of another kind on the image layer chosen.
+
+        Parameters
+        ----------
+        begin : callable
+            Gives, of the layer and the settings of the panel, the steps, where they are shown, and what is done then.
+        """
+
+        def start() -> None:
+            layer = self._layer()
+            self._start(*begin(layer, self._settings(layer)))
+
+        self.guarded(start)
+
     def close(self) -> None:
         """Stop all; nobody sees the panel any more."""
         self.runner.close()

@@ -25,6 +25,7 @@ from .files.saving import asked_path, save_points
 from .keeping import Keeping
 from .layers.place import size_of_file
 from .layers.presence import n_hidden
+from .movie.control import MovieControl
 from .views.tabs import Views
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class DropletsWidget(QWidget):
         Its value says what points are colored by.
     views : Views
         The tabs beside the settings: `filters`, `inspector`, `plots`.
+    movie : MovieControl
+        Of movies: `link`, `cut`, `merge`, `save(folder)`, and `view`, its tab.
     busy : bool
         Whether work is going on.
     preparing : bool
@@ -85,6 +88,7 @@ class DropletsWidget(QWidget):
         self._bar, self._status, self._colors, self._say = panel.bar, panel.status, panel.colors, panel.say
         self._computing = Computing(self, panel, self.session, self._desk, self._our_points, self._on_shown)
         self._runner, self._nearby, self._soon = self._computing.runner, self._computing.nearby, self._computing.soon
+        self.movie = MovieControl(panel, self.session, self._desk, self._computing)
         self._corrections = Corrections(self.session, self._our_points, self._say)
         QVBoxLayout(self).addWidget(panel)
         self._keeping = Keeping(panel, self.session, self._desk)
@@ -159,6 +163,10 @@ class DropletsWidget(QWidget):
         the whole image starts; it may move them.
         """
         self._computing.refit()
+
+    def follow(self) -> None:
+        """Fit all frames of a movie and follow its droplets: results come frame by frame, and `cancel` keeps them."""
+        self.movie.follow()
 
     def estimate(self) -> None:
         """Estimate the typical diameter from the image, and put it into the form."""
@@ -290,6 +298,7 @@ class DropletsWidget(QWidget):
         """Stop what goes on and give layers back what they had; nobody sees the panel any more."""
         self._computing.close()
         self.views.close()
+        self.movie.close()
         self._keeping.close()
         self._desk.close()
         for event, action in self._listening():

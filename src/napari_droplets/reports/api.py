@@ -34,10 +34,13 @@ def report(
     distributions, compositions and classes, numbers with their intervals, differences between conditions, flags,
     settings and versions. Each figure is in OUT/figures as SVG and PNG, and as CSV with the numbers behind it.
 
+    Of a folder of `track` the page shows movies: radius and composition against time, sizes over time, survival, merges
+    and splits and their rate, tables of events and tracks, and frames with their droplets.
+
     Parameters
     ----------
     out : path
-        Folder of results of `batch` or `fit`, or of one image.
+        Folder of results of `batch` or `fit`, of one image, or of `track`.
     groups, class_names, classes, reference, watch, seed : optional
         As of `compare_samples`.
 
@@ -68,9 +71,15 @@ def page_of(
 ) -> Page:
     """What `report` does, with its options, and what could not be written besides the page."""
     from .figures import figures, save
+    from .movie_page import movies_in, write_movie_page
     from .page import write_page
     from .quality import qualities
 
+    if movies := movies_in(out):
+        if groups is not None or any(options.get(name) is not None for name in ("class_names", "reference")):
+            raise InputError(f"{out}: movies, which are not compared with one another; leave out groups and names")
+        path = write_movie_page(Path(out), movies, PAGE, FIGURES, _commands(Path(out)), watch)
+        return Page(path, [])
     results = results_in(out)
     with held(results, "a report"):
         comparison, pictures = compared(results, groups, watch=watch, **options)

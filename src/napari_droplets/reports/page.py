@@ -66,35 +66,49 @@ def write_page(
     InputError
         The file cannot be written.
     """
-    from jinja2 import Environment
-
-    template = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    text = environment.from_string(template).render(
+    n, droplets = len(pictures), sum(len(p.droplets) for p in pictures)
+    headline = f"{n:,} image{'' if n == 1 else 's'}, {droplets:,} droplets"
+    if flagged := sum(bool(q.flags) for q in quality):
+        headline += f", {flagged} image{'' if flagged == 1 else 's'} with flags"
+    text = rendered(
         name=path.parent.resolve().name,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        images=len(pictures),
-        droplets=sum(len(p.droplets) for p in pictures),
-        flagged=sum(bool(q.flags) for q in quality),
+        headline=headline,
         notes=comparison.notes,
         figures=[
             {
                 "name": figure.name,
                 "title": figure.title,
                 "about": figure.about,
-                "svg": "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),
+                "svg": svg_uri(svg),
             }
             for figure, svg in drawn
         ],
         tables=[t for t in (_statistics(comparison), _proportions(comparison), _differences(comparison)) if t],
         cards=_cards(path.parent, pictures, quality, watch),
+        cards_title="Images",
+        cards_about="The worst fits first. Click a picture for its overlay.",
         left_out=max(0, len(pictures) - WIDTHS[-1][0]),
-        settings=_settings(pictures),
+        settings=settings_told([p.summary for p in pictures]),
         commands=commands,
-        versions=_versions(pictures),
+        versions=versions_told([p.summary for p in pictures]),
     )
     write_whole(path, lambda p: p.write_text(text, encoding="utf-8"))
     return path
+
+
+def rendered(**parts: Any) -> str:
+    """The template with what a page says put in."""
+    from jinja2 import Environment
+
+    template = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(**parts)
+
+
+def svg_uri(svg: str) -> str:
+    """A figure as part of a page."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
 def _cards(
@@ -225,11 +239,11 @@ def _table(title: str, heads: list[str], lines: list[list[str]], about: str, fil
     }
 
 
-def _settings(pictures: Sequence[Result]) -> list[tuple[str, str]]:
-    """Each setting, with the values that it has among the images."""
+def settings_told(summaries: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Each setting, with the values that it has among the results."""
     told: dict[str, dict[str, None]] = {}
-    for picture in pictures:
-        for name, value in (picture.summary.get("settings") or {}).items():
+    for summary in summaries:
+        for name, value in (summary.get("settings") or {}).items():
             text = str(value)
             told.setdefault(name, {})[text if len(text) < 80 else f"{text[:60]}…"] = None
     return [
@@ -238,8 +252,9 @@ def _settings(pictures: Sequence[Result]) -> list[tuple[str, str]]:
     ]
 
 
-def _versions(pictures: Sequence[Result]) -> list[tuple[str, str]]:
-    made = ", ".join(sorted({str(p.summary.get("version")) for p in pictures}))
+def versions_told(summaries: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """What the results and the page were made with."""
+    made = ", ".join(sorted({str(s.get("version")) for s in summaries}))
     found = [("napari-droplets, of the results", made), ("napari-droplets, of this page", __version__)]
     for package in PACKAGES:
         try:

@@ -26,6 +26,9 @@ SAME = 1e-3
 """Pixels within which a position and a radius are unchanged; tables lose digits when written."""
 MOVED = 1.0
 """A droplet given nearer than so many radii to one that is gone is that one, corrected."""
+AROUND = 8
+"""Frames on either side of a corrected one, besides the longest gap, that say how droplets move and are at events: more
+than `paths.LOOK`."""
 GATE = 4.0
 """Standard deviations within which an added droplet is linked to the end of a track."""
 ALIKE = 0.35
@@ -49,19 +52,20 @@ def set_link(tracks: Tracks, earlier: int, later: int) -> Tracks:
 
 
 def cut_link(tracks: Tracks, earlier: int, later: int) -> Tracks:
-    """Say that two rows that are linked are two droplets.
+    """Say that two rows that are linked are two droplets, or that an event which joins them is none.
 
     Raises
     ------
     InputError
-        No such rows, or they are not linked.
+        No such rows, or they are neither linked nor joined.
     """
     _check(tracks, earlier, later)
     here = (tracks.links == (earlier, later)).all(1)
-    if not here.any():
+    merges, splits = _events_of(tracks, lambda e, kind: _ends(e, kind, earlier) and _begins(e, kind, later))
+    if not here.any() and len(merges) + len(splits) == len(tracks.merges) + len(tracks.splits):
         raise InputError(f"cut: rows {earlier} and {later} are not linked")
     fixed = _fixed(tracks, linked=None, cut=(earlier, later))
-    return _renamed(replace(tracks, links=tracks.links[~here], fixed=fixed), tracks)
+    return _renamed(replace(tracks, links=tracks.links[~here], fixed=fixed, merges=merges, splits=splits), tracks)
 
 
 def set_merge(tracks: Tracks, parents: Iterable[int], new: int) -> Tracks:
@@ -89,7 +93,7 @@ def set_merge(tracks: Tracks, parents: Iterable[int], new: int) -> Tracks:
     return _renamed(changed, tracks)
 
 
-def relink(tracks: Tracks, frame: int, corrected: Droplets | pd.DataFrame) -> Tracks:
+def relink(tracks: Tracks, frame: int, corrected: Droplets | pd.DataFrame, *, same: np.ndarray | None = None) -> Tracks:
     """Put the corrected droplets of a frame in place of those it had, and link what that touches.
 
     Droplets that are as they were keep links and ids; those that were moved or resized take the links they had;
@@ -102,6 +106,9 @@ def relink(tracks: Tracks, frame: int, corrected: Droplets | pd.DataFrame) -> Tr
     frame : int
     corrected : Droplets or DataFrame
         All droplets of the frame, in pixels.
+    same : ndarray, optional
+        (M,) which of the frame's droplets, by its place among them, each one given is; -1 for a new one. By default
+        the nearest tell.
 
     Returns
     -------
@@ -117,7 +124,7 @@ def relink(tracks: Tracks, frame: int, corrected: Droplets | pd.DataFrame) -> Tr
     Droplets.from_dataframe(given, name="corrected")
     table = tracks.droplets
     old = np.flatnonzero(table["frame"].to_numpy() == frame)
-    same = _matches(table.iloc[old], given)
+    same = _matches(table.iloc[old], given) if same is None else np.asarray(same, int)
     new_rows = given.drop(columns=["frame", "track_id", "time_s"], errors="ignore").assign(frame=frame)
     if "time_s" in table:
         new_rows["time_s"] = table["time_s"].iloc[old[0]] if len(old) else _time_of(tracks, frame)
@@ -153,6 +160,35 @@ def relink(tracks: Tracks, frame: int, corrected: Droplets | pd.DataFrame) -> Tr
 
 
 def _linked(tracks: Tracks, added: np.ndarray, touched: set[int], frame: int) -> Tracks:
+    """Link anew what a corrected frame touches: that takes the frames around it alone."""
+    away = np.abs(tracks.droplets["frame"].to_numpy() - frame)
+    rows = np.flatnonzero(away <= AROUND + tracks.options.get("max_gap", 2))
+    at = np.full(len(away), -1)
+    at[rows] = np.arange(len(rows))
+    inside = (at[tracks.links] >= 0).all(1)
+    part = replace(
+        tracks,
+        droplets=tracks.droplets.iloc[rows].reset_index(drop=True),
+        links=at[tracks.links[inside]],
+        merges=_carried(tracks.merges, at),
+        splits=_carried(tracks.splits, at),
+        fixed={k: tuple((int(at[a]), int(at[b])) for a, b in pairs) for k, pairs in tracks.fixed.items()},
+    )
+    found = _linked_near(part, at[added], {int(at[r]) for r in touched}, frame)
+
+    def all_of(events: Sequence[Event], near: Sequence[Event]) -> tuple[Event, ...]:
+        elsewhere = tuple(e for e in events if min(at[[e.one, *e.several]]) < 0)
+        return (*elsewhere, *_carried(near, rows))
+
+    return replace(
+        tracks,
+        links=np.concatenate([tracks.links[~inside], rows[found.links].reshape(-1, 2)]),
+        merges=all_of(tracks.merges, found.merges),
+        splits=all_of(tracks.splits, found.splits),
+    )
+
+
+def _linked_near(tracks: Tracks, added: np.ndarray, touched: set[int], frame: int) -> Tracks:
     """Link added droplets to tracks that end before, or begin after; judge events that they take part in."""
     max_gap = tracks.options.get("max_gap", 2)
     exponent = GEOMETRIES[tracks.options.get("geometry", "sphere")]

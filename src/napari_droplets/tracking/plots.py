@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ..colors import droplet_colors
 from ..droplets import Droplets
@@ -19,6 +20,7 @@ SIZE = (16, 9)  # inches: a slide
 MOST_LINES = 400  # tracks drawn; more only make a plot slow and black
 BINS = 24
 LEVELS = (0.1, 0.5, 0.9)
+EVENT_COLORS = {"merge": "#1f6f8b", "split": "#d98032"}
 
 
 def plot_radius(tracks: Tracks, ax: Axes, *, most: int = MOST_LINES) -> Axes:
@@ -39,22 +41,105 @@ def plot_composition(tracks: Tracks, ax: Axes, component: int = 0, *, most: int 
     return ax
 
 
-def plot_survival(tracks: Tracks, ax: Axes) -> Axes:
+def survival(tracks: Tracks) -> pd.DataFrame:
     """Part of the droplets that are still there so long after they were first seen (Kaplan-Meier).
 
     Those that leave over the border, or are there in the last frame, are not counted as gone.
+
+    Returns
+    -------
+    DataFrame
+        `age` in seconds where times are known, else in frames; `part` from there on; how many were `at_risk` and
+        `gone` at that age. The last row is the longest time that a droplet was seen.
     """
     table = tracks.tracks
     begin, end = ("birth_s", "death_s") if "birth_s" in table else ("birth", "death")
     life = (table[end] - table[begin]).to_numpy(float)
     gone = table["fate"].isin(["merge", "split", "vanished"]).to_numpy()
     times = np.unique(life[gone])
-    at_risk = np.array([(life >= t).sum() for t in times])
-    ended = np.array([(gone & (life == t)).sum() for t in times])
+    at_risk = np.array([(life >= t).sum() for t in times], int)
+    ended = np.array([(gone & (life == t)).sum() for t in times], int)
     left = np.cumprod(1 - ended / at_risk) if len(times) else np.zeros(0)
-    edges = np.r_[0.0, times, life.max() if len(life) else 1.0]
-    ax.step(edges, np.r_[1.0, left, left[-1] if len(left) else 1.0], where="post", color="#1f6f8b")
+    longest = life.max() if len(life) else 1.0
+    last = left[-1] if len(left) else 1.0
+    return pd.DataFrame(
+        {
+            "age": np.r_[0.0, times, longest],
+            "part": np.r_[1.0, left, last],
+            "at_risk": np.r_[len(life), at_risk, (life >= longest).sum()].astype(int),
+            "gone": np.r_[0, ended, 0].astype(int),
+        }
+    )
+
+
+def plot_survival(tracks: Tracks, ax: Axes) -> Axes:
+    """What `survival` says."""
+    found = survival(tracks)
+    ax.step(found["age"], found["part"], where="post", color="#1f6f8b")
     ax.set(xlabel=f"age ({_unit(tracks)})", ylabel="part still there", title="Survival", ylim=(0, 1.02))
+    return ax
+
+
+def event_rate(tracks: Tracks, parts: int = 10) -> pd.DataFrame:
+    """How often droplets merge and split: events over the time that all droplets were seen in, for parts of the movie.
+
+    Parameters
+    ----------
+    tracks : Tracks
+    parts : int
+        Of equal numbers of frames; no more than there are steps.
+
+    Returns
+    -------
+    DataFrame
+        For each part and kind of event: first and last `frame`, mean `time`, number of `events`, the `rate` for a
+        droplet and second (or frame), and its 95 % interval (Garwood's, of a Poisson number).
+    """
+    from scipy.stats import chi2
+
+    table, events = tracks.droplets, tracks.events
+    time = pd.Series(_times(tracks)).groupby(table["frame"].to_numpy()).first()
+    count = table.groupby("frame").size()
+    frames = time.index.to_numpy()
+    split = events[events["kind"] == "split"].drop_duplicates(["frame", "parent_ids"])
+    kinds = {"merge": events[events["kind"] == "merge"], "split": split}
+    rows = []
+    for part in np.array_split(np.arange(1, len(frames)), max(1, min(parts, len(frames) - 1))):
+        if not len(part):
+            continue
+        # a droplet of the frame before is at risk for the length of the step
+        exposed = float((count.to_numpy()[part - 1] * np.diff(time.to_numpy())[part - 1]).sum())
+        for kind, of_kind in kinds.items():
+            n = int(of_kind["frame"].isin(frames[part]).sum())
+            low = chi2.ppf(0.025, 2 * n) / 2 if n else 0.0
+            rows.append(
+                {
+                    "first_frame": frames[part[0]],
+                    "last_frame": frames[part[-1]],
+                    "time": float(time.to_numpy()[part].mean()),
+                    "kind": kind,
+                    "events": n,
+                    "rate": n / exposed,
+                    "low": low / exposed,
+                    "high": chi2.ppf(0.975, 2 * n + 2) / 2 / exposed,
+                }
+            )
+    columns = ["first_frame", "last_frame", "time", "kind", "events", "rate", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def plot_event_rate(tracks: Tracks, ax: Axes) -> Axes:
+    """What `event_rate` says."""
+    found = event_rate(tracks)
+    for kind, color in EVENT_COLORS.items():
+        part = found[found["kind"] == kind]
+        if kind == "split" and not part["events"].any():
+            continue
+        ax.fill_between(part["time"], part["low"], part["high"], color=color, alpha=0.2, lw=0)
+        ax.plot(part["time"], part["rate"], color=color, marker="o", ms=3, label=kind)
+    per = "s" if "time_s" in tracks.droplets else "frame"
+    ax.set(xlabel=_time_label(tracks), ylabel=f"rate (1/{per})", title="Event rate", ylim=(0, None))
+    ax.legend(frameon=False)
     return ax
 
 
@@ -63,7 +148,7 @@ def plot_events(tracks: Tracks, ax: Axes) -> Axes:
     frames = np.arange(tracks.droplets["frame"].min(), tracks.droplets["frame"].max() + 1)
     events = tracks.events
     bottom = np.zeros(len(frames))
-    for kind, color in (("merge", "#1f6f8b"), ("split", "#d98032")):
+    for kind, color in EVENT_COLORS.items():
         part = events[events["kind"] == kind]
         if kind == "split":
             part = part.drop_duplicates(["frame", "parent_ids"])
@@ -175,6 +260,7 @@ PLOTS: dict[str, Any] = {
     "composition": plot_composition,
     "survival": plot_survival,
     "events": plot_events,
+    "event_rate": plot_event_rate,
     "sizes": plot_sizes,
     "number": plot_number,
 }

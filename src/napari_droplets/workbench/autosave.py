@@ -41,12 +41,17 @@ class Left(NamedTuple):
 
 
 def sessions_folder() -> Path:
-    """Where sessions are kept while they are worked on: in the user's data folder, or in that of the environment."""
+    """Where sessions are kept while they are worked on."""
+    return data_folder("sessions")
+
+
+def data_folder(name: str) -> Path:
+    """A folder in the user's data folder, or in that of the environment."""
     if os.environ.get(DATA):
-        return Path(os.environ[DATA]) / "sessions"
+        return Path(os.environ[DATA]) / name
     from platformdirs import user_data_path
 
-    return Path(user_data_path("napari-droplets", appauthor=False)) / "sessions"
+    return Path(user_data_path("napari-droplets", appauthor=False)) / name
 
 
 class Autosave:

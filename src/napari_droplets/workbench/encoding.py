@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
-from typing import Any
+from dataclasses import asdict, fields, replace
+from typing import Any, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -13,8 +13,10 @@ import pandas as pd
 from ..droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
 from ..errors import InputError
 from .fits import Change, FitChange, Fits, NewFits, Numbered, Side
-from .journal import EDITS, Step
+from .journal import Kind, Step
 from .rows import NUMBER
+from .sheet import ImageReference
+from .ties import change_of, change_record
 
 KINDS = "biufOU"
 """Types of columns, by numpy's letters: truth values, whole numbers, numbers, a mixture, and text."""
@@ -92,7 +94,7 @@ def step_text(step: Step) -> str:
             fit = f'{{"new": {json.dumps(not step.fit.before)}}}'
         _texts[step] = (
             f'{{"kind": "{step.kind}", "when": {step.when!r}, "before": {rows_text(step.before)}, '
-            f'"after": {rows_text(step.after)}, "fit": {fit}}}'
+            f'"after": {rows_text(step.after)}, "fit": {fit}, "ties": {json.dumps(change_record(step.ties))}}}'
         )
     return _texts[step]
 
@@ -115,12 +117,11 @@ def steps_of(
         if not 0 <= done <= len(records):
             raise ValueError("more is done than there is")
         for record in records:
-            if record["kind"] not in (*EDITS, "refit"):
+            if record["kind"] not in get_args(Kind):
                 raise ValueError(f"a step of kind {record['kind']}")
             before, after = (rows_of(record[side], where) for side in ("before", "after"))
-            steps.append(
-                Step(record["kind"], before, after, float(record["when"]), _change_of(record["fit"], fits, where))
-            )
+            fit, ties = _change_of(record["fit"], fits, where), change_of(record.get("ties"))
+            steps.append(Step(record["kind"], before, after, float(record["when"]), fit, ties))
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -134,7 +135,7 @@ def steps_of(
         elif isinstance(fit, NewFits):
             if not records[i]["fit"]["new"]:
                 return steps[i + 1 :], done - i - 1
-            steps[i] = Step("refit", steps[i].before, steps[i].after, steps[i].when, NewFits({}, now))
+            steps[i] = replace(steps[i], fit=NewFits({}, now))
             now = {}
     first = next((i for i in range(done, len(steps)) if isinstance(steps[i].fit, NewFits)), len(steps))
     return steps[:first], done
@@ -218,6 +219,19 @@ def _optics_record(optics: Optics) -> dict[str, Any]:
     return {f.name: getattr(optics, f.name) for f in fields(Optics) if not f.name.startswith("weights")}
 
 
-def reference_record(reference: Any) -> dict[str, Any]:
+def reference_record(reference: ImageReference) -> dict[str, Any]:
     """An ImageReference for JSON."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(reference).items()}
+
+
+def reference_of(record: dict[str, Any]) -> ImageReference:
+    """An ImageReference of what `reference_record` gave."""
+    name, path, sha256, shape = (record.get(key) for key in ("name", "path", "sha256", "shape"))
+    return ImageReference(
+        str(name),
+        None if path is None else str(path),
+        None if sha256 is None else str(sha256),
+        None if shape is None else (int(shape[0]), int(shape[1])),
+        tuple(int(i) for i in record.get("plane", ())),
+        tuple(str(axis) for axis in record.get("axes", ())),
+    )

@@ -16,11 +16,18 @@ import pandas as pd
 
 from .fits import FitChange, NewFits
 from .rows import as_like, with_rows
+from .ties import TieChange
 
-EditKind = Literal["add", "move", "resize", "delete", "merge", "split", "class", "pin", "change"]
-"""What a user may do; `change` is any other column that was set, or several of these at once."""
-Kind = Literal[EditKind, "refit"]
+EditKind = Literal[
+    "add", "move", "resize", "delete", "merge", "split", "class", "pin", "change", "link", "cut", "event"
+]
+"""What a user may do; `change` is any other column that was set, or several of these at once. The last three tie
+droplets of different frames: they are the same one, they are not, some become another."""
+Kind = Literal[EditKind, "refit", "relink"]
+"""What follows from edits: surroundings fitted again, droplets of other frames linked anew."""
 EDITS: tuple[str, ...] = get_args(EditKind)
+TYING = ("link", "cut", "event", "relink")
+"""Steps after which tracks are what they should be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +37,7 @@ class Step:
     Attributes
     ----------
     kind : str
-        One of `EDITS`, or 'refit'.
+        One of `EDITS`, 'refit' or 'relink'.
     before, after : DataFrame
         Rows that it changed, by number; what was added is in `after` alone, what was deleted in `before`. Columns and
         their types are those of the whole table then, even where there are no rows.
@@ -38,6 +45,8 @@ class Step:
         Seconds since 1970.
     fit : FitChange or NewFits, optional
         Of a refit: what it changed of the fits.
+    ties : TieChange, optional
+        What it changed of the ties of a movie's droplets.
     """
 
     kind: str
@@ -45,11 +54,12 @@ class Step:
     after: pd.DataFrame
     when: float = field(default_factory=time.time)
     fit: FitChange | NewFits | None = None
+    ties: TieChange | None = None
 
     @property
     def is_edit(self) -> bool:
-        """Whether the user did it, and not a refit."""
-        return self.kind != "refit"
+        """Whether the user did it, and it does not follow from what was done."""
+        return self.kind in EDITS
 
     @property
     def stops(self) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import InputError
 from .encoding import steps_of
-from .journal import Journal, Step
+from .journal import EDITS, TYING, Journal, Step
 from .rows import MARKS, changed_rows, with_rows
 from .sheet import PLACE, Sheet
 from .storing import journal_text
@@ -47,7 +47,7 @@ def replay(steps: Iterable[Step], sheet: Sheet) -> Replayed:
     known: dict[int, int] = {}
     done, lost = 0, []
     for step in steps:
-        if not step.is_edit:
+        if not step.is_edit or step.kind in TYING:  # tracks of another run have other numbers
             continue
         table = sheet.table
         gone, rows = [], []
@@ -92,7 +92,7 @@ def read_journal(path: str | Path) -> list[Step]:
     path = Path(path)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        edits = [one | {"fit": None} for one in record["steps"] if one["kind"] != "refit"]
+        edits = [one | {"fit": None} for one in record["steps"] if one["kind"] in EDITS]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, KeyError, TypeError) as error:

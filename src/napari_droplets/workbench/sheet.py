@@ -11,8 +11,9 @@ from psygnal import Signal
 
 from ..droplets import Fit
 from .fits import Change, FitChange, Fits, NewFits, Numbered
-from .journal import EDITS, Journal, Step
+from .journal import EDITS, TYING, Journal, Step
 from .rows import NUMBER, changed_rows, numbered
+from .ties import TieChange, Ties
 
 PLACE = ["x", "y", "radius"]
 AT_ONCE = 1.0
@@ -77,6 +78,8 @@ class Sheet:
     journal : Journal
     fits : dict
         The fit of each plane, `Numbered`, as the last refit left it; empty where droplets were detected or opened.
+    ties : Ties, optional
+        Of droplets that are followed through a movie: how, and their merges and splits; see `movie.py`.
     changed : psygnal Signal
         Emits the sheet and the numbers of droplets that are others now.
     """
@@ -88,6 +91,7 @@ class Sheet:
     journal: Journal = field(default_factory=Journal)
     fits: Fits = field(default_factory=dict)
     next_number: int = 0
+    ties: Ties | None = None
     _before: tuple[pd.DataFrame, Fits, bool] | None = None
 
     changed: ClassVar[Signal] = Signal(object, object)
@@ -140,10 +144,11 @@ class Sheet:
         before it.
         """
         before = self._before or (self.table, self.fits, self.detected)
-        self._before = None
+        ties = TieChange.between(self.ties, None)
+        self._before = self.ties = None
         self._replace(table, fits or {}, detected)
         if self.journal.edits:
-            self.journal.add(Step("refit", before[0], self.table, fit=NewFits(before[1], self.fits)))
+            self.journal.add(Step("refit", before[0], self.table, fit=NewFits(before[1], self.fits), ties=ties))
         else:
             self.journal.clear()
 
@@ -195,6 +200,28 @@ class Sheet:
         self.changed.emit(self, step.numbers)
         return step
 
+    def tie(self, table: pd.DataFrame, ties: Ties, kind: str) -> Step | None:
+        """Take other tracks of the same droplets, what ties them included; None where the user changes nothing.
+
+        Parameters
+        ----------
+        table : DataFrame
+            All droplets by number, with other `track_id`.
+        ties : Ties
+        kind : str
+            One of `TYING`; 'relink' where it follows from an edit. Where nothing was edited that is no step.
+        """
+        step = step_between(self.table, table, kind)
+        if step is None and ties == self.ties and kind != "relink":  # which says that all is linked
+            return None
+        rows = self.table.iloc[:0] if step is None else step.before, self.table.iloc[:0] if step is None else step.after
+        step = Step(kind, *rows, ties=TieChange.between(self.ties, ties))
+        self.table, self.ties = step.forth(self.table), ties
+        if kind != "relink" or self.journal.edits:
+            self.journal.add(step)
+        self.changed.emit(self, step.numbers)
+        return step
+
     def rescale(self, table: pd.DataFrame, fits: Fits) -> None:
         """Take droplets and fits that say the same in further units, as the size of a pixel is known; it is no edit."""
         self.table, self.fits = table, fits
@@ -207,6 +234,8 @@ class Sheet:
             self.table = step.back(self.table)
             if step.fit is not None:
                 self.fits = step.fit.back(self.fits)
+            if step.ties is not None:
+                self.ties = step.ties.back(self.ties)
         return self._went(steps, -len(steps))
 
     def redo(self) -> bool:
@@ -216,6 +245,8 @@ class Sheet:
             self.table = step.forth(self.table)
             if step.fit is not None:
                 self.fits = step.fit.forth(self.fits)
+            if step.ties is not None:
+                self.ties = step.ties.forth(self.ties)
         return self._went(steps, len(steps))
 
     def _went(self, steps: list[Step], by: int) -> bool:
@@ -287,7 +318,7 @@ def step_between(before: pd.DataFrame, after: pd.DataFrame, kind: str | None = N
     if not len(added) and not len(deleted) and not len(differ):
         return None
     kind = kind or _kind(before.loc[differ], after.loc[differ], bool(len(added)), bool(len(deleted)))
-    if kind not in EDITS:
+    if kind not in (*EDITS, *TYING):
         raise ValueError(f"{kind!r} is none of {', '.join(EDITS)}")
     return Step(kind, before.loc[deleted.union(differ)], after.loc[added.union(differ)])
 

@@ -19,11 +19,12 @@ from .. import __version__
 from ..errors import InputError
 from ..lazy import Pixels
 from ..storage.atomic import write_whole
-from .encoding import fit_of, fit_tensors, reference_record, rows_of, rows_text, step_text, steps_of
+from .encoding import fit_of, fit_tensors, reference_of, reference_record, rows_of, rows_text, step_text, steps_of
 from .fits import Fits, Numbered
 from .journal import Journal, Step
 from .session import Session
 from .sheet import ImageReference, Sheet
+from .ties import Ties, ties_of, ties_record
 
 SUFFIX = ".droplets"
 INDEX = "session.json"
@@ -50,6 +51,7 @@ class Kept(NamedTuple):
     done: int
     fits: Fits
     place: dict[str, Any]
+    ties: Ties | None = None
 
 
 class Moment(NamedTuple):
@@ -98,6 +100,7 @@ def moment_of(session: Session, place_of: Callable[[Sheet], dict[str, Any]] = la
             s.journal.done,
             dict(s.fits),
             place_of(s),
+            s.ties,
         )
         for s in session.sheets
         if not s.running
@@ -217,14 +220,13 @@ def index_and_parts(
             )
         steps = (*kept.steps, kept.done)
         sheets.append(
-            {
-                "name": kept.name,
-                "image": reference_record(kept.image),
-                "detected": kept.detected,
+            {"name": kept.name, "image": reference_record(kept.image), "detected": kept.detected}
+            | {
                 "droplets": len(kept.table),
                 "edits": sum(step.is_edit for step in kept.steps[: kept.done]),
                 "next_number": kept.next_number,
                 "place": kept.place,
+                "ties": ties_record(kept.ties),
                 "table": part((kept.key, "table"), kept.table, ".json", partial(_table_text, kept.table)),
                 "journal": part((kept.key, "journal"), steps, ".json", partial(_journal_text, kept)),
                 "fits": fits,
@@ -379,21 +381,10 @@ def _sheet(get: Get, record: dict[str, Any], path: Path) -> Sheet:
     return Sheet(
         str(record["name"]),
         table,
-        _reference(record["image"]),
+        reference_of(record["image"]),
         bool(record["detected"]),
         Journal(steps, done),
         fits,
         int(record["next_number"]),
-    )
-
-
-def _reference(record: dict[str, Any]) -> ImageReference:
-    name, path, sha256, shape = (record.get(key) for key in ("name", "path", "sha256", "shape"))
-    return ImageReference(
-        str(name),
-        None if path is None else str(path),
-        None if sha256 is None else str(sha256),
-        None if shape is None else (int(shape[0]), int(shape[1])),
-        tuple(int(i) for i in record.get("plane", ())),
-        tuple(str(axis) for axis in record.get("axes", ())),
+        ties_of(record.get("ties")),
     )

@@ -22,10 +22,12 @@ PANEL_DRAWS = 100  # a tenth of a second for thousands of droplets
 STAGES = {
     "estimate": "Estimating the diameter",
     "detect": "Looking for droplets",
+    "optics": "Learning optics",
     "types": "Looking for the number of components",
     "compile": "Preparing the fit",
     "fit": "Fitting",
     "posterior": "Computing uncertainties",
+    "tracks": "Following droplets",
 }
 
 
@@ -39,7 +41,11 @@ DONE = {
     "class": "sorted into a class",
     "pin": "pinned",
     "change": "changed",
+    "link": "linked",
+    "cut": "cut apart",
+    "event": "joined by an event:",
     "refit": "refitted",
+    "relink": "linked anew",
 }
 MOST_FAILED = 3
 """Planes that are told by name when they could not be used."""

@@ -202,6 +202,10 @@ class DropletsWidget(QWidget):
         """
         self._corrections.replay(journal)
 
+    def learn(self) -> None:
+        """Train the network further on the images that were corrected, in a process of its own; see the tab Learn."""
+        self.views.learning.learn()
+
     def save_session(self, path: str | Path | None = None) -> None:
         """Save all that is worked on as one file, NAME.droplets: settings, droplets, fits, edits and undo."""
         self._told(partial(self._keeping.save, path))

@@ -40,13 +40,18 @@ class Left(NamedTuple):
     """What is in it: images and numbers of droplets and edits."""
 
 
-def sessions_folder() -> Path:
-    """Where sessions are kept while they are worked on: in the user's data folder, or in that of the environment."""
+def data_folder() -> Path:
+    """The user's data folder, or that of the environment."""
     if os.environ.get(DATA):
-        return Path(os.environ[DATA]) / "sessions"
+        return Path(os.environ[DATA])
     from platformdirs import user_data_path
 
-    return Path(user_data_path("napari-droplets", appauthor=False)) / "sessions"
+    return Path(user_data_path("napari-droplets", appauthor=False))
+
+
+def sessions_folder() -> Path:
+    """Where sessions are kept while they are worked on."""
+    return data_folder() / "sessions"
 
 
 class Autosave:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ..images import as_image
-from ..workbench.filters import passes
+from ..workbench.filters import Filters, passes
 from ..workbench.learning_job import LearningImage, Role
 from ..workbench.sheet import Sheet
 from .layers.linking import sheet_of
@@ -46,7 +46,9 @@ def learning_images(viewer: Any, settings: dict[str, Any]) -> list[LearningImage
             continue
         with_droplets.add(layer)
         for plane, table in _planes(sheet, place):
-            droplets = table[passes(filters_of(points), table, place.shape)]
+            # what is hidden by its size, class or region is there; what is improbable is not
+            likely = Filters(min_probability=filters_of(points).min_probability)
+            droplets = table[passes(likely, table)]
             role: Role = "learn" if _corrected(sheet, table) else "compare"
             where = replace(place, plane=plane, leading=0)
             found.append(LearningImage(_name(layer, plane), _reader(layer, where, reading), droplets, role))

@@ -98,7 +98,8 @@ class DropletsWidget(QWidget):
         panel.show_planes(self.image.value)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
-        for part in (self._computing.warmer.stop, self._nearby.close, self._desk.close):
+        ends = (self._computing.warmer.stop, self._nearby.close, self._desk.close, self.views.learning.model.close)
+        for part in ends:
             self.destroyed.connect(part)
 
     @property

@@ -35,7 +35,7 @@ from .residual import residual_layer, show_residual
 TABS = ("Show", "Inspect", "Plots", "Learn")
 TIPS = {
     "calibrate": "Tell the size of a pixel: draw a line along a scale bar or ruler, type its length",
-    "help": "What to do, in seven steps",
+    "help": "What to do, in eight steps",
 }
 OF_LOOKING = ("diameter", "scale", "min_probability")
 """Settings that images are looked at with, before and after something was learned."""

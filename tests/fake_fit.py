@@ -87,7 +87,7 @@ class FakeFit:
         return self.result(image, droplets, self.chunks_done, settings)
 
     def iterate(self, image, droplets=None, optics=None, **settings):
-        image = fitting._image(image, fitting.Settings(**settings))
+        image = fitting.image_of(image, fitting.Settings(**settings))
         self.calls.append(("iterate", image, droplets, settings))
         start = found(self.n, settings.get("types", 3)) if droplets is None else Droplets.from_dataframe(droplets)
         return (yield from self._steps(image, start, settings))
@@ -99,7 +99,7 @@ class FakeFit:
     def detect_all(self, image, **settings):
         """As many candidates as are found, the first three of them improbable; with blobs nobody knows."""
         chosen = fitting.Settings(**settings)
-        self.calls.append(("detect", fitting._image(image, chosen), None, settings))
+        self.calls.append(("detect", fitting.image_of(image, chosen), None, settings))
         time.sleep(self.seconds)
         x, y, radius = (getattr(found(self.n), name) for name in ("x", "y", "radius"))
         if chosen.detector == "blobs":

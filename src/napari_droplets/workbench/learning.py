@@ -224,7 +224,9 @@ class Learning:
             self._thread.join()
         self._thread = self._process = None
         if kind == "done":
-            learned = Learned(Path(message["output"]), f"Learned in {self._step:,} steps: {message['output']}")
+            learned = Learned(
+                Path(message["output"]), f"Learned in {self._step:,} steps: {Path(message['output']).name}"
+            )
         elif kind == "stopped":
             kept = f" after {self._step:,} steps, which are kept: Learn goes on from there" if self._step else ""
             learned = Learned(None, f"Stopped{kept}")

@@ -52,6 +52,8 @@ TIPS = {
     "show": "Show what is found newly, and what is not found any more, of the image selected here, as two layers",
     "command": "The command that trains the same",
 }
+MOST_ROWS = 6
+"""Of a table that are seen at once."""
 SEEN_COLUMNS = ("Image", "before", "after", "new", "gone", "recall", "precision")
 
 
@@ -98,6 +100,7 @@ class LearnBox(QWidget):
         self._find, self._weights, self._settings = images, weights, settings
         self._learned, self._show, self._say = learned, show, say
         self._images: list[LearningImage] = []
+        self._rows: list[tuple[str, str, Role]] = []
         self._chosen: dict[str, Role] = {}
         self.table = _table(("Image", "Droplets", "Use"))
         self.output = QLineEdit()
@@ -142,13 +145,17 @@ class LearnBox(QWidget):
         except InputError as error:
             self._images = []
             self.status.setText(str(error))
-        self.table.setRowCount(len(self._images))
+        rows = [(image.name, _said(image), self._role(image)) for image in self._images]
+        if rows == self._rows:
+            return
+        self._rows = rows
+        self.table.setRowCount(0)  # with the boxes in it
+        self.table.setRowCount(len(rows))
         for i, image in enumerate(self._images):
-            edited = n_edited(image)
-            said = "" if image.droplets is None else f"{len(image.droplets):,}" + (f", {edited:,} yours" * (edited > 0))
-            for column, text in enumerate((image.name, said)):
+            for column, text in enumerate(rows[i][:2]):
                 self.table.setItem(i, column, _cell(text))
             self.table.setCellWidget(i, 2, self._role_box(image))
+        _fit(self.table)
 
     def images(self) -> list[LearningImage]:
         """The images with what the user has chosen for them."""
@@ -169,6 +176,7 @@ class LearnBox(QWidget):
             return
         self.output.setText(str(output))
         self.command.setText(self.model.command)
+        self.command.setCursorPosition(0)
         self.seen.setRowCount(0)
         if self._activity is not None:
             self._activity.begin()
@@ -210,6 +218,9 @@ class LearnBox(QWidget):
         numbers = [f"{r[k]:,}" for k in SEEN_COLUMNS[1:5]]
         for column, text in enumerate([seen.name, *numbers, *judged]):
             self.seen.setItem(at, column, _cell(text))
+        for column in (5, 6):
+            self.seen.setColumnHidden(column, not any("recall_after" in s.record for s in self.model.seen))
+        _fit(self.seen)
         self._enable()
 
     def _on_ended(self, learned: Learned) -> None:
@@ -222,7 +233,7 @@ class LearnBox(QWidget):
             self._learned(learned.weights)
             text += "\nDetect and Run use it now (Find > Advanced > Weights)."
         self.status.setText(text)
-        self._say(text, "warning" if learned.failed else "")
+        self._say(text.split("\n")[0], "warning" if learned.failed else "")
         self._enable()
 
     def _enable(self) -> None:
@@ -230,7 +241,8 @@ class LearnBox(QWidget):
         for widget in (self.learn_button, self.table, self.output):
             widget.setEnabled(not busy)
         self.cancel_button.setEnabled(busy)
-        self.show_button.setEnabled(len(self.model.seen) > 0)
+        for widget in (self.seen, self.show_button):
+            widget.setVisible(len(self.model.seen) > 0)
 
     def _role(self, image: LearningImage) -> Role:
         return self._chosen.get(image.name, image.role)
@@ -261,6 +273,19 @@ def _table(columns: Sequence[str]) -> QTableWidget:
     made.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeToContents)
     made.horizontalHeader().setStretchLastSection(True)
     return made
+
+
+def _fit(table: QTableWidget) -> None:
+    """Make it as high as its rows, or some of them."""
+    rows = min(table.rowCount(), MOST_ROWS)
+    height = table.horizontalHeader().sizeHint().height() + 2 * table.frameWidth()
+    table.setFixedHeight(height + (rows + 1) * table.verticalHeader().defaultSectionSize())
+
+
+def _said(image: LearningImage) -> str:
+    """What is known of the droplets of an image."""
+    edited = n_edited(image)
+    return "" if image.droplets is None else f"{len(image.droplets):,}" + (f", {edited:,} yours" if edited else "")
 
 
 def _cell(text: str) -> QTableWidgetItem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -137,7 +136,8 @@ def train(
         return path
     try:
         usual = N_CORRECTED_CALIBRATED if corrected else N_SERIES_CALIBRATED if from_fit else N_CALIBRATED
-        calibrate(path, n_calibrated or usual, calibrated_on, largest=SURELY_TRUE if corrected else math.inf)
+        known: dict[str, Any] = {"largest": SURELY_TRUE} if corrected else {}
+        calibrate(path, n_calibrated or usual, calibrated_on, **known)
     except InputError as error:
         if callback is None:
             warnings.warn(str(error), stacklevel=2)

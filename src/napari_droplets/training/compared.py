@@ -88,12 +88,12 @@ def compare_weights(
     """
     for one in images:
         image, truth = _image_and_truth(one)
-        found = [detect(image, **settings | {"weights": weights}) for weights in (before, after)]
-        i, j = match(*found)
-        new, gone = (np.setdiff1d(np.arange(len(f)), k) for f, k in ((found[1], j), (found[0], i)))
+        first, then = (detect(image, **settings | {"weights": weights}) for weights in (before, after))
+        i, j = match(first, then)
+        new, gone = np.setdiff1d(np.arange(len(then)), j), np.setdiff1d(np.arange(len(first)), i)
         if truth is not None:
             truth = truth[within(truth, image.pixels)]
-        yield Compared(image.name, *found, new, gone, truth)
+        yield Compared(image.name, first, then, new, gone, truth)
 
 
 def _image_and_truth(one: Any) -> tuple[Image, Droplets | None]:

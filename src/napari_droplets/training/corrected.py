@@ -73,7 +73,7 @@ class CorrectedScenes:
                 i = int(rng.integers(len(self.micrographs))) if top or left else first
                 piece, droplets = cut(self.micrographs[i], rng, part, self._factor(i, closeness))
                 image[top : top + part, left : left + part] = piece
-                truth.append(droplets + np.float32([left, top, 0]))
+                truth.append(droplets + np.array([left, top, 0], np.float32))
         return image, np.concatenate(truth)
 
     def _factor(self, i: int, closeness: float) -> float:

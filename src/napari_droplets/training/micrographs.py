@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..images import IMAGE_SUFFIXES, read_image, resampled
+from ..lazy import Pixels
 from ..results.files import image_of, read_summary, read_table
 from .feed import Drawn
 from .scenes import RADII
@@ -152,12 +153,12 @@ def _beside(path: Path) -> Micrograph:
     return _micrograph(read_image(image).pixels, truth, str(table))
 
 
-def _micrograph(pixels: np.ndarray, truth: Sequence | np.ndarray, name: str) -> Micrograph:
+def _micrograph(pixels: Pixels, truth: np.ndarray, name: str) -> Micrograph:
     droplets = np.asarray(truth, np.float32).reshape(-1, 3)
     if not (np.isfinite(droplets).all() and (droplets[:, 2] > 0).all()):
         raise InputError(f"{name}: positions and radii must be finite, radii above 0")
-    pixels = np.asarray(pixels).astype(np.float16)
-    return Micrograph(pixels, _inside(droplets, pixels.shape[1], pixels.shape[0]))
+    whole = np.asarray(pixels).astype(np.float16)
+    return Micrograph(whole, _inside(droplets, whole.shape[1], whole.shape[0]))
 
 
 def _is_image(path: Path) -> bool:

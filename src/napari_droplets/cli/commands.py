@@ -185,41 +185,9 @@ def _track(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from ..training.recipe import train
-    from ..training.report import Progress, describe
-    from .terminal import Interrupt
+    from .training import run_train
 
-    given = {name: getattr(args, name) for name in ("minutes", "steps") if getattr(args, name) is not None}
-    with Interrupt("the steps since the last line") as interrupt:
-
-        def watch(progress: Progress) -> bool:
-            text = progress.message or describe(progress)
-            if text and not args.quiet:
-                _say(text)
-            if progress.calibrating:
-                interrupt.at_once()
-            return not interrupt.asked
-
-        try:
-            path = train(
-                args.output,
-                **given,
-                seed=args.seed,
-                images=args.images,
-                from_fit=args.from_fit,
-                start=args.start,
-                workers=args.workers,
-                restart=args.restart,
-                callback=watch,
-            )
-        except KeyboardInterrupt:
-            _say("stopped; the weights are trained but not calibrated, which is all that the same command does now")
-            return STOPPED
-    if interrupt.asked:
-        _say("stopped; the same command goes on from here")
-        return STOPPED
-    print(path)
-    return DONE
+    return run_train(args, _say, _print)
 
 
 def _plan(args: argparse.Namespace) -> Plan:

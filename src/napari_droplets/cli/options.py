@@ -215,11 +215,12 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
 
     from .track import add_track
+    from .training import add_train
 
     _add_statistics(commands)
     _add_report(commands)
     add_track(commands, _add_settings, _add_optics)
-    train = _add_train(commands)
+    train = add_train(commands)
     train.add_argument("--quiet", action="store_true", help="no progress, only errors")
     for command in (fit, batch, demo, train):
         command.add_argument("--debug", action="store_true", help="show where in the program an error arose")
@@ -358,49 +359,3 @@ def _add_settings(command: argparse.ArgumentParser, without: tuple[str, ...] = (
             help=f"{said_of_it} (default: {default})",
             **({"choices": CHOICES[name]} if name in CHOICES else {"metavar": values}),
         )
-
-
-def _add_train(commands: Any) -> argparse.ArgumentParser:
-    train = commands.add_parser(
-        "train",
-        help="train the network that finds droplets",
-        description="Train the recognition network on simulated images, drawn anew for every step. For -o "
-        "weights.safetensors, the weights with the best F1 on held-out images are kept there, a line of figures every "
-        "few minutes in weights.log.csv, and the state of the training in weights.checkpoint.safetensors, from which "
-        "the same command goes on after an interruption of any kind. The learning rate falls over the last two fifths "
-        "of the budget; the state before is kept in weights.stable.safetensors, from which the same command goes on "
-        "when it is given more minutes. At the end probabilities and standard deviations are calibrated.",
-    )
-    train.add_argument("-o", "--output", required=True, metavar="WEIGHTS", help="weights file to write, .safetensors")
-    budget = train.add_mutually_exclusive_group()
-    budget.add_argument(
-        "--minutes", type=float, metavar="M", help="train so long, over all runs (default: 120; with --from-fit 2)"
-    )
-    budget.add_argument(
-        "--steps", type=int, metavar="N", help="make so many steps instead: gives the same weights on any day"
-    )
-    train.add_argument("--seed", type=int, default=0, metavar="S", help="seed of weights and scenes (default: 0)")
-    train.add_argument(
-        "--images",
-        metavar="FOLDER",
-        help="your own images, with a corrected table <name>.csv (x, y, radius) beside each: a quarter of the "
-        "training images is cut from them",
-    )
-    train.add_argument(
-        "--from-fit",
-        nargs="+",
-        default=(),
-        metavar="FOLDER",
-        help="train the weights of the package further for images like those fitted: result folders of `fit`, or one "
-        "of `batch`; three quarters of the training images are drawn from the models fitted",
-    )
-    train.add_argument(
-        "--start",
-        metavar="WEIGHTS",
-        help="begin from these weights (default: fresh ones; with --from-fit those of the package)",
-    )
-    train.add_argument(
-        "--workers", type=int, default=1, metavar="W", help="processes that draw scenes (default: 1; 0: none)"
-    )
-    train.add_argument("--restart", action="store_true", help="begin anew, even if a checkpoint is there")
-    return train

@@ -102,7 +102,8 @@ class DropletsWidget(QWidget):
         panel.show_planes(self.image.value)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
-        for part in (self._computing.warmer.stop, self._nearby.close, self._desk.close):
+        ends = (self._computing.warmer.stop, self._nearby.close, self._desk.close, self.views.learning.model.close)
+        for part in ends:
             self.destroyed.connect(part)
 
     @property
@@ -209,6 +210,10 @@ class DropletsWidget(QWidget):
             A journal that was saved beside a table; by default the one of other droplets of the same image.
         """
         self._corrections.replay(journal)
+
+    def learn(self) -> None:
+        """Train the network further on the images that were corrected, in a process of its own; see the tab Learn."""
+        self.views.learning.learn()
 
     def save_session(self, path: str | Path | None = None) -> None:
         """Save all that is worked on as one file, NAME.droplets: settings, droplets, fits, edits and undo."""

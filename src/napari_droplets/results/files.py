@@ -14,7 +14,7 @@ import numpy as np
 
 from ..droplets import Droplets, Fit, Optics
 from ..errors import InputError
-from ..images import as_image
+from ..images import Image, as_image
 from ..lazy import LazyPixels, Pixels
 from ..settings import READING
 from ..storage.atomic import writable_folder as writable_folder
@@ -176,7 +176,6 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
     if not (path / "summary.json").exists():
         raise InputError(f"{path}: no summary.json; not a folder written by napari-droplets")
     summary = read_summary(path)
-    image_entry, settings = summary.get("image") or {}, summary.get("settings") or {}
     droplets = read_table(path / "droplets.csv")
     if not (path / "optics.safetensors").exists():  # written by --detect-only
         return droplets
@@ -188,23 +187,36 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
         raise InputError(f"{path / 'optics.safetensors'}: optics alone, not those of this fit; use read_optics")
     if not _same_rows(droplets, guide):
         raise _other_rows(path)
-    known = {name: settings[name] for name in READING if settings.get(name) is not None}
-    # which picture of a stack, and on which scale of its series
-    known |= {f"{k}s": image_entry[k] for k in ("frame", "plane") if image_entry.get(k) is not None}
-    known |= {k: image_entry[k] for k in ("scene", "intensity_range") if image_entry.get(k) is not None}
     original = None
     if image is not None:
-        whole = isinstance(image, (str, Path))  # of arrays the picture is given, with its channels at most
+        known, whole = _reading(summary), isinstance(image, (str, Path))
+        # of arrays the picture is given, with its channels at most
         original = as_image(image, **{k: v for k, v in known.items() if whole or k in ("channels", "pixel_size_um")})
         if original.shape != reconstruction.shape:
             raise InputError(f"{path}: its fit is of {reconstruction.shape}, the image given of {original.shape}")
-    elif image_entry.get("path"):
-        with suppress(InputError):  # gone or no image any more
-            original = as_image(image_entry["path"], **known)
-        same = original is not None and original.sha256 == image_entry.get("sha256")
-        if original is not None and not (same and original.shape == reconstruction.shape):
+    else:
+        original = image_of(summary)
+        if original is not None and original.shape != reconstruction.shape:
             original = None
     return Fit(droplets, reconstruction, optics, tensors["losses"], summary, guide, original)
+
+
+def image_of(summary: dict[str, Any]) -> Image | None:
+    """The image that a summary is of; None where its file is gone or another one now."""
+    entry, original = summary.get("image") or {}, None
+    if entry.get("path"):
+        with suppress(InputError):  # gone or no image any more
+            original = as_image(entry["path"], **_reading(summary))
+    return original if original is not None and original.sha256 == entry.get("sha256") else None
+
+
+def _reading(summary: dict[str, Any]) -> dict[str, Any]:
+    """How the image of a summary was read."""
+    entry, settings = summary.get("image") or {}, summary.get("settings") or {}
+    known = {name: settings[name] for name in READING if settings.get(name) is not None}
+    # which picture of a stack, and on which scale of its series
+    known |= {f"{k}s": entry[k] for k in ("frame", "plane") if entry.get(k) is not None}
+    return known | {k: entry[k] for k in ("scene", "intensity_range") if entry.get(k) is not None}
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

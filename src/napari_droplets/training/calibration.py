@@ -133,7 +133,7 @@ def _count(evidence: Evidence, p: np.ndarray) -> np.ndarray:
     return count * _factor(error / np.hypot(count_sd(variance, count), LEAST))
 
 
-def calibrate(weights: str | Path, n: int = 300, scene: Scene | None = None) -> Marginal:
+def calibrate(weights: str | Path, n: int = 300, scene: Scene | None = None, *, largest: float = np.inf) -> Marginal:
     """Calibrate weights on `n` new scenes and note the result in their file.
 
     Parameters
@@ -144,13 +144,14 @@ def calibrate(weights: str | Path, n: int = 300, scene: Scene | None = None) -> 
         Images, 256 x 256 pixels.
     scene : callable, optional
         Where they come from, as in `train`.
+    largest : float
+        Radius in pixels up to which all droplets of these scenes are in their truth.
 
     Raises
     ------
     InputError
         The weights cannot be read, or find too little on the scenes to be calibrated.
     """
-    largest = np.inf
     if scene is None:
         from .scenes import scene as scene_of_all_kinds
 

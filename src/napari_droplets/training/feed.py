@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import threading
@@ -30,14 +31,23 @@ class Mixed:
     ----------
     scene, others : callable
         `scene(rng, side) -> (image, truth)`.
+    share : float
+        Of the others.
     """
 
     scene: Scene
     others: Scene
+    share: float = SHARE
+
+    @property
+    def sha256(self) -> str:
+        """Tells whether two trainings are on the same scenes, where these know."""
+        parts = [getattr(scene, "sha256", "") for scene in (self.scene, self.others)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest() if any(parts) else ""
 
     def __call__(self, rng: np.random.Generator, side: int) -> Drawn:
         """Draw one image and its droplets."""
-        return (self.scene if rng.random() >= SHARE else self.others)(rng, side)
+        return (self.scene if rng.random() >= self.share else self.others)(rng, side)
 
 
 class Feed:

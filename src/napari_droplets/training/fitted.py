@@ -21,8 +21,9 @@ from ..model.assignment import covered_pixels
 from ..model.background import SplineGrid
 from ..model.picture import draw
 from ..model.rendering import Droplet, Shared, layer
-from ..results.files import read
+from ..results.files import read, read_table
 from .feed import Drawn
+from .micrographs import CORRECTED
 from .scenes import RADII
 from .scenes.any_look import place
 from .scenes.visible import RIM, octant, visible
@@ -68,7 +69,7 @@ class FittedScenes:
         InputError
             None given, not the folder of a fit, or too few droplets in it.
         """
-        looks = [Look.of(fit, name) for fit, name in _read(fits)]
+        looks = [Look.of(*given) for given in _read(fits)]
         if not looks:
             raise InputError("from_fit: no fits given; name result folders of `napari-droplets fit`")
         return cls(looks)
@@ -122,17 +123,18 @@ class Look:
     """(N,) how far each droplet reaches into a neighbor, in radii of the smaller one; negative where it does not."""
 
     @classmethod
-    def of(cls, fit: Fit, name: str) -> Look:
-        """Learn the look of a fit."""
+    def of(cls, fit: Fit, name: str, corrected: Droplets | None = None) -> Look:
+        """Learn the look of a fit; how large its droplets are, how many, how near, from the corrected ones if given."""
         from ..detection.scales import WORKING_RADIUS
 
-        n, optics = len(fit.droplets), fit.optics
-        if n < FEWEST or fit.droplets.composition is None:
+        fitted, optics = fit.droplets if corrected is None else _composed(corrected, fit.droplets), fit.optics
+        n = len(fitted)
+        if n < FEWEST or fitted.composition is None:
             raise InputError(f"{name}: a fit of {n} droplets; at least {FEWEST} are needed to draw more like them")
-        typical = _typical(fit.droplets.radius)
+        typical = _typical(fitted.radius)
         worked = float(fit.summary.get("settings", {}).get("scale", 1.0))  # the noise is that of the image so resized
         scale = min(worked, DRAWN * WORKING_RADIUS / typical)
-        droplets = fit.droplets.scaled(scale)
+        droplets = fitted.scaled(scale)
         present = np.ones(n) if droplets.p_present is None else droplets.p_present
         rows, columns = fit.reconstruction.shape[:2]
         area = rows * columns
@@ -150,7 +152,7 @@ class Look:
             scale=scale,
             noise=(noise, max(noise, unexplained)),
             radius=droplets.radius,
-            composition=fit.droplets.composition,
+            composition=fitted.composition,
             chance=present / present.sum(),
             density=float(present.sum()) / (area * scale**2),
             overlap=_overlap(droplets),
@@ -276,12 +278,21 @@ def _overlap(droplets: Droplets) -> np.ndarray:
     return farthest
 
 
-def _read(fits: Iterable[Fit | str | Path]) -> Sequence[tuple[Fit, str]]:
-    """Fits and what to call them."""
-    found: list[tuple[Fit, str]] = []
+def _composed(corrected: Droplets, fitted: Droplets) -> Droplets:
+    """Corrected droplets, certain to be there, of the composition of the fitted droplet most like each."""
+    if not len(fitted) or not len(corrected) or fitted.composition is None:
+        return corrected
+    places = [np.stack([np.asarray(d.x), d.y, 4 * d.radius], -1) for d in (fitted, corrected)]
+    nearest = cKDTree(places[0]).query(places[1])[1]
+    return Droplets(corrected.x, corrected.y, corrected.radius, composition=fitted.composition[nearest])
+
+
+def _read(fits: Iterable[Fit | str | Path]) -> Sequence[tuple[Fit, str, Droplets | None]]:
+    """Fits, what to call them, and their droplets as corrected where a table says so."""
+    found: list[tuple[Fit, str, Droplets | None]] = []
     for given in fits:
         if isinstance(given, Fit):
-            found.append((given, "fit"))
+            found.append((given, "fit", None))
             continue
         folder = Path(given)
         if not folder.is_dir():
@@ -291,5 +302,6 @@ def _read(fits: Iterable[Fit | str | Path]) -> Sequence[tuple[Fit, str]]:
             fit = read(part)
             if not isinstance(fit, Fit):
                 raise InputError(f"{part}: droplets without a fit (of --detect-only); fit the image first")
-            found.append((fit, str(part)))
+            table = part / CORRECTED
+            found.append((fit, str(part), read_table(table) if table.exists() else None))
     return found

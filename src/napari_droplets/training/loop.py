@@ -52,6 +52,7 @@ def train(
     start: str | Path | None = None,
     scene: Scene | None = None,
     others: Scene | None = None,
+    held_out: Scene | None = None,
     workers: int = 1,
     restart: bool = False,
     every: float | None = None,
@@ -70,6 +71,8 @@ def train(
         radius in pixels. `scenes.scene` by default.
     others : callable, optional
         As `scene`: where a quarter of the training images come from, but no held-out ones.
+    held_out : callable, optional
+        As `scene`: where the held-out images come from; from `scene` by default.
     found : callable, optional
         Droplets in the outputs (side / 2, side / 2, 7) of the network for an image; None to leave out
         what they say of precision and recall.
@@ -100,7 +103,7 @@ def train(
         training = Mixed(training, Pieces(read_micrographs(images)))
     run = _Training(output, record, start, restart, rate, warm_up, callback)
     if not run.finished:
-        with closing(Feed({"training": training, "held-out": scene}, side, workers)) as feed:
+        with closing(Feed({"training": training, "held-out": held_out or scene}, side, workers)) as feed:
             run.go(feed, Exam(feed, n_held_out, found), every)
     return output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,14 @@ import numpy as np
 
 from ..errors import InputError
 from ..images import IMAGE_SUFFIXES, read_image, resampled
-from ..results.files import read_table
+from ..lazy import Pixels
+from ..results.files import image_of, read_summary, read_table
 from .feed import Drawn
 from .scenes import RADII
 
+CORRECTED = "corrected.csv"
+"""In the folder of a result: the table as corrected, beside that of the fit."""
+TABLES = (".csv", ".parquet", ".xlsx")
 MEDIAN_RADIUS = (2.0, 8.0)  # pixels, of the droplets of a cut-out: log-uniform between
 
 
@@ -50,35 +55,128 @@ def read_micrographs(folder: str | Path) -> list[Micrograph]:
     InputError
         No such folder, no image in it, an image without a table, or a table without droplets in the image.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give one with images and a table of their droplets beside each")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
-    if not paths:
-        raise InputError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)})")
     micrographs = []
-    for path in paths:
-        table = path.with_suffix(".csv")
-        if not table.exists():
+    for path in _images_in(Path(folder)):
+        micrograph = _beside(path)
+        if not len(micrograph.truth):
             raise InputError(
-                f"{path}: no table {table.name} beside it; put the corrected droplets (x, y, radius) there, or take "
-                f"the image out of the folder"
+                f"{path.with_suffix('.csv')}: no droplets in the image {path.name}; take both out of the folder"
             )
-        pixels, droplets = read_image(path).pixels, read_table(table)
-        truth = np.stack([droplets.x, droplets.y, droplets.radius], -1).astype(np.float32)
-        if not len(_inside(truth, pixels.shape[1], pixels.shape[0])):
-            raise InputError(f"{table}: no droplets in the image {path.name}; take both out of the folder")
-        if not (np.isfinite(truth).all() and (truth[:, 2] > 0).all()):
-            raise InputError(f"{table}: positions and radii must be finite, radii above 0")
-        micrographs.append(Micrograph(np.asarray(pixels).astype(np.float16), truth))
+        micrographs.append(micrograph)
     return micrographs
 
 
-def cut(micrograph: Micrograph, rng: np.random.Generator, side: int) -> Drawn:
+def read_corrected(given: Iterable[str | Path | tuple[np.ndarray, np.ndarray]]) -> list[Micrograph]:
+    """Read images that were corrected, each with all of its droplets; an image may have none, if another one has some.
+
+    Parameters
+    ----------
+    given : list
+        Of each: an image with a table of the same name beside it; such a table; a folder of them; the folder of a
+        result of `fit` or `batch`, with the corrected table in it as corrected.csv, or in place of droplets.csv; a
+        folder of such folders, of which those that were corrected are taken; or pixels (H, W, 1 or 3) in 0..1 and
+        droplets (N, 3): x, y, radius in pixels.
+
+    Raises
+    ------
+    InputError
+        Something is missing, or nothing was corrected.
+    """
+    found: list[Micrograph] = []
+    for one in given:
+        if isinstance(one, tuple):
+            found.append(_micrograph(*one, "corrected"))
+            continue
+        path = Path(one)
+        if path.is_file():
+            found.append(_beside(path))
+        elif (path / "summary.json").exists():
+            found.append(_of_result(path))
+        elif results := sorted(p.parent for p in path.glob("*/summary.json")):
+            corrected = [p for p in results if is_corrected(p)]
+            if not corrected:
+                raise InputError(f"{path}: none of its results was corrected; save a table as {CORRECTED} in a folder")
+            found += map(_of_result, corrected)
+        else:
+            found += map(_beside, _images_in(path))
+    if not any(len(micrograph.truth) for micrograph in found):
+        raise InputError("corrected: no droplets in any of the images; correct one that shows some")
+    return found
+
+
+def _images_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give one with images and a table of their droplets beside each")
+    paths = sorted(p for p in folder.iterdir() if _is_image(p))
+    if not paths:
+        raise InputError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)})")
+    return paths
+
+
+def is_corrected(folder: Path) -> bool:
+    """Whether the folder of a result holds a corrected table."""
+    if (folder / CORRECTED).exists():
+        return True
+    labels = read_table(folder / "droplets.csv").labels
+    return bool("edited" in labels and np.equal(labels["edited"], True).any())
+
+
+def corrected_table(folder: Path) -> Path:
+    """The table of a result, the corrected one where there is one."""
+    return folder / CORRECTED if (folder / CORRECTED).exists() else folder / "droplets.csv"
+
+
+def _of_result(folder: Path) -> Micrograph:
+    image = image_of(read_summary(folder))
+    if image is None:
+        raise InputError(f"{folder}: its image is not where it was, or is another one now; put it back")
+    droplets = read_table(corrected_table(folder))
+    return _micrograph(image.pixels, np.stack([droplets.x, droplets.y, droplets.radius], -1), str(folder))
+
+
+def _beside(path: Path) -> Micrograph:
+    """Of an image and the table beside it, either of which is given."""
+    if path.suffix.lower() in TABLES:
+        images = [p for p in sorted(path.parent.glob("*")) if p.stem == path.stem and _is_image(p)]
+        if not images:
+            raise InputError(f"{path}: no image {path.stem}.* beside it ({', '.join(IMAGE_SUFFIXES)})")
+        image, table = images[0], path
+    else:
+        image, table = path, path.with_suffix(".csv")
+    if not table.exists():
+        raise InputError(
+            f"{image}: no table {table.name} beside it; put the corrected droplets (x, y, radius) there, or take "
+            f"the image out of the folder"
+        )
+    droplets = read_table(table)
+    truth = np.stack([droplets.x, droplets.y, droplets.radius], -1)
+    return _micrograph(read_image(image).pixels, truth, str(table))
+
+
+def _micrograph(pixels: Pixels, truth: np.ndarray, name: str) -> Micrograph:
+    droplets = np.asarray(truth, np.float32).reshape(-1, 3)
+    if not (np.isfinite(droplets).all() and (droplets[:, 2] > 0).all()):
+        raise InputError(f"{name}: positions and radii must be finite, radii above 0")
+    whole = np.asarray(pixels).astype(np.float16)
+    return Micrograph(whole, _inside(droplets, whole.shape[1], whole.shape[0]))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def cut(micrograph: Micrograph, rng: np.random.Generator, side: int, factor: float | None = None) -> Drawn:
     """A random piece of a micrograph, resized, turned and mirrored at random.
 
-    The median radius of the micrograph's droplets becomes log-uniform in `MEDIAN_RADIUS`, or larger where the
-    micrograph would not fill the piece otherwise.
+    Parameters
+    ----------
+    micrograph : Micrograph
+    rng : Generator
+    side : int
+        Of the piece, pixels.
+    factor : float, optional
+        By which the micrograph is resized; larger where it would not fill the piece otherwise. By default the median
+        radius of its droplets becomes log-uniform in `MEDIAN_RADIUS`.
 
     Returns
     -------
@@ -89,8 +187,9 @@ def cut(micrograph: Micrograph, rng: np.random.Generator, side: int) -> Drawn:
     """
     pixels, truth = micrograph
     h, w = pixels.shape[:2]
-    wanted = np.exp(rng.uniform(*np.log(MEDIAN_RADIUS)))
-    factor = max(wanted / float(np.median(truth[:, 2])), side / min(h, w))
+    if factor is None:
+        factor = float(np.exp(rng.uniform(*np.log(MEDIAN_RADIUS))) / np.median(truth[:, 2]))
+    factor = max(factor, side / min(h, w))
     size = min(int(np.ceil(side / factor)), h, w)
     left, top = rng.integers(w - size + 1), rng.integers(h - size + 1)
     image = resampled(pixels[top : top + size, left : left + size].astype(np.float32), factor)[:side, :side]

@@ -14,22 +14,28 @@ from ..droplets import Fit
 from ..errors import InputError
 from . import loop
 from .calibration import calibrate
-from .feed import Scene
+from .feed import Mixed, Scene
 from .report import Progress
+from .scenes import SURELY_TRUE
 
 SERIES_MINUTES = 2.0  # weights that are good already learn one look soon …
+CORRECTED_STEPS = 300  # on corrected images; see benchmarks/corrections.py
 SERIES: dict[str, Any] = {"rate": 3e-4, "warm_up": 20, "n_held_out": 32}  # … and are changed a little
 VALIDATIONS = 4  # in so short a training
+OTHERS_CALIBRATED = 0.5  # share of scenes of all kinds among the images to calibrate on after corrections
 N_CALIBRATED, N_SERIES_CALIBRATED = 600, 150  # images; those of one look differ less
+N_CORRECTED_CALIBRATED = 80  # of few corrected images more pieces say nothing more
 
 
 def train(
     output: str | Path,
     *,
     from_fit: Iterable[Fit | str | Path] = (),
+    corrected: Iterable[Any] = (),
     minutes: float | None = None,
     start: str | Path | None = None,
     callback: Callable[[Progress], bool | None] | None = None,
+    n_calibrated: int | None = None,
     **options: Any,
 ) -> Path:
     """Train the network that finds droplets, for images of all kinds or for those of one series, and calibrate it.
@@ -47,13 +53,20 @@ def train(
     from_fit : list of Fit or path, optional
         Fits, or the folders they were saved in: three quarters of the training images, and all that the weights are
         judged by and calibrated on, are drawn from the models fitted. Trained further are the weights of the package.
+        Of a folder with a corrected table (corrected.csv) droplets are drawn as they are in that.
+    corrected : list, optional
+        Images that were corrected, with all of their droplets, see `micrographs.read_corrected`: three quarters of the
+        training images are cut from them, half of these where fits are given, too. Trained further are the weights of
+        the package. A quarter of what was corrected is held out where there is enough.
     minutes : float, optional
-        Budget, over all runs: 120 by default, 2 from fits.
+        Budget, over all runs: 120 by default, 2 from fits. Of corrected images it is 300 steps by default.
     start : path, optional
-        Weights to begin from; by default fresh ones, from fits those of the package.
+        Weights to begin from; by default fresh ones, from fits and corrected images those of the package.
     callback : callable, optional
         Called with `report.Progress` after each step and before calibration; returning False ends the run, with a
         checkpoint.
+    n_calibrated : int, optional
+        Images that probabilities are calibrated on: 600 by default, 150 from fits, 80 from corrected images.
     **options
         Of the training itself:
 
@@ -80,19 +93,28 @@ def train(
     InputError
         Arguments that cannot be, a checkpoint that does not fit them, files that cannot be read or written.
     """
-    scene: Scene | None = None
-    from_fit = list(from_fit)
-    if from_fit:
-        from .fitted import FittedScenes
+    series, calibrated_on = None, None
+    from_fit, corrected = list(from_fit), list(corrected)
+    if from_fit or corrected:
         from .scenes import scene as scene_of_all_kinds
 
         if start is None and not scales.WEIGHTS.exists():
             raise InputError(f"{scales.WEIGHTS}: no weights to begin from; give some with start=... (--start)")
-        scene = FittedScenes.of(from_fit)
-        options = SERIES | {"others": scene_of_all_kinds, "scene": scene, "start": start or scales.WEIGHTS} | options
-        if options.get("steps") is None:
-            minutes = minutes or SERIES_MINUTES
+        series, calibrated_on, held_out = _series(from_fit, corrected)
+        options = (
+            SERIES
+            | {"others": scene_of_all_kinds, "scene": series, "held_out": held_out, "start": start or scales.WEIGHTS}
+            | options
+        )
+        if minutes is None and options.get("steps") is None:
+            if corrected:
+                options["steps"] = CORRECTED_STEPS
+            else:
+                minutes = SERIES_MINUTES
+        if minutes is not None:
             options = {"every": 60 * minutes / VALIDATIONS} | options
+        elif corrected:
+            options = {"every": max(1, options["steps"] // VALIDATIONS)} | options
     else:
         options["start"] = start
     if minutes is not None:
@@ -113,10 +135,32 @@ def train(
     if not watch(replace(last, line=None, message=message, calibrating=True)):
         return path
     try:
-        calibrate(path, N_SERIES_CALIBRATED if from_fit else N_CALIBRATED, scene)
+        usual = N_CORRECTED_CALIBRATED if corrected else N_SERIES_CALIBRATED if from_fit else N_CALIBRATED
+        known: dict[str, Any] = {"largest": SURELY_TRUE} if corrected else {}
+        calibrate(path, n_calibrated or usual, calibrated_on, **known)
     except InputError as error:
         if callback is None:
             warnings.warn(str(error), stacklevel=2)
         else:
             watch(replace(last, line=None, message=f"not calibrated: {error}"))
     return path
+
+
+def _series(from_fit: list[Any], corrected: list[Any]) -> tuple[Scene, Scene, Scene | None]:
+    """Scenes to train on; to calibrate on; and to judge by, None for those to train on."""
+    fitted: Scene | None = None
+    if from_fit:
+        from .fitted import FittedScenes
+
+        fitted = FittedScenes.of(from_fit)
+        if not corrected:
+            return fitted, fitted, None
+    from .corrected import CorrectedScenes, split
+    from .micrographs import read_corrected
+    from .scenes import scene as scene_of_all_kinds
+
+    parts = split(read_corrected(corrected))
+    pieces, held_out = CorrectedScenes.of(parts.training), CorrectedScenes.of(parts.held_out)
+    # few droplets were held out: scenes of all kinds keep probabilities from being as sure as these few make them
+    calibrated_on = Mixed(held_out, scene_of_all_kinds, OTHERS_CALIBRATED)
+    return pieces if fitted is None else Mixed(pieces, fitted, 0.5), calibrated_on, held_out

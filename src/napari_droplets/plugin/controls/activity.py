@@ -16,10 +16,12 @@ class Activity:
     ----------
     bar : QProgressBar
         Where nobody knows for how long, its maximum is 0.
+    words : str
+        What is done.
     """
 
-    def __init__(self, bar: QProgressBar) -> None:
-        self._bar = bar
+    def __init__(self, bar: QProgressBar, words: str = WORDS) -> None:
+        self._bar, self._words = bar, words
         self._shown: Any = None
         bar.valueChanged.connect(self._update)
 
@@ -28,7 +30,7 @@ class Activity:
         from napari.utils import progress
 
         self.end()
-        self._shown = progress(total=0, desc=WORDS, gui=True)  # else it is drawn in the terminal, too
+        self._shown = progress(total=0, desc=self._words, gui=True)  # else it is drawn in the terminal, too
 
     def end(self) -> None:
         """It has ended."""

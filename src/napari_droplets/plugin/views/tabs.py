@@ -19,21 +19,26 @@ from ..layers.place import check_shown, plane_of
 from ..layers.points import TAG, tag_of
 from ..layers.presence import show_filtered
 from ..layers.regions import region_layers, region_of
+from ..layers.results import is_image
 from ..layers.scale import camera_of
+from ..learning import learning_images, show_learned
 from ..preferences import Preferences, preferences
 from ..refitting import layer_of
 from .calibrate import Calibration
 from .filters import FilterBox
 from .guide import show_help
 from .inspector import Inspector, Pictures
+from .learning import LearnBox
 from .plots import PlotBox
 from .residual import residual_layer, show_residual
 
-TABS = ("Show", "Inspect", "Plots")
+TABS = ("Show", "Inspect", "Plots", "Learn")
 TIPS = {
     "calibrate": "Tell the size of a pixel: draw a line along a scale bar or ruler, type its length",
-    "help": "What to do, in seven steps",
+    "help": "What to do, in eight steps",
 }
+OF_LOOKING = ("diameter", "scale", "min_probability")
+"""Settings that images are looked at with, before and after something was learned."""
 SEEN_RADIUS = 30.0
 """Pixels of the screen: the camera comes nearer to a droplet that looks smaller."""
 
@@ -57,6 +62,7 @@ class Views:
     filters : FilterBox
     inspector : Inspector
     plots : PlotBox
+    learning : LearnBox
     """
 
     def __init__(
@@ -71,7 +77,16 @@ class Views:
         self.filters = FilterBox(session, lambda: region_layers(viewer), self._region, [panel.colors.uncertain])
         self.inspector = Inspector(session, self._pictures, self._look_at, self._show_layer)
         self.plots = PlotBox(session)
-        for view, title in zip((self.filters, self.inspector, self.plots), TABS, strict=True):
+        self.learning = LearnBox(
+            lambda: learning_images(viewer, panel.form.values()),
+            lambda: panel.form.values()["weights"],
+            lambda: {name: panel.form.values()[name] for name in OF_LOOKING},
+            lambda weights: panel.form.set(weights=weights),
+            self._show_learned,
+            panel.say,
+            in_window=hasattr(viewer, "window"),
+        )
+        for view, title in zip((self.filters, self.inspector, self.plots, self.learning), TABS, strict=True):
             panel.add_tab(view, title)
         self.calibration = Calibration(viewer, self._image_to_scale, self._scaled)
         panel.find.insertWidget(1, self.calibration)
@@ -94,6 +109,8 @@ class Views:
     def reset_choices(self) -> None:
         """Read the layer list again."""
         self.filters.reset_choices()
+        if self.learning.isVisible():
+            self.learning.refresh()
 
     def next_doubtful(self) -> None:
         """Show the next droplet that deserves a look."""
@@ -135,6 +152,7 @@ class Views:
         """Let go of the session; nobody sees the panel any more."""
         self._soon.stop()
         self.calibration.stop()
+        self.learning.close_down()
         for signal, slot in (
             (self.session.filters_changed, self._on_filters),
             (self.session.table_changed, self._on_table),
@@ -233,6 +251,16 @@ class Views:
         seen = float(np.linalg.norm(edge - center)) * camera.zoom
         if 0 < seen < SEEN_RADIUS:
             camera.zoom *= SEEN_RADIUS / seen
+
+    # what was learned
+
+    def _show_learned(self, name: str, new: Any, gone: Any) -> None:
+        """What is found newly in an image, and what is not found any more, as two layers."""
+        image = next((layer for layer in self.viewer.layers if is_image(layer) and layer.name == name), None)
+        if image is None:
+            self._panel.say(f"{name}: no image layer of this name any more; open it again", "warning")
+            return
+        show_learned(self.viewer, image, new, gone)
 
     # model and residual on the whole image
 

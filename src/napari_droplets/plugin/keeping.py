@@ -136,6 +136,17 @@ class Keeping(QObject):
                 return True
         return False
 
+    def end(self) -> None:
+        """The panel is destroyed without being closed, as with a program that ends: what is not saved is kept.
+
+        Nothing of Qt is there any more; the settings are those of the last step.
+        """
+        self._session.stepped.disconnect(self._stepped, missing_ok=True)
+        self._session.filters_changed.disconnect(self._stepped, missing_ok=True)
+        if self.unsaved:
+            self.autosave.keep(moment_of(self._session, self._place))
+        self.autosave.close(keep=self.unsaved)
+
     def close(self) -> None:
         """The panel is closed: write the last step; what is not saved is kept, and that is said."""
         self._session.stepped.disconnect(self._stepped, missing_ok=True)

@@ -127,7 +127,7 @@ class Manifest:
 
     def __init__(self, out: Path, run: str, images: Mapping[str, Path], plan: Plan, *, same_optics: bool) -> None:
         self.path = out / MANIFEST
-        before = _read(out)
+        before = read_manifest(out)
         self.known = _hashes(before)
         self.before: dict[str, str] = before.get("versions", {})
         """Versions that the last batch in this folder noted."""
@@ -175,7 +175,22 @@ class Manifest:
         self.cost = self.last - start
 
 
-def _read(out: Path) -> dict[str, Any]:
+def in_use(out: Path) -> bool:
+    """Whether a batch is writing to a folder."""
+    from filelock import FileLock, Timeout
+
+    if not (out / LOCK).exists():
+        return False
+    try:
+        with FileLock(out / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (NotImplementedError, OSError):  # some network disks have no locks
+        return False
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
     """The manifest of the last batch; empty where there is none that can be read."""
     try:
         content = json.loads((out / MANIFEST).read_text(encoding="utf-8"))

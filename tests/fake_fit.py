@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.inference import api as fitting
+from napari_droplets.inference.detect import image_of
 
 FOUND = 12
 
@@ -87,7 +88,7 @@ class FakeFit:
         return self.result(image, droplets, self.chunks_done, settings)
 
     def iterate(self, image, droplets=None, optics=None, **settings):
-        image = fitting._image(image, fitting.Settings(**settings))
+        image = image_of(image, fitting.Settings(**settings))
         self.calls.append(("iterate", image, droplets, settings))
         start = found(self.n, settings.get("types", 3)) if droplets is None else Droplets.from_dataframe(droplets)
         return (yield from self._steps(image, start, settings))
@@ -99,7 +100,7 @@ class FakeFit:
     def detect_all(self, image, **settings):
         """As many candidates as are found, the first three of them improbable; with blobs nobody knows."""
         chosen = fitting.Settings(**settings)
-        self.calls.append(("detect", fitting._image(image, chosen), None, settings))
+        self.calls.append(("detect", image_of(image, chosen), None, settings))
         time.sleep(self.seconds)
         x, y, radius = (getattr(found(self.n), name) for name in ("x", "y", "radius"))
         if chosen.detector == "blobs":

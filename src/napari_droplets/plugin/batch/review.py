@@ -118,11 +118,6 @@ class Review:
         steps = once(partial(save_corrections, folder, moment, stack))
         self._start(steps, partial(self._written, self.target, sheet, moment.sheets[0].table, then))
 
-    def leave(self) -> None:
-        """Take the layers away; what was corrected and not saved is lost with them."""
-        self._clear()
-        self._shown()
-
     def close(self) -> None:
         """Nobody looks any more; layers stay, and what is being written is written to its end."""
         if self._job is not None:
@@ -163,11 +158,40 @@ class Review:
         self._start(once(partial(_opened, folder)), partial(self._show, target, folder))
 
     def _show(self, target: str, folder: Path, opened: Opened) -> None:
-        self._clear()
+        """Pictures are shown by the layers of those before, as napari takes a tenth of a second for each new one.
+
+        Points come when the window has drawn without the old ones.
+        """
         name = target.replace("/", " ")
-        for data in layers_of(opened, name):
-            self._layers.append(self._add(data))
-        points = self._layers[-1]
+        *pictures, points = layers_of(opened, name)
+        old = self._layers
+        self._layers, self._sheet, self._saved, self.target, self._place = [], None, None, None, None
+        free = [layer for layer in old[:-1] if layer in self._viewer.layers]
+        for data in pictures:
+            layer = next((layer for layer in free if _takes(layer, data)), None)
+            if layer is None:
+                self._layers.append(self._viewer.add_layer(_layer(data)))
+            else:
+                free.remove(layer)
+                self._layers.append(_reused(layer, data))
+        self._remove([*free, *old[-1:]])
+        place = points[1]["metadata"][TAG]["place"]
+        if pictures and opened.same_pixels:  # or a refit would find that the layer is another image
+            place = replace(place, layer_id=str(self._layers[0].unique_id))
+        for tag in (points[1]["metadata"][TAG], *(layer.metadata.get(TAG) for layer in self._layers)):
+            if tag is not None:
+                tag["place"] = place
+
+        def rest() -> None:
+            self._job = None
+            self._show_points(target, folder, opened, points)
+
+        self._job = Job(once(lambda: None), lambda _: None, lambda _: rest())
+        self._job.start()
+
+    def _show_points(self, target: str, folder: Path, opened: Opened, data: Any) -> None:
+        points = self._viewer.add_layer(_layer(data))
+        self._layers.append(points)
         self._viewer.layers.selection.active = points
         self._sheet = sheet_of(points)
         if self._sheet is not None and opened.image is not None:
@@ -175,6 +199,7 @@ class Review:
         self._saved = None if self._sheet is None else self._sheet.table
         self.target, self._place = target, (folder, self._folder.stack_of(target))
         self._folder.mark_seen(target)
+        name = target.replace("/", " ")
         if opened.image is None:
             self._say(f"{name}: its image is gone or another one; corrections cannot be saved", "warning")
         else:
@@ -184,18 +209,38 @@ class Review:
             self._viewer.reset_view()
         self._shown()
 
-    def _add(self, data: Any) -> Any:
-        from napari.layers import Layer
-
-        return self._viewer.add_layer(data if isinstance(data, Layer) else Layer.create(*data))
-
-    def _clear(self) -> None:
-        for layer in reversed(self._layers):
+    def _remove(self, layers: list[Any]) -> None:
+        for layer in reversed(layers):
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
                 if hasattr(self._viewer, "window"):
                     draw_now()  # or napari may crash when several have gone at once and new ones come
-        self._layers, self._sheet, self._saved, self.target, self._place = [], None, None, None, None
+
+
+def _layer(data: Any) -> Any:
+    from napari.layers import Layer
+
+    return Layer.create(*data)
+
+
+def _takes(layer: Any, data: Any) -> bool:
+    """Whether an image layer can show another picture in place of its own."""
+    pixels, attributes, _ = data
+    arrays = not layer.multiscale and not isinstance(pixels, list)
+    same_kind = (TAG in layer.metadata) == (TAG in attributes.get("metadata", {}))
+    return arrays and same_kind and layer.rgb == attributes["rgb"] and layer.ndim == 2
+
+
+def _reused(layer: Any, data: Any) -> Any:
+    pixels, attributes, _ = data
+    layer.data = pixels
+    layer.name, layer.scale = attributes["name"], attributes.get("scale", (1.0, 1.0))
+    layer.units = attributes.get("units", ("pixel", "pixel"))
+    if not layer.rgb:
+        layer.contrast_limits = attributes.get("contrast_limits") or (float(pixels.min()), float(pixels.max()) or 1.0)
+    if TAG in layer.metadata:
+        layer.metadata[TAG] = attributes["metadata"][TAG] | {"name": layer.name}
+    return layer
 
 
 def _opened(folder: Path) -> Opened:
@@ -217,8 +262,6 @@ def layers_of(opened: Opened, name: str) -> list[Any]:
     name : str
         Of the image layer.
     """
-    from napari.layers import Layer
-
     from ..layers.place import Place
 
     result, image, sheet = opened.result, opened.image, opened.sheet
@@ -234,11 +277,8 @@ def layers_of(opened: Opened, name: str) -> list[Any]:
 
             width, height = width_height(size)
             attributes |= {"scale": (height, width), "units": ("um", "um")}
-        layer = Layer.create(data, attributes, "image")
-        place = place_of(layer)
-        if not opened.same_pixels:  # or a refit would find that the layer is another image
-            place = replace(place, layer_id=Place().layer_id)
-        layers.append(layer)
+        layers.append((data, attributes, "image"))
+        place = replace(place_of(_layer(layers[0])), layer_id=place.layer_id)
     elif isinstance(result, Fit):
         place = replace(place, shape=tuple(result.reconstruction.shape[:2]))
     shown: Any = result
@@ -247,7 +287,7 @@ def layers_of(opened: Opened, name: str) -> list[Any]:
         fit = sheet.fit
         shown = droplets if fit is None else replace(fit, droplets=droplets)
     made = to_layers(shown, place=place)
-    data, attributes, kind = made[-1]
+    _, attributes, _ = made[-1]
     tag = attributes["metadata"][TAG]
     if sheet is not None:
         tag |= {"sheet": sheet, "detected": sheet.detected, "fit": sheet.fit}

@@ -191,7 +191,8 @@ class BatchBox(QWidget):
         item = self._folder.items.get(next((n for n, r in self._rows.items() if r is line), ""))
         if item is None or not item.error:
             item = next((i for i in self._folder.items.values() if i.error), None)
-        self.error.setText("" if item is None else f"{item.label}: {item.error}")
+        text = "" if item is None else str(item.error)
+        self.error.setText(text if item is None or item.label in text else f"{item.label}: {text}")
 
     def _clicked(self, line: QTreeWidgetItem, _: int = 0) -> None:
         self._say_error()

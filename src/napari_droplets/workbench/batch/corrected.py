@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from ...droplets import GUIDE_BY_ROW, Droplets, Fit
 from ...errors import InputError
 from ...images import Image, as_image
@@ -272,5 +270,3 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     import json
 
     write_whole(path, lambda p: p.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8"))
-
-

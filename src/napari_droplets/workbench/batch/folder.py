@@ -91,7 +91,7 @@ class FolderBatch:
         self.stale = False
         self._process: BatchProcess | None = None
         self._looked = 0.0
-        self._stamp = 0
+        self._stamp, self._alive = 0, False
 
     @property
     def running(self) -> bool:
@@ -171,7 +171,7 @@ class FolderBatch:
                 self.open(out)
             if not replace_corrected and (lost := self._replaced(plan, same_optics, set(names.values()))):
                 raise InputError(
-                    f"{', '.join(lost[:3])}{' …' * (len(lost) > 3)}: corrected, and found with other settings than now; "
+                    f"{', '.join(lost[:3])}{' …' * (len(lost) > 3)}: corrected, and made with other settings; "
                     "choose those settings again, or another folder for the results"
                 )
         more = {k: self.begun[k] for k in ("overlay", "exports", "measure") if k in self.begun and self.out == out}
@@ -210,7 +210,7 @@ class FolderBatch:
                 self._on_event(event)
         elif self.out is not None and time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
-            if self._stamp != _stamp(self.out) or any(i.state == "running" for i in self.items.values()):
+            if self._stamp != _stamp(self.out) or self._alive != in_use(self.out):
                 self._read()
                 self.changed.emit(None)
 
@@ -332,13 +332,13 @@ class FolderBatch:
         assert self.out is not None
         self._stamp = _stamp(self.out)
         entries = entries_of(self.out)
-        labels, alive = labels_of(entries), in_use(self.out)
+        labels, self._alive = labels_of(entries), in_use(self.out)
         plan = read_manifest(self.out).get("plan")
         self.begun = dict(plan) if isinstance(plan, dict) else {}
         self.items = {}
         for name, entry in entries.items():
             state = str(entry.get("state", "waiting"))
-            if state == "running" and not alive:
+            if state == "running" and not self._alive:
                 state = "waiting"  # a batch that was killed
             item = Item(name, Path(entry["path"]), labels[name], state, error=entry.get("error"))
             if state in ("done", "stopped", "failed"):

@@ -25,7 +25,7 @@ class BatchProcess:
 
     def __init__(self, order: dict[str, Any]) -> None:
         self._events: SimpleQueue[Event] = SimpleQueue()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process lives
         self._process = subprocess.Popen(
             [sys.executable, "-m", "napari_droplets.series.child"],
             stdin=subprocess.PIPE,

@@ -241,7 +241,7 @@ def test_corrections_are_not_replaced_by_other_settings_unasked(out, tmp_path, m
     started = []
     monkeypatch.setattr(folders, "BatchProcess", lambda order: started.append(order))
     model = FolderBatch()
-    with pytest.raises(InputError, match=r"a\.png: corrected, and found with other settings"):
+    with pytest.raises(InputError, match=r"a\.png: corrected, and made with other settings"):
         model.start(tmp_path / "in", out, {"types": 2})
     assert not started
     model.start(tmp_path / "in", out, {})

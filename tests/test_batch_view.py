@@ -155,9 +155,7 @@ def test_the_panel_may_be_closed_at_any_moment(viewer, open_widget, qtbot, fake,
         points.remove_selected()
         widget.batch.save()
     widget._close_down()
-    qtbot.waitUntil(
-        lambda: not any(t.name == "napari-droplets autosave" for t in threading.enumerate()), timeout=TIMEOUT
-    )
+    assert not any(thread.name == "napari-droplets autosave" for thread in threading.enumerate())
     if moment == "batch runs":
         assert started[0].stops == 1
     qtbot.wait(100)

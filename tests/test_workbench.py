@@ -374,7 +374,7 @@ def test_closing_with_unsaved_work_asks(panel, qtbot, monkeypatch, tmp_path, ans
     from qtpy.QtGui import QCloseEvent
     from qtpy.QtWidgets import QFileDialog, QMainWindow, QMessageBox
 
-    widget, points = panel
+    widget, _ = panel
     asked = []
     chosen = getattr(QMessageBox, answer)
     monkeypatch.setattr(QMessageBox, "exec", lambda box: asked.append(box.text()) or chosen)

@@ -17,6 +17,7 @@ from ..job import Job, Outcome, once
 from .review import Review
 from .view import BatchBox
 
+TAB = "Batch"
 POLL_MS = 150
 """Between two looks at what the batch has told."""
 FORM_LACKS = ("learn_optics", "frames", "planes", "scene", "region")
@@ -56,7 +57,7 @@ class BatchDesk(QObject):
         }
         actions = {name: partial(self._told, action) for name, action in actions.items()}
         self.box = BatchBox(self.folder, actions)
-        panel.add_tab(self.box, "Batch")
+        panel.add_tab(self.box, TAB)
         self._jobs: set[Job] = set()
         self._timer = QTimer(self, interval=POLL_MS)
         self._timer.timeout.connect(self.folder.poll)
@@ -67,6 +68,11 @@ class BatchDesk(QObject):
     def busy(self) -> bool:
         """Whether a batch goes on, or an image is read or saved, or tables are written."""
         return self.folder.running or self.review.busy or bool(self._jobs)
+
+    def show(self) -> None:
+        """Show the tab."""
+        tabs = self._panel.tabs
+        tabs.setCurrentIndex(next(i for i in range(tabs.count()) if tabs.tabText(i) == TAB))
 
     def start(
         self,

@@ -32,7 +32,7 @@ from .residual import residual_layer, show_residual
 TABS = ("Show", "Inspect", "Plots")
 TIPS = {
     "calibrate": "Tell the size of a pixel: draw a line along a scale bar or ruler, type its length",
-    "help": "What to do, in seven steps",
+    "help": "What to do, in eight steps",
 }
 SEEN_RADIUS = 30.0
 """Pixels of the screen: the camera comes nearer to a droplet that looks smaller."""

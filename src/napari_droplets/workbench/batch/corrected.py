@@ -53,10 +53,7 @@ def open_result(folder: Path) -> Opened:
     """
     summary = read_summary(folder)
     result = read(folder)
-    if isinstance(result, Fit):
-        image = result.image
-    else:
-        image = _image_of(summary)
+    image = result.image if isinstance(result, Fit) else _image_of(summary)
     corrections, sheet = summary.get("corrections") or {}, None
     if corrections and (folder / SESSION).exists():
         stored = read_session(folder / SESSION)

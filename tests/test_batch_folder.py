@@ -169,13 +169,13 @@ def test_a_folder_of_the_command_line_is_followed(out, monkeypatch):
     model.poll()
     assert not changes
     manifest = json.loads((out / "batch.json").read_text())
-    manifest["images"]["b"] |= {"state": "failed", "error": "b.png: too dark"}
+    manifest["images"]["b"] |= {"state": "failed", "error": "b.png: too dark", "changed": "now"}
     (out / "batch.json").write_text(json.dumps(manifest))
     model.poll()
     assert changes == [None]
     assert (model.items["b"].state, model.items["b"].error) == ("failed", "b.png: too dark")
     assert model.targets() == ["a", "c"]
-    manifest["images"]["b"] |= {"state": "running"}
+    manifest["images"]["b"] |= {"state": "running", "changed": "later"}
     (out / "batch.json").write_text(json.dumps(manifest))
     model.poll()
     assert model.items["b"].state == "waiting"  # nobody works on it: it was killed

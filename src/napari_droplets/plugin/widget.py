@@ -92,7 +92,7 @@ class DropletsWidget(QWidget):
         self._runner, self._nearby, self._soon = self._computing.runner, self._computing.nearby, self._computing.soon
         self._corrections = Corrections(self.session, self._our_points, self._say)
         QVBoxLayout(self).addWidget(panel)
-        self._keeping = Keeping(panel, self.session, self._desk)
+        self._keeping = Keeping(panel, self.session, self._desk, self.batch.review.has_saved)
         panel.correct.refit_edits.toggled.connect(lambda on: setattr(self, "refit_edits", on))
         self._follow_active()
         for event, action in self._listening():

@@ -93,6 +93,7 @@ class BatchDesk(QObject):
         """
         if out is None:
             raise InputError("choose a folder for the results")
+        self._leave(out)
         if images is None and self.folder.out != Path(out):
             self.folder.open(out)
         begun = self.folder.begun.get("settings") or {} if self.folder.out == Path(out) else {}
@@ -118,6 +119,7 @@ class BatchDesk(QObject):
         InputError
             No batch was run there.
         """
+        self._leave(out)
         self.folder.open(out)
         begun, box = self.folder.begun, self.box
         settings = begun.get("settings") or {}
@@ -219,6 +221,12 @@ class BatchDesk(QObject):
             job.abandon()
         self._jobs.clear()
         self.folder.close()
+
+    def _leave(self, out: str | Path) -> None:
+        """Results of another batch are not looked at any more."""
+        if self.folder.out is not None and Path(out) != self.folder.out:
+            self.review.forget()
+            self.box.show_target(None)
 
     def _start_chosen(self) -> None:
         box = self.box

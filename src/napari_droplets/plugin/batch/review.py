@@ -76,6 +76,23 @@ class Review:
                 read_now(layer)
         return self._sheet.table is not self._saved
 
+    def has_saved(self, sheet: Sheet) -> bool:
+        """Whether droplets are those that are looked at, and all that was corrected is in their folder."""
+        return sheet is self._sheet and not self.unsaved
+
+    def forget(self) -> None:
+        """Another batch is looked at: the layers stay, as droplets like any others.
+
+        Raises
+        ------
+        InputError
+            Something was corrected and is not saved, or something is still going on.
+        """
+        self._check_idle()
+        if self.unsaved:
+            raise InputError(f"{self.target}: corrected and not saved; press Save corrections first")
+        self._layers, self._sheet, self._saved, self.target, self._place = [], None, None, None, None
+
     def open(self, target: str) -> None:
         """Look at a result; what was corrected in the one before is saved first.
 

@@ -23,7 +23,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ...workbench.batch.folder import FolderBatch, Item
+from ...workbench.batch.folder import FolderBatch
+from ...workbench.batch.items import Item
 from ..controls.parts import button, row, text_label
 
 TIPS = {

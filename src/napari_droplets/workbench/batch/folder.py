@@ -6,7 +6,6 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,42 +18,13 @@ from ...series.names import find_images, name_results, without_masks
 from ...series.one_file import Plan
 from ...storage.atomic import write_whole
 from .corrected import entries_of, labels_of, write_tables
+from .items import SEEN, Item, progress_text, read_result, seen_in, stamp_of
 from .process import BatchProcess, Event
 
 LOOK_SECONDS = 2.0
 """Between looks at what another program has done in the folder."""
-SEEN = "review.json"
-"""In the folder of a batch: which results were looked at."""
 HELD = ("learn_optics", "types", "composition")
 """Settings that images after the first have from its optics, where these serve all."""
-
-
-@dataclass
-class Item:
-    """An image of the batch."""
-
-    name: str
-    """Of the folder of its result."""
-    path: Path
-    label: str
-    """What it is called in the tables."""
-    state: str = "waiting"
-    """`waiting`, `running`, `done`, `failed` or `stopped`: before its end, so that it will be done again."""
-    n_droplets: int | None = None
-    error: str | None = None
-    edits: int = 0
-    """How many corrections its result holds."""
-    pictures: tuple[str, ...] = ()
-    """Of a stack: the folders of its pictures' results."""
-    progress: str = ""
-    """How far it is, while it is worked on."""
-
-    @property
-    def targets(self) -> list[str]:
-        """What there is to look at: its result, or that of each picture of a stack."""
-        if self.state not in ("done", "stopped") or self.n_droplets is None:
-            return []
-        return [f"{self.name}/{picture}" for picture in self.pictures] or [self.name]
 
 
 class FolderBatch:
@@ -113,11 +83,13 @@ class FolderBatch:
         """
         out = Path(out)
         if self.running and out != self.out:
-            raise InputError("a batch goes on; cancel it first")
+            raise InputError("a batch goes on; stop it first")
         entries_of(out)
+        if out != self.out:
+            self.items = {}
         self.out, self._looked = out, 0.0
         self._read()
-        self.seen = _seen(out) & set(self.targets())
+        self.seen = seen_in(out) & set(self.targets())
         newest = max((t.stat().st_mtime for t in self._corrected_tables()), default=0.0)
         table = out / "droplets.csv"
         self.stale = newest > (table.stat().st_mtime if table.exists() else 0.0)
@@ -154,7 +126,7 @@ class FolderBatch:
             Wrong use, or corrections would be replaced.
         """
         if self.running:
-            raise InputError("a batch goes on; cancel it first")
+            raise InputError("a batch goes on; stop it first")
         out = Path(out)
         if images is None:
             paths = [Path(entry["path"]) for entry in entries_of(out).values()]
@@ -169,6 +141,10 @@ class FolderBatch:
         if (out / MANIFEST).exists():
             if not same_folder:
                 self.open(out)
+            if self.begun.get("optics_sha256"):
+                raise InputError(
+                    f"{out}: begun with optics from a file (--optics); go on with it on the command line, with --resume"
+                )
             if not replace_corrected and (lost := self._replaced(plan, same_optics, set(names.values()))):
                 raise InputError(
                     f"{', '.join(lost[:3])}{' …' * (len(lost) > 3)}: corrected, and made with other settings; "
@@ -182,7 +158,7 @@ class FolderBatch:
         labels, before = labels_of(entries), self.items if same_folder else {}
         self.items = {name: before.get(name) or Item(name, path, labels[name]) for path, name in names.items()}
         for item in self.items.values():
-            item.state, item.progress, item.error = "waiting", "", None
+            item.state, item.progress, item.error, item.changed = "waiting", "", None, None
         self.begun = {"settings": settings, "detect_only": detect_only, "same_optics": same_optics} | more
         self._process = BatchProcess(order)
         self.changed.emit(None)
@@ -210,7 +186,7 @@ class FolderBatch:
                 self._on_event(event)
         elif self.out is not None and time.monotonic() - self._looked > LOOK_SECONDS:
             self._looked = time.monotonic()
-            if self._stamp != _stamp(self.out) or self._alive != in_use(self.out):
+            if self._stamp != stamp_of(self.out) or self._alive != in_use(self.out):
                 self._read()
                 self.changed.emit(None)
 
@@ -257,7 +233,8 @@ class FolderBatch:
     def corrected(self, target: str) -> None:
         """The result of an image was replaced by a corrected one."""
         name = target.split("/")[0]
-        self._read_result(self.items[name])
+        assert self.out is not None
+        read_result(self.items[name], self.out)
         self.stale = True
         self.changed.emit([name])
 
@@ -315,52 +292,41 @@ class FolderBatch:
             self.ended.emit()
         elif kind == "warning":
             self.told.emit(f"Batch: {event['text']}", "warning")
-        elif item is not None:
+        elif item is not None and self.out is not None:
             if kind == "begin":
                 item.state, item.progress, item.error = "running", "", None
                 self.seen -= {item.name, *item.targets}
             elif kind == "progress":
-                item.progress = _progress_text(event)
+                item.progress = progress_text(event)
             elif kind == "image":
                 item.progress, item.error = "", event.get("error")
                 item.state = event["state"]
-                self._read_result(item)
+                read_result(item, self.out)
             self.changed.emit([item.name])
 
     def _read(self) -> None:
         """Read OUT/batch.json."""
         assert self.out is not None
-        self._stamp = _stamp(self.out)
+        self._stamp = stamp_of(self.out)
         entries = entries_of(self.out)
         labels, self._alive = labels_of(entries), in_use(self.out)
         plan = read_manifest(self.out).get("plan")
         self.begun = dict(plan) if isinstance(plan, dict) else {}
-        self.items = {}
+        before, self.items = self.items, {}
         for name, entry in entries.items():
+            old = before.get(name)
+            if old is not None and old.changed is not None and old.changed == entry.get("changed"):
+                self.items[name] = old  # a large batch is not read from end to end for every image that is done
+                continue
             state = str(entry.get("state", "waiting"))
             if state == "running" and not self._alive:
                 state = "waiting"  # a batch that was killed
             item = Item(name, Path(entry["path"]), labels[name], state, error=entry.get("error"))
+            if state not in ("waiting", "running"):
+                item.changed = entry.get("changed")
             if state in ("done", "stopped", "failed"):
-                self._read_result(item)
+                read_result(item, self.out)
             self.items[name] = item
-
-    def _read_result(self, item: Item) -> None:
-        """What there is of an image now."""
-        assert self.out is not None
-        item.n_droplets, item.pictures, item.edits = None, (), 0
-        try:
-            summary = read_summary(self.out / item.name)
-        except InputError:
-            return
-        if item.state == "failed":
-            return  # what there is is of an earlier run
-        pictures = [p["folder"] for p in summary.get("pictures") or () if p.get("folder")]
-        if summary.get("stopped") == "cancelled":
-            item.state = "stopped"
-        item.n_droplets, item.pictures = summary.get("n_droplets"), tuple(map(str, pictures))
-        for target in item.targets:
-            item.edits += _edits_of(self.out / target)
 
     def _corrected_tables(self) -> list[Path]:
         assert self.out is not None
@@ -382,31 +348,3 @@ class FolderBatch:
             if same != wanted:
                 found.append(item.label)
         return found
-
-
-def _progress_text(event: Event) -> str:
-    if event.get("stage") == "fit" and event.get("steps"):
-        return f"{min(1.0, event['step'] / event['steps']):.0%}"
-    return {"detect": "looking", "compile": "preparing", "posterior": "ending"}.get(str(event.get("stage")), "…")
-
-
-def _edits_of(folder: Path) -> int:
-    try:
-        corrections = read_summary(folder).get("corrections") or {}
-        return int(corrections.get("edits", 0))
-    except (InputError, TypeError, ValueError, AttributeError):
-        return 0
-
-
-def _seen(out: Path) -> set[str]:
-    try:
-        return {str(t) for t in json.loads((out / SEEN).read_text(encoding="utf-8"))["seen"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-
-
-def _stamp(out: Path) -> int:
-    try:
-        return (out / MANIFEST).stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -18,7 +18,7 @@ from ...series.names import find_images, name_results, without_masks
 from ...series.one_file import Plan
 from ...storage.atomic import write_whole
 from .corrected import entries_of, labels_of, write_tables
-from .items import SEEN, Item, progress_text, read_result, seen_in, stamp_of
+from .items import SEEN, Item, modified, progress_text, read_result, seen_in, stamp_of
 from .process import BatchProcess, Event
 
 LOOK_SECONDS = 2.0
@@ -90,9 +90,8 @@ class FolderBatch:
         self.out, self._looked = out, 0.0
         self._read()
         self.seen = seen_in(out) & set(self.targets())
-        newest = max((t.stat().st_mtime for t in self._corrected_tables()), default=0.0)
-        table = out / "droplets.csv"
-        self.stale = newest > (table.stat().st_mtime if table.exists() else 0.0)
+        newest = max((modified(out / target / "droplets.csv") for target in self.targets()), default=0.0)
+        self.stale = not self._alive and newest > modified(out / "droplets.csv")
         self.changed.emit(None)
 
     def start(
@@ -327,10 +326,6 @@ class FolderBatch:
             if state in ("done", "stopped", "failed"):
                 read_result(item, self.out)
             self.items[name] = item
-
-    def _corrected_tables(self) -> list[Path]:
-        assert self.out is not None
-        return [self.out / t / "droplets.csv" for i in self.items.values() if i.edits for t in i.targets]
 
     def _replaced(self, plan: Plan, same_optics: bool, names: set[str]) -> list[str]:
         """Corrected images that a run with this plan would do anew."""

@@ -90,3 +90,11 @@ def stamp_of(out: Path) -> int:
         return (out / MANIFEST).stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def modified(path: Path) -> float:
+    """When a file was written, seconds since 1970; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

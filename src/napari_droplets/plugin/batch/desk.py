@@ -98,6 +98,8 @@ class BatchDesk(QObject):
             self.folder.open(out)
         begun = self.folder.begun.get("settings") or {} if self.folder.out == Path(out) else {}
         settings = self._panel.form.values() | {k: begun[k] for k in FORM_LACKS if begun.get(k) is not None}
+        if settings["pixel_size_um"] is None and isinstance(begun.get("pixel_size_um"), list):
+            settings["pixel_size_um"] = begun["pixel_size_um"]  # width and height, for which the form has no room
         if stacks:
             settings |= {"frames": "all", "planes": "all"}
         self.folder.start(
@@ -123,7 +125,10 @@ class BatchDesk(QObject):
         self.folder.open(out)
         begun, box = self.folder.begun, self.box
         settings = begun.get("settings") or {}
-        self._panel.form.set(**{k: v for k, v in settings.items() if k in self._panel.form.inputs})
+        shown = {k: v for k, v in settings.items() if k in self._panel.form.inputs}
+        if isinstance(shown.get("pixel_size_um"), list):
+            shown["pixel_size_um"] = None
+        self._panel.form.set(**shown)
         box.same_optics.setChecked(bool(begun.get("same_optics")))
         box.detect_only.setChecked(bool(begun.get("detect_only")))
         box.stacks.setChecked("all" in (settings.get("frames"), settings.get("planes")))

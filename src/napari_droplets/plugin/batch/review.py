@@ -245,7 +245,7 @@ def _takes(layer: Any, data: Any) -> bool:
     pixels, attributes, _ = data
     arrays = not layer.multiscale and not isinstance(pixels, list)
     same_kind = (TAG in layer.metadata) == (TAG in attributes.get("metadata", {}))
-    return arrays and same_kind and layer.rgb == attributes["rgb"] and layer.ndim == 2
+    return bool(arrays and same_kind and layer.rgb == attributes["rgb"] and layer.ndim == 2)
 
 
 def _reused(layer: Any, data: Any) -> Any:

@@ -83,7 +83,7 @@ def save_corrections(folder: Path, moment: Moment, stack: Path | None = None) ->
     [kept] = moment.sheets
     before = read_summary(folder)
     edits = sum(step.is_edit for step in kept.steps[: kept.done])
-    summary = {}
+    summary: dict[str, Any] = {}
     if not kept.fits or _is_refit(next(iter(kept.fits.values())).fit, folder):
         summary = {k: before[k] for k in MADE_WITH if k in before}
     summary["corrections"] = {"edits": edits, "when": moment.when}

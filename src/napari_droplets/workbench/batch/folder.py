@@ -150,7 +150,12 @@ class FolderBatch:
                     "choose those settings again, or another folder for the results"
                 )
         more = {k: self.begun[k] for k in ("overlay", "exports", "measure") if k in self.begun and self.out == out}
-        order = {"images": [str(p) for p in names], "out": str(out), "settings": settings, "resume": True}
+        order: dict[str, Any] = {
+            "images": [str(p) for p in names],
+            "out": str(out),
+            "settings": settings,
+            "resume": True,
+        }
         order |= {"detect_only": detect_only, "same_optics": same_optics} | more
         self.out = out
         entries = {name: {"path": str(path)} for path, name in names.items()}

@@ -9,7 +9,7 @@ from fake_fit import FOUND
 
 from napari_droplets.workbench.batch import folder as folders
 
-TIMEOUT = 60_000  # milliseconds; most that anything may take on a machine with much other work
+TIMEOUT = 240_000  # milliseconds; most that anything may take on a machine with much other work
 
 
 class FakeProcess:

@@ -678,3 +678,26 @@ def test_progress_of_many_images_says_what_runs_and_how_long_it_takes(monkeypatc
 
 def test_durations_in_units_that_fit():
     assert [duration(s) for s in (42.4, 150, 5400, 13000)] == ["42 s", "2 min", "90 min", "3.6 h"]
+
+
+@pytest.mark.parametrize("command", ["fit", "batch"])
+def test_a_preset_begins_and_what_is_given_wins(picture, out, stand_in, command):
+    given = picture if command == "fit" else picture.parent
+    assert call(command, given, "-o", out, "--preset", "foam", "--classes", "4", "--no-overlay") == 0
+    _, settings = stand_in.given[-1]
+    assert {k: settings[k] for k in ("types", "renderer", "classes")} == {
+        "types": 1,
+        "renderer": "nearest",
+        "classes": 4,
+    }
+
+
+def test_a_preset_leaves_to_optics_what_they_decide(picture, out, stand_in, learned):
+    assert call("fit", picture, "-o", out, "--preset", "foam", "--optics", learned, "--no-overlay") == 0
+    _, settings = stand_in.given[-1]
+    assert (settings["types"], settings["classes"]) == (2, 1)
+
+
+def test_an_unknown_preset_is_wrong_use(picture, out, capfd):
+    assert call("fit", picture, "-o", out, "--preset", "beer") == 2
+    assert "beer" in capfd.readouterr().err

@@ -35,7 +35,9 @@ def test_contributions(manifest):
     assert menus["napari/layers/segment"][0] == "napari-droplets.widget"
     assert {f"napari-droplets.{name}" for name in ("next", "save", "calibrate")} == set(menus["napari/layers/measure"])
     titles = {command.id: command.title for command in contributions.commands}
-    assert {f"napari-droplets.{name}" for name in ("detect", "run", "refit", "save", "next", "help")} <= set(titles)
+    assert {
+        f"napari-droplets.{name}" for name in ("detect", "run", "refit", "save", "next", "help", "batch", "next_image")
+    } <= set(titles)
     assert len({*titles.values()}) == len(titles)
     assert contributions.sample_data[0].command == "napari-droplets.sample"
     assert contributions.readers[0].accepts_directories

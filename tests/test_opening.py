@@ -131,6 +131,8 @@ def test_the_command_of_a_button(movie, plugins_of_napari):
     assert text == f"{start} --types 2 --diameter 12.5 --learn-optics no --channels 0 --frames 1"
     assert command_text(layer, (1,), settings, detect_only=True).startswith(f"{start} --detect-only --diameter 12.5")
     assert command_text(Layer.create(STACK[0], {}, "image"), (), {}, detect_only=True) == ""
+    every = command_text(layer, (), settings, detect_only=False, every_plane=True)
+    assert every == f"{start} --types 2 --diameter 12.5 --learn-optics no --channels 0 --frames all"
 
 
 @pytest.mark.parametrize(

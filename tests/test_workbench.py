@@ -367,3 +367,49 @@ def test_the_panel_is_closed_while_surroundings_are_refitted(window, open_widget
     again = open_widget(window)
     assert again.undo()
     assert len(points.data) == FOUND
+
+
+@pytest.mark.parametrize(("answer", "closes"), [("Cancel", False), ("Discard", True), ("Save", True)])
+def test_closing_with_unsaved_work_asks(panel, qtbot, monkeypatch, tmp_path, answer, closes):
+    from qtpy.QtGui import QCloseEvent
+    from qtpy.QtWidgets import QFileDialog, QMainWindow, QMessageBox
+
+    widget, _ = panel
+    asked = []
+    chosen = getattr(QMessageBox, answer)
+    monkeypatch.setattr(QMessageBox, "exec", lambda box: asked.append(box.text()) or chosen)
+    path = tmp_path / "kept.droplets"
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), ""))
+    monkeypatch.setattr(QCloseEvent, "spontaneous", lambda _: True)  # by the user, not by a script
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    widget._keeping.ask_at_close(window)
+    assert window.close() == closes
+    assert len(asked) == 1
+    assert "not saved as a session" in asked[0]
+    assert path.exists() == (answer == "Save")
+    asked.clear()
+    if answer == "Save":
+        assert window.close()
+        assert not asked  # there is nothing to save any more
+    widget._keeping.unsaved = False
+
+
+def test_a_panel_that_is_destroyed_without_being_closed_leaves_no_thread_and_its_work_is_offered(viewer, qtbot, fake):
+    import threading
+
+    from PyQt6 import sip
+
+    from napari_droplets.plugin.widget import DropletsWidget
+
+    viewer.add_image(picture(), name="slide")
+    widget = DropletsWidget(viewer)
+    widget.refit_edits = False
+    widget.run()
+    finish(widget, qtbot)
+    autosave = widget._keeping.autosave
+    qtbot.waitUntil(lambda: not autosave.unused, timeout=TIMEOUT)
+    viewer.layers["slide droplets"].add([11.0, 12.0])  # its last step, which is not written yet
+    sip.delete(widget)
+    assert autosave._thread not in threading.enumerate()
+    assert f"{FOUND + 1} droplets, 1 edits" in left_over()[0].text

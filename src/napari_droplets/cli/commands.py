@@ -200,6 +200,11 @@ def _plan(args: argparse.Namespace) -> Plan:
         from ..results.files import read_optics
 
         optics = read_optics(args.optics)
+    if getattr(args, "preset", None):
+        from ..presets import preset_settings
+
+        of_optics = () if optics is None else ("types", "composition")  # which they decide
+        given = {k: v for k, v in preset_settings(args.preset).items() if k not in of_optics} | given
     measure, exports = getattr(args, "measure", None), getattr(args, "export", ())
     return Plan.of(
         optics, getattr(args, "detect_only", False), not getattr(args, "no_overlay", False), measure, exports, **given

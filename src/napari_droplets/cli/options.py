@@ -341,10 +341,14 @@ def shape_of(text: str) -> tuple[int, int]:
 
 def _add_settings(command: argparse.ArgumentParser, without: tuple[str, ...] = ()) -> None:
     """An option for each field of Settings."""
+    from ..presets import PRESETS
     from ..settings import CHOICES, Settings
 
     said = {field.name: field for field in fields(Settings)}
     settings = command.add_argument_group("settings")
+    settings.add_argument(
+        "--preset", choices=PRESETS, help="settings to begin with for a kind of image; those given beside it win"
+    )
     for option, name, kind, values in SETTINGS:
         if name in without:
             continue

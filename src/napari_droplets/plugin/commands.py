@@ -48,6 +48,16 @@ def calibrate(napari_viewer: napari.viewer.Viewer) -> None:
     panel_of(napari_viewer).views.calibrate()
 
 
+def batch(napari_viewer: napari.viewer.Viewer) -> None:
+    """Show the tab for folders of images."""
+    panel_of(napari_viewer).batch.show()
+
+
+def next_image(napari_viewer: napari.viewer.Viewer) -> None:
+    """Save corrections of the image of the batch that is looked at, and look at the next."""
+    panel_of(napari_viewer).next_of_batch()
+
+
 def show_help(napari_viewer: napari.viewer.Viewer) -> None:
     """Show how to find, check, correct and save droplets."""
     panel_of(napari_viewer).views.help()

@@ -158,7 +158,10 @@ class Computing:
             place = whole_of(layer) if stack and choice == ALL else place_of(layer, self._viewer.dims.point)
         settings = self._settings(layer) | {"region": region_of(self._panel.region.value, layer, place)}
         output = layers.Output(self._viewer, place)
-        self._panel.command.setText(command_text(layer, place.plane, settings, detect_only=detect_only))
+        every = place.leading > 0
+        self._panel.command.setText(
+            command_text(layer, place.plane, settings, detect_only=detect_only, every_plane=every)
+        )
         self._panel.command.setCursorPosition(0)
         if place.leading:
             planes = [(i, partial(Plane.of, layer, replace(place, plane=i))) for i in planes_of(layer)]

@@ -46,6 +46,16 @@ class Outcome(NamedTuple):
     """The message names something that the user can mend."""
 
 
+def once(action: Callable[[], Any]) -> Callable[[], Generator[Any, bool | None, Any]]:
+    """Something that is done at once and tells no progress, as steps of a `Job`."""
+
+    def steps() -> Generator[Any, bool | None, Any]:
+        yield from ()
+        return action()
+
+    return steps
+
+
 class Job:
     """Run a generator in the manner of `napari_droplets.iterate` in a thread.
 

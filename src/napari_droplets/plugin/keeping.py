@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from ..errors import InputError
 from ..workbench.autosave import Autosave, discard, left_over
 from ..workbench.session import Session
+from ..workbench.sheet import Sheet
 from ..workbench.storing import SUFFIX, moment_of, save_session
 from .controls.panel import Panel
 from .desk import Desk
@@ -30,10 +32,15 @@ class Keeping(QObject):
     panel : Panel
     session : Session
     desk : Desk
+    elsewhere : callable
+        Whether a sheet as it is now is kept elsewhere, as that of an image of a batch in its folder of results.
     """
 
-    def __init__(self, panel: Panel, session: Session, desk: Desk) -> None:
+    def __init__(
+        self, panel: Panel, session: Session, desk: Desk, elsewhere: Callable[[Sheet], bool] = lambda _: False
+    ) -> None:
         super().__init__(panel)
+        self._elsewhere = elsewhere
         self._panel, self._session, self._desk = panel, session, desk
         self.unsaved = False
         self._trouble: list[str] = []
@@ -44,6 +51,11 @@ class Keeping(QObject):
         session.stepped.connect(self._stepped)
         session.filters_changed.connect(self._stepped)
         self.offer()
+
+    @property
+    def to_lose(self) -> bool:
+        """Whether something is saved neither as a session nor elsewhere."""
+        return self.unsaved and not all(self._elsewhere(sheet) for sheet in self._session.sheets)
 
     def offer(self) -> None:
         """Offer what is left of work that was not saved."""
@@ -120,7 +132,7 @@ class Keeping(QObject):
 
     def eventFilter(self, watched: Any, event: Any) -> bool:
         """See the window being closed by the user; scripts are not asked."""
-        if event.type() == QEvent.Close and event.spontaneous() and self.unsaved:
+        if event.type() == QEvent.Close and event.spontaneous() and self.to_lose:
             buttons = QMessageBox.Save | QMessageBox.Discard | QMessageBox.Cancel
             box = QMessageBox(
                 QMessageBox.Question,
@@ -136,6 +148,18 @@ class Keeping(QObject):
                 return True
         return False
 
+    def end(self) -> None:
+        """The panel is destroyed without being closed, as with a program that ends: what is not saved is kept.
+
+        Nothing of Qt is there any more; the settings are those of the last step.
+        """
+        self._session.stepped.disconnect(self._stepped, missing_ok=True)
+        self._session.filters_changed.disconnect(self._stepped, missing_ok=True)
+        keep = self.to_lose
+        if keep:
+            self.autosave.keep(moment_of(self._session, self._place))
+        self.autosave.close(keep=keep)
+
     def close(self) -> None:
         """The panel is closed: write the last step; what is not saved is kept, and that is said."""
         self._session.stepped.disconnect(self._stepped, missing_ok=True)
@@ -146,10 +170,11 @@ class Keeping(QObject):
         if self._soon.isActive():
             self._soon.stop()
             self._keep()
-        if self.unsaved:
+        keep = self.to_lose
+        if keep:
             text = "The droplets are not saved; they are kept, and offered when the panel is opened again"
             self._panel.say(text, "warning")
-        self.autosave.close(keep=self.unsaved)
+        self.autosave.close(keep=keep)
 
     def _saved(self) -> bool:
         try:

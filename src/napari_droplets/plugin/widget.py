@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..workbench.journal import Journal
 from ..workbench.session import Session
 from . import layers
+from .batch.desk import BatchDesk
 from .computing import Computing
 from .controls.correct import CORRECTIONS
 from .controls.panel import ACTIONS, SESSION_ACTIONS, Panel
@@ -36,8 +37,8 @@ class DropletsWidget(QWidget):
     """Find the droplets of an image layer.
 
     Scripts use what the buttons use: `run`, `detect`, `refit`, `estimate`, `save`, `cancel`, which return at once, and
-    `busy`; `undo`, `redo`, `merge`, `split`, `classify`, `pin`, `replay`; `save_session`, `open_session`. What views
-    are built on is `session`.
+    `busy`; `undo`, `redo`, `merge`, `split`, `classify`, `pin`, `replay`; `save_session`, `open_session`;
+    `start_batch`, `stop_batch`, `open_batch`, `next_of_batch`. What views are built on is `session`.
 
     Attributes
     ----------
@@ -56,6 +57,9 @@ class DropletsWidget(QWidget):
         The tabs beside the settings: `filters`, `inspector`, `plots`.
     movie : MovieControl
         Of movies: `link`, `cut`, `merge`, `save(folder)`, and `view`, its tab.
+    batch : BatchDesk
+        The tab of batches: `batch.look_at(name)`, `batch.save()`, `batch.export(path)`; `batch.folder` has the images
+        and their states, `batch.busy` says whether it goes on.
     busy : bool
         Whether work is going on.
     preparing : bool
@@ -85,13 +89,14 @@ class DropletsWidget(QWidget):
         self.form, self.image, self.region, self.planes = panel.form, panel.image, panel.region, panel.planes
         self.color = panel.colors.by
         self.views = Views(self.session, napari_viewer, panel, self._our_points, lambda: self.busy)
+        self.batch = BatchDesk(panel, napari_viewer)
         self._bar, self._status, self._colors, self._say = panel.bar, panel.status, panel.colors, panel.say
         self._computing = Computing(self, panel, self.session, self._desk, self._our_points, self._on_shown)
         self._runner, self._nearby, self._soon = self._computing.runner, self._computing.nearby, self._computing.soon
         self.movie = MovieControl(panel, self.session, self._desk, self._computing)
         self._corrections = Corrections(self.session, self._our_points, self._say)
         QVBoxLayout(self).addWidget(panel)
-        self._keeping = Keeping(panel, self.session, self._desk)
+        self._keeping = Keeping(panel, self.session, self._desk, self.batch.review.has_saved)
         panel.correct.refit_edits.toggled.connect(lambda on: setattr(self, "refit_edits", on))
         self._follow_active()
         for event, action in self._listening():
@@ -102,9 +107,9 @@ class DropletsWidget(QWidget):
         panel.show_planes(self.image.value)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
-        ends = (self._computing.warmer.stop, self._nearby.close, self._desk.close, self.views.learning.model.close)
-        for part in ends:
-            self.destroyed.connect(part)
+        ends = (self._keeping.end, self._computing.warmer.stop, self._nearby.close, self._desk.close)
+        for part in (*ends, self.batch.folder.close, self.views.learning.model.close):
+            self.destroyed.connect(partial(_call, part))  # parts that are children of the panel are gone by then
 
     @property
     def result(self) -> Fit | Droplets | None:
@@ -223,6 +228,33 @@ class DropletsWidget(QWidget):
         """Open a session beside what is there; its image is opened, too, where its file is the same."""
         self._told(partial(self._keeping.open, path))
 
+    def start_batch(self, images: Any = None, out: str | Path | None = None, **options: Any) -> None:
+        """Work on a folder of images in the background, with the settings of the form; what is done already is kept.
+
+        Parameters
+        ----------
+        images : path or sequence of paths, optional
+            A folder, a pattern or files; by default those of the batch in `out`.
+        out : path
+            The folder for the results.
+        **options
+            `detect_only`, `same_optics`, as of `napari_droplets.batch`; `stacks`: all pictures of stacks;
+            `replace_corrected`: also where other settings would replace results that were corrected.
+        """
+        self._told(partial(self.batch.start, images, out, **options))
+
+    def stop_batch(self) -> None:
+        """Stop the batch soon: what is done is kept, and `start_batch` goes on; called again, at once."""
+        self.batch.stop()
+
+    def open_batch(self, out: str | Path) -> None:
+        """Look at the results of a batch, begun here or on the command line."""
+        self._told(partial(self.batch.open, out))
+
+    def next_of_batch(self) -> None:
+        """Save corrections of the image of the batch that is looked at, and look at the next."""
+        self._told(self.batch.next)
+
     def restore(self) -> None:
         """Open what is left of work that was not saved."""
         self._told(self._keeping.restore)
@@ -304,6 +336,7 @@ class DropletsWidget(QWidget):
         self._computing.close()
         self.views.close()
         self.movie.close()
+        self.batch.close()
         self._keeping.close()
         self._desk.close()
         for event, action in self._listening():
@@ -333,3 +366,7 @@ class DropletsWidget(QWidget):
         if not self._runner.showing:
             self._desk.update()
         self._colors.apply()
+
+
+def _call(action: Callable[[], Any], *_: Any) -> None:
+    action()

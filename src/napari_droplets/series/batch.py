@@ -269,11 +269,15 @@ def _prepare_lesson(jobs: Jobs, manifest: Manifest, out: Path, warn: Callable[[E
 
 def _note(manifest: Manifest, outcome: Outcome) -> None:
     """What became of an image, for the manifest."""
-    stopped = outcome.stopped or outcome.summary.get("stopped") == CANCELLED
-    state: State = "failed" if not outcome.summary else "stopped" if stopped else "done"
     error = None if outcome.error is None else message(outcome.error)
     n = outcome.summary.get("n_droplets")
-    manifest.end(outcome.folder.name, state, n_droplets=n, sha256=outcome.sha256, error=error)
+    manifest.end(outcome.folder.name, state_of(outcome), n_droplets=n, sha256=outcome.sha256, error=error)
+
+
+def state_of(outcome: Outcome) -> State:
+    """What became of an image, in a word."""
+    stopped = outcome.stopped or outcome.summary.get("stopped") == CANCELLED
+    return "failed" if not outcome.summary else "stopped" if stopped else "done"
 
 
 def _moved(manifest: Manifest) -> str:

@@ -67,7 +67,7 @@ class Manifest:
         self, out: Path, run: str, images: Mapping[str, Path], plan: Plan, *, same_optics: bool, optics_from: int = 1
     ) -> None:
         self.path = out / MANIFEST
-        before = _read(out)
+        before = read_manifest(out)
         self.known = _hashes(before)
         self.before: dict[str, str] = before.get("versions", {})
         """Versions that the last batch in this folder noted."""
@@ -128,7 +128,7 @@ class Manifest:
         self.cost = self.last - start
 
 
-def _read(out: Path) -> dict[str, Any]:
+def read_manifest(out: Path) -> dict[str, Any]:
     """The manifest of the last batch; empty where there is none that can be read."""
     try:
         content = json.loads((out / MANIFEST).read_text(encoding="utf-8"))

@@ -94,12 +94,15 @@ def process_image(
     seconds = seconds | {"import": seconds.get("import", 0.0) + before}
     seconds["total"] = seconds.get("total", time.perf_counter() - looking) + before
     summary["seconds"] = seconds
-    error = _write(found, summary, folder, plan)
+    error = write_result(found, summary, folder, plan)
     return summary, error, stopped
 
 
-def _write(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) -> Exception | None:
-    """Write the result beside its place and move it there; what went wrong with the overlay, which costs nothing."""
+def write_result(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) -> Exception | None:
+    """Write a result beside its place and move it there; what went wrong with the overlay, which costs nothing.
+
+    Of `found`, a Fit, or the image and its droplets where they were only detected.
+    """
     ticket = plan.ticket
     try:
         beside = new_partial_folder(folder, ticket.attempt if ticket else "")

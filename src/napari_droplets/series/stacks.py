@@ -13,7 +13,7 @@ import pandas as pd
 from ..errors import InputError
 from ..images.choose import Where
 from ..region import mask_hash
-from ..results.files import read_optics, read_table, save_summary, writable_folder, write_whole
+from ..results.files import read_optics, read_summary, read_table, save_summary, writable_folder, write_whole
 from .finished import CANCELLED, complete_picture
 from .hashes import file_hash
 from .one_file import Abandoned, process_image
@@ -73,13 +73,40 @@ def process_stack(
             break
     if not tables:
         raise problem or InputError(f"{path}: none of its pictures could be used")
-    table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
-    write_whole(folder / "droplets.csv", lambda p: table.to_csv(p, index=False))
-    write_whole(folder / "droplets.parquet", lambda p: table.to_parquet(p, index=False))
+    table = _write_tables(folder, tables)
     total = _total(path, source, asked, pictures, len(table), time.perf_counter() - since)
     total |= {"stopped": CANCELLED} if stopped else {}
     save_summary(total, folder / "summary.json")
     return Outcome(path, label, folder, total, problem, stopped=stopped)
+
+
+def write_stack(folder: Path) -> int:
+    """Write the table of a stack anew from those of its pictures, and how many droplets they have; returns that.
+
+    Raises
+    ------
+    InputError
+        A part of the result is missing or cannot be written.
+    """
+    summary = read_summary(folder)
+    tables, pictures = [], []
+    for picture in summary["pictures"]:
+        if picture["folder"]:
+            about = {k: picture[k] for k in ("frame", "plane") if k in picture}
+            table = read_table(folder / picture["folder"] / "droplets.csv").to_dataframe()
+            tables.append(_placed(table, about))
+            picture = picture | {"n_droplets": len(table)}
+        pictures.append(picture)
+    n = len(_write_tables(folder, tables))
+    save_summary(summary | {"n_droplets": n, "pictures": pictures}, folder / "summary.json")
+    return n
+
+
+def _write_tables(folder: Path, tables: list[pd.DataFrame]) -> pd.DataFrame:
+    table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
+    write_whole(folder / "droplets.csv", lambda p: table.to_csv(p, index=False))
+    write_whole(folder / "droplets.parquet", lambda p: table.to_parquet(p, index=False))
+    return table
 
 
 def _names(wheres: list[Where]) -> list[str]:

@@ -18,7 +18,7 @@ TABLE_FILES = ("droplets.csv", "summary.csv")
 RESERVED = (
     *TABLE_FILES,
     *("groups.csv", "classes.json", "samples.csv", "differences.csv"),
-    *("report.html", "figures", "command.txt"),
+    *("report.html", "figures", "command.txt", "review.json"),
 )
 """What lies among the folders of results, which must have other names."""
 
@@ -94,16 +94,8 @@ class Tables:
         self.warned = False
 
     def add(self, outcome: Outcome) -> Outcome:
-        """Take up one image, reading its droplets from its folder; where that fails the outcome tells of it."""
-        self.written = False
-        if outcome.summary:
-            try:
-                table = read_table(outcome.folder / "droplets.csv").to_dataframe()
-                table.insert(0, "image", outcome.image)
-                self.droplets[outcome.path] = table
-            except Exception as error:
-                outcome = replace(outcome, error=outcome.error or error)
-        self.rows[outcome.path] = outcome.row()
+        """Take up one image as `take` does, and write the tables where that takes little of the time."""
+        outcome = self.take(outcome)
         # a table of a million rows takes seconds to write: not more than a tenth of the time for it
         if self.cost < 1 or time.perf_counter() - self.last > 10 * self.cost:
             try:
@@ -115,14 +107,31 @@ class Tables:
                 self.warned = True
         return outcome
 
+    def take(self, outcome: Outcome) -> Outcome:
+        """Take up one image, reading its droplets from its folder; where that fails the outcome tells of it."""
+        self.written = False
+        if outcome.summary:
+            try:
+                table = read_table(outcome.folder / "droplets.csv").to_dataframe()
+                table.insert(0, "image", outcome.image)
+                self.droplets[outcome.path] = table
+            except Exception as error:
+                outcome = replace(outcome, error=outcome.error or error)
+        self.rows[outcome.path] = outcome.row()
+        return outcome
+
+    def merged(self) -> pd.DataFrame:
+        """The droplets of all images."""
+        tables = self._in_order(self.droplets)
+        whole = [t for t in tables if len(t)] or tables
+        return pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=["image", "x", "y", "radius"])
+
     def write(self) -> None:
         """Write OUT/droplets.csv and OUT/summary.csv, each also when the other cannot be written."""
         start = time.perf_counter()
         summary = pd.DataFrame(self._in_order(self.rows), columns=COLUMNS)
         summary["n_droplets"] = summary["n_droplets"].astype("Int64")  # whole numbers beside a failed image's nothing
-        tables = self._in_order(self.droplets)
-        whole = [t for t in tables if len(t)] or tables
-        droplets = pd.concat(whole, ignore_index=True) if whole else pd.DataFrame(columns=["image", "x", "y", "radius"])
+        droplets = self.merged()
         problems: list[str] = []
         for name, table in (("summary.csv", summary), ("droplets.csv", droplets)):
             try:

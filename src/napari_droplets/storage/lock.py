@@ -68,6 +68,21 @@ def sole_writer(out: Path, what: str = BATCH, warn: Callable[[Exception], None] 
         lock.release()
 
 
+def in_use(out: Path) -> bool:
+    """Whether another process is writing to a folder."""
+    from filelock import FileLock, Timeout
+
+    if not (out / LOCK).exists():
+        return False
+    try:
+        with FileLock(out / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (NotImplementedError, OSError):  # some network disks have no locks
+        return False
+
+
 def still_sole(out: Path, run: str, patience: float = 0.0) -> bool:
     """Whether no other batch has taken the folder over since that run began; network disks may need some patience."""
     end = time.monotonic() + patience

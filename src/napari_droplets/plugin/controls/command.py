@@ -15,7 +15,9 @@ MASK = "MASK"
 """Stands for the file that a region which is no box is saved to."""
 
 
-def command_text(layer: Any, plane: tuple[int, ...], settings: dict[str, Any], *, detect_only: bool) -> str:
+def command_text(
+    layer: Any, plane: tuple[int, ...], settings: dict[str, Any], *, detect_only: bool, every_plane: bool = False
+) -> str:
     """A line for the terminal, with what differs from the defaults; empty where no file is behind the layer.
 
     Parameters
@@ -27,6 +29,8 @@ def command_text(layer: Any, plane: tuple[int, ...], settings: dict[str, Any], *
         Of `Settings`.
     detect_only : bool
         Whether droplets are only detected.
+    every_plane : bool
+        Whether all planes of a stack are worked on.
     """
     from ...cli.options import SETTINGS
 
@@ -41,10 +45,13 @@ def command_text(layer: Any, plane: tuple[int, ...], settings: dict[str, Any], *
         value = getattr(chosen, name)
         if value != getattr(usual, name) and not (detect_only and name not in OF_DETECTION):
             parts += [option, _text(value)]
-    return shlex.join([*parts, *_picture(layer, str(path), plane, settings)])
+    first = (0,) * (layer.ndim - 2) if every_plane else plane
+    return shlex.join([*parts, *_picture(layer, str(path), first, settings, every_plane=every_plane)])
 
 
-def _picture(layer: Any, path: str, plane: tuple[int, ...], settings: dict[str, Any]) -> list[str]:
+def _picture(
+    layer: Any, path: str, plane: tuple[int, ...], settings: dict[str, Any], *, every_plane: bool = False
+) -> list[str]:
     """Options that choose what the layer shows among the pictures and channels of the file."""
     facts = facts_of(layer)
     try:
@@ -69,7 +76,7 @@ def _picture(layer: Any, path: str, plane: tuple[int, ...], settings: dict[str, 
     free = [role for role in ("frame", "plane") if role not in dict(stored.axes)]
     for (axis, _), (_, index) in zip(stored.axes, places, strict=True):
         role = axis if axis in ("frame", "plane") else free.pop(0) if free else None
-        options += [f"--{role}s", str(index)] if role else []
+        options += [f"--{role}s", "all" if every_plane else str(index)] if role else []
     return options
 
 

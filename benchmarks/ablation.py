@@ -74,12 +74,12 @@ CORRECTIONS = {
     "outline trust": Correction(
         tuple(Change(f"{INFERENCE}.{m}", "outline_trust", lambda _: lambda *args: 1.0) for m in ("loop", "run"))
     ),
-    "discrepancy": Correction((Change(f"{INFERENCE}.droplet_step", "DISCREPANCY", lambda _: 0.0),)),
-    "inflation": Correction((Change(f"{INFERENCE}.gauss_newton.Evidence", "of", _White.of),)),
+    "discrepancy": Correction((Change(f"{INFERENCE}.steps.droplet_step", "DISCREPANCY", lambda _: 0.0),)),
+    "inflation": Correction((Change(f"{INFERENCE}.steps.gauss_newton.Evidence", "of", _White.of),)),
     "glow": Correction((Change(f"{INFERENCE}.prepare", "GLOW_FROM", lambda _: np.inf),)),
     "common prior": Correction(
         tuple(
-            Change(f"{INFERENCE}.{m}", "COMMON_SD", lambda _: (1e-5, 1e-5, 1e-5))
+            Change(f"{INFERENCE}.steps.{m}", "COMMON_SD", lambda _: (1e-5, 1e-5, 1e-5))
             for m in ("droplet_step", "optics_step")
         ),
         compiled=True,

@@ -66,6 +66,7 @@ def fake(monkeypatch):
     fake = FakeFit()
     for name in ("iterate", "iterate_refit", "detect_all"):
         monkeypatch.setattr(fitting, name, getattr(fake, name))
+    monkeypatch.setattr("napari_droplets.inference.detect.detect_all", fake.detect_all)
     for name in ("warm", "rehearse"):
         monkeypatch.setattr(work, name, lambda *_: None)  # a fit that is none needs no programs
     return fake

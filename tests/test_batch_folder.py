@@ -19,8 +19,8 @@ from napari_droplets.inference import api as fitting
 from napari_droplets.plugin import work
 from napari_droplets.series import child
 from napari_droplets.series.batch import Plan, run
-from napari_droplets.series.manifest import sole_batch
 from napari_droplets.settings import Settings
+from napari_droplets.storage.lock import sole_writer
 from napari_droplets.workbench.batch import folder as folders
 from napari_droplets.workbench.batch.corrected import (
     SESSION,
@@ -179,7 +179,7 @@ def test_a_folder_of_the_command_line_is_followed(out, monkeypatch):
     (out / "batch.json").write_text(json.dumps(manifest))
     model.poll()
     assert model.items["b"].state == "waiting"  # nobody works on it: it was killed
-    with sole_batch(out):
+    with sole_writer(out):
         model.poll()
         assert model.items["b"].state == "running"
 

@@ -142,6 +142,7 @@ def test_wrong_use_is_said(viewer, open_widget, fake, notices, tmp_path):
 
 @pytest.mark.parametrize("moment", ["batch runs", "image is read", "corrections are saved"])
 def test_the_panel_may_be_closed_at_any_moment(viewer, open_widget, qtbot, fake, started, out, moment):
+    before = set(threading.enumerate())
     widget = open_widget(viewer)
     widget.open_batch(out)
     widget.next_of_batch()
@@ -155,7 +156,7 @@ def test_the_panel_may_be_closed_at_any_moment(viewer, open_widget, qtbot, fake,
         points.remove_selected()
         widget.batch.save()
     widget._close_down()
-    assert not any(thread.name == "napari-droplets autosave" for thread in threading.enumerate())
+    assert not any(thread.name == "napari-droplets autosave" for thread in set(threading.enumerate()) - before)
     if moment == "batch runs":
         assert started[0].stops == 1
     qtbot.wait(100)

@@ -136,7 +136,10 @@ def test_optics_are_learned_on_frames_spread_over_the_movie(monkeypatch):
     frames += 0.01 * np.random.default_rng(0).random(frames.shape, np.float32)
     monkeypatch.setattr("napari_droplets.inference.composite.learn", learn)
     state = movie_fit(frames, intensity_range=(0, 1))
-    assert fitting.learn_optics(state, None, 0) == (optics, 9.0)
+    steps = fitting.learn_optics(state, 0)
+    with pytest.raises(StopIteration) as end:
+        next(steps)
+    assert end.value.value == (optics, 9.0)
 
 
 def droplets(x, p, **more):

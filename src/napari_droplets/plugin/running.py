@@ -88,7 +88,8 @@ class Runner:
 
     def _on_update(self, output: layers.Output | None, update: Update) -> None:
         progress, picture = update
-        self._keeps = self._keeps or (progress.n_droplets > 0 and progress.stage != "detect")
+        # droplets detected are no result of a fit; but of a part, those of the parts before are
+        self._keeps = self._keeps or (progress.n_droplets > 0 and (progress.stage != "detect" or bool(progress.part)))
         bar = self._panel.bar
         bar.setMaximum(progress.steps if progress.step else 0)  # of 0: busy, nobody knows for how long
         bar.setValue(min(progress.step, progress.steps))

@@ -80,6 +80,7 @@ def _geff(tracks: Tracks, path: Path) -> None:
             axis_names=[time, "y", "x"],
             axis_types=["time", "space", "space"],
             axis_units=["second" if time == "time_s" else None, "pixel", "pixel"],
+            overwrite=True,
         )
         replace_folder(partial, path)
 

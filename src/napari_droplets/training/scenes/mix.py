@@ -25,7 +25,7 @@ class Kind:
 
 
 KINDS: dict[str, tuple[float, Kind]] = {
-    "any": (0.30, Kind(any_look.sketch)),
+    "any": (0.29, Kind(any_look.sketch)),
     "physical": (0.14, Kind(refracting.sketch, scaled=False)),
     "discs": (0.09, Kind(plain_discs.sketch)),
     "smears": (0.16, Kind(smears.sketch)),

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from batches import fitted_folder
 from fake_fit import FOUND
+from stand_in import write_image
 
 from napari_droplets.workbench.batch import folder as folders
 
@@ -124,6 +125,16 @@ def test_a_batch_that_was_begun_says_its_settings_and_goes_on_with_them(viewer, 
     widget.batch.box.buttons["start"].click()
     assert started[0].order["settings"]["types"] == 3
     assert [path.split("/")[-1] for path in started[0].order["images"]] == ["a.png", "b.png", "bad.png", "c.png"]
+    started[0].waiting = [{"event": "end", "error": None}]
+    idle(widget, qtbot)
+
+
+def test_what_a_script_starts_is_shown(viewer, open_widget, qtbot, fake, started, tmp_path):
+    write_image(tmp_path / "in/a.png")
+    widget = open_widget(viewer)
+    widget.start_batch(tmp_path / "in", tmp_path / "out")
+    assert widget.batch.box.images.text() == str(tmp_path / "in")
+    assert widget.batch.box.out.text() == str(tmp_path / "out")
     started[0].waiting = [{"event": "end", "error": None}]
     idle(widget, qtbot)
 

@@ -110,6 +110,9 @@ class BatchDesk(QObject):
             same_optics=same_optics and not detect_only,
             replace_corrected=replace_corrected,
         )
+        self.box.out.setText(str(out))
+        if isinstance(images, str | Path):
+            self.box.images.setText(str(images))
         self._timer.start()
         self._panel.say("Batch: starting …")
 

@@ -59,6 +59,10 @@ class Case:
     """The truth are circles of what is visible, none of which has its center outside of the image; found droplets that
     have are left to `detection_border.py`."""
 
+    def comparable(self, found: nd.Droplets) -> nd.Droplets:
+        """Those found, in pixels of the image, of which the truth could have circles."""
+        return found[beyond_border(found.x, found.y, self.image.shape) == 0] if self.visible else found
+
     @property
     def diameter(self) -> float:
         """The true median, in pixels of the image: what detectors that need one are told."""
@@ -158,8 +162,7 @@ class Scorer:
 
     def __call__(self, case: Case, found: nd.Droplets) -> dict[str, Score]:
         """Scores by name of the case, or by those of its tiles and of all together."""
-        if case.visible:
-            found = found[beyond_border(found.x, found.y, case.image.shape) == 0]
+        found = case.comparable(found)
         table = found.scaled(case.scale).to_dataframe()[["x", "y", "radius"]]
         if not case.boxes:
             return {case.name: self._score(case.truth, table, min_radius=case.min_radius)}

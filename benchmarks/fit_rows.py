@@ -77,7 +77,7 @@ def judged(
     Which are required, and which may be false, follows `score.py` of the shared folder: not what is ignored, smaller
     than the least radius or outside of the boxes.
     """
-    found = found.scaled(case.scale)
+    found = case.comparable(found).scaled(case.scale)
     table = found.to_dataframe()
     truth = nd.Droplets.from_dataframe(case.truth[["x", "y", "radius"]])
     required = np.asarray(truth.radius >= case.min_radius)

@@ -19,14 +19,28 @@ def read(page: Path) -> dict[str, Any]:
 def write(page: Path, figures: dict[str, Any], text: str) -> None:
     """Write the page and the figures beside it."""
     page.parent.mkdir(parents=True, exist_ok=True)
-    plain = json.dumps(_mapped(figures, _null), indent=1, allow_nan=False)
-    page.with_suffix(".json").write_text(plain + "\n", encoding="utf-8")
+    page.with_suffix(".json").write_text(_lines(_mapped(figures, _null)) + "\n", encoding="utf-8")
     page.write_text(text, encoding="utf-8")
 
 
+def _lines(figures: dict[str, Any]) -> str:
+    """JSON with a line for each image or detector of each part."""
+    parts = []
+    for part, rows in figures.items():
+        if isinstance(rows, dict):
+            lines = [f"  {json.dumps(name)}: {json.dumps(row, allow_nan=False)}" for name, row in rows.items()]
+            text = "{\n" + ",\n".join(lines) + "\n }"
+        else:
+            text = json.dumps(rows, allow_nan=False)
+        parts.append(f" {json.dumps(part)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}"
+
+
 def _null(value: Any) -> Any:
-    """For JSON, which knows no NaN."""
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    """For JSON, which knows no NaN; six digits are enough."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
 def _nan(value: Any) -> Any:

@@ -93,6 +93,17 @@ def test_the_fit_is_no_worse_than_the_proposals(simulated, fitted):
     assert scatter[1] < scatter[0]
 
 
+def test_fits_place_centers_better_than_they_were_proposed():
+    """With their common error."""
+    away = []
+    for seed in range(3):
+        image, truth = nd.simulate((128, 128), 24, radius=6, seed=40 + seed)
+        found = nd.detect(image), nd.fit(image).droplets
+        away.append([np.median(errors(truth, droplets)[2]) for droplets in found])
+    proposed, fitted = np.mean(away, 0)
+    assert fitted < proposed
+
+
 def test_the_noise_is_told(simulated, fitted):
     """That of the simulation, and all that the reconstruction leaves."""
     assert fitted.summary["noise_sd"] == pytest.approx(0.02, rel=0.1)

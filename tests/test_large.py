@@ -1,5 +1,6 @@
 """Images that are worked on in blocks: the same droplets as of the whole image, whatever the blocks and the file."""
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,10 +10,13 @@ from napari_droplets import lazy
 from napari_droplets.errors import InputError
 from napari_droplets.images import ImageWarning, as_image, large, picture
 from napari_droplets.inference import loop
+from napari_droplets.inference.api import start_of
+from napari_droplets.inference.prepare import prepare
 from napari_droplets.inference.steps import evidence
 from napari_droplets.lazy import LazyPixels
-from napari_droplets.model import assignment, problem
+from napari_droplets.model import assignment
 from napari_droplets.model.assignment import covered_pixels
+from napari_droplets.settings import Settings
 
 SHIFT = 64
 SEAMS = 96
@@ -97,17 +101,28 @@ def test_lists_of_pixels_are_those_made_at_once(in_blocks):
 
 
 def test_more_rows_of_pixels_than_fit_into_an_array_are_passed_over_in_parts(photograph, monkeypatch):
-    image = photograph[0]
-    whole, parts = nd.fit(image, steps=50), []
-    for module in (problem, loop, evidence):
+    image, settings = as_image(photograph[0]), Settings()
+    setup, state = prepare(image, start_of(image, None, settings), None, settings)
+    state, _ = loop.move_droplets(setup, state, 0.5)
+    raw, pixels = evidence.padded(len(setup.anchor), state.mean), state.pixels
+    given = raw, setup.anchor, state.shared, state.rows, len(pixels.row), pixels.crowded, setup.form
+    sums, colors = evidence.pass_over_all(*given)
+    learned = loop.learn_shared(setup, state, 1e-3).optics.learned
+    parts = []
+    for module in (loop, evidence):
         monkeypatch.setattr(module, "MOST_ROWS", 64)
-    monkeypatch.setattr(evidence, "LEAST_ROWS", 512)  # of each part; programs are those of the first fit
+    monkeypatch.setattr(evidence, "LEAST_ROWS", 512)  # of each part; programs are those of before
     once = evidence.pass_over
     monkeypatch.setattr(evidence, "pass_over", lambda *a: parts.append(a[4]) or once(*a))
-    by_parts = nd.fit(image, steps=50)
-    assert max(parts) == 512
-    assert min(parts) < 512
-    assert same(whole.table, by_parts.table) < 0.2  # sums are rounded otherwise, which learning magnifies
+    some, drawn = evidence.pass_over_all(*given)
+    assert max(parts) == 512 > min(parts)
+    assert sum(parts) == len(pixels.row)
+    np.testing.assert_allclose(drawn[: len(pixels.row)], colors, atol=1e-6)
+    for by_parts, whole in zip(some, sums, strict=True):
+        np.testing.assert_allclose(by_parts, whole, rtol=1e-4, atol=1e-5 * np.abs(whole).max())
+    by_parts = loop.learn_shared(setup, state, 1e-3).optics.learned
+    for a, b in zip(jax.tree.leaves(by_parts), jax.tree.leaves(learned), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def files(folder, image):

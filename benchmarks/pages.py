@@ -27,12 +27,8 @@ def _lines(figures: dict[str, Any]) -> str:
     """JSON with a line for each image or detector of each part."""
     parts = []
     for part, rows in figures.items():
-        if isinstance(rows, dict):
-            lines = [f"  {json.dumps(name)}: {json.dumps(row, allow_nan=False)}" for name, row in rows.items()]
-            text = "{\n" + ",\n".join(lines) + "\n }"
-        else:
-            text = json.dumps(rows, allow_nan=False)
-        parts.append(f" {json.dumps(part)}: {text}")
+        lines = [f"  {json.dumps(name)}: {json.dumps(row, allow_nan=False)}" for name, row in rows.items()]
+        parts.append(f" {json.dumps(part)}: {{\n" + ",\n".join(lines) + "\n }")
     return "{\n" + ",\n".join(parts) + "\n}"
 
 

@@ -209,11 +209,11 @@ def test_of_a_large_stack_only_the_pages_wanted_are_read(tmp_path, monkeypatch):
     values = RNG.integers(0, 255, (4, 3, 40, 48), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", values, imagej=True, metadata={"axes": "TZYX"})
     for large in (0, 2**40):
-        monkeypatch.setattr("napari_droplets.images.tiff.LAZY", large)
+        monkeypatch.setattr("napari_droplets.images.readers.tiff.LAZY", large)
         image = read_image(tmp_path / "a.tif", frames=3, planes=1)
         np.testing.assert_array_equal(image.pixels[..., 0], values[3, 1] / np.float32(255))
     tifffile.imwrite(tmp_path / "b.tif", values, imagej=True, metadata={"axes": "TCYX"})
-    monkeypatch.setattr("napari_droplets.images.tiff.LAZY", 0)
+    monkeypatch.setattr("napari_droplets.images.readers.tiff.LAZY", 0)
     image = read_image(tmp_path / "b.tif", frames=2, channels=[2])
     np.testing.assert_array_equal(image.pixels[..., 0], values[2, 2] / np.float32(255))
 

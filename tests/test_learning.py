@@ -20,9 +20,9 @@ from napari_droplets.training.corrected import CorrectedScenes, split
 from napari_droplets.training.feed import Mixed
 from napari_droplets.training.fitted import FittedScenes
 from napari_droplets.training.micrographs import Micrograph, read_corrected
-from napari_droplets.workbench import learning, learning_job
-from napari_droplets.workbench.learning import Learning, default_output
-from napari_droplets.workbench.learning_job import LearningImage
+from napari_droplets.workbench.training import learning, learning_job
+from napari_droplets.workbench.training.learning import Learning, default_output
+from napari_droplets.workbench.training.learning_job import LearningImage
 
 TIMEOUT = 60.0  # seconds, of anything that starts a process
 

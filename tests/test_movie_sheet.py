@@ -9,7 +9,7 @@ import pytest
 from napari_droplets.errors import InputError
 from napari_droplets.movies.simulated import simulate_movie
 from napari_droplets.tracking.api import track
-from napari_droplets.workbench import movie
+from napari_droplets.workbench.movies import movie
 from napari_droplets.workbench.session import Session
 from napari_droplets.workbench.sheet import ImageReference, Sheet
 from napari_droplets.workbench.storing import moment_of, read_session, save_session

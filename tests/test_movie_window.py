@@ -12,7 +12,7 @@ import pytest
 from napari_droplets.droplets import Droplets, Optics
 from napari_droplets.movies import movie as fitting
 from napari_droplets.movies.simulated import simulate_movie
-from napari_droplets.workbench.curves import curves_of, nearest
+from napari_droplets.workbench.movies.curves import curves_of, nearest
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("laptrack"), reason="needs LapTrack")
 FRAMES = 5

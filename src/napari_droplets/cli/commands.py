@@ -83,7 +83,7 @@ def _warnings() -> Iterator[None]:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from ..images.formats import is_zarr
+    from ..images.readers.formats import is_zarr
     from ..series.batch import find_images
 
     paths: list[Path] = []

@@ -13,12 +13,13 @@ import numpy as np
 
 from ..errors import InputError
 from ..lazy import Pixels
-from . import arrays, formats, intensities
+from . import intensities
 from .choose import Chosen, Where, channel_numbers, one_picture, pictures
 from .intensities import Levels, Range
 from .large import levels_of, loader, opened_large
 from .picture import MIN_SIDE, Image, ImageWarning
 from .pixel_size import checked_size
+from .readers import arrays, formats
 from .scenes import loaded, stored_in
 from .stored import Stored, check_type
 

@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import InputError
-from . import formats
 from .pixel_size import PixelSize
+from .readers import formats
 from .stored import Raster, Stored, check_type
 
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..images import Image
-from ..images.formats import is_zarr
 from ..images.intensities import stated
 from ..images.opened import Opened, opened
+from ..images.readers.formats import is_zarr
 from ..images.series import common_ranges
 from ..settings import Settings
 
@@ -141,7 +141,7 @@ def _interval_in(path: Path) -> float | None:
 
     import tifffile
 
-    from ..images.tiff import quiet
+    from ..images.readers.tiff import quiet
 
     with suppress(Exception), quiet(), tifffile.TiffFile(path) as tif:
         if tif.is_ome and tif.ome_metadata:

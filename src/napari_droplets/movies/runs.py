@@ -18,7 +18,7 @@ import pandas as pd
 from .. import __version__
 from ..errors import InputError
 from ..images import IMAGE_SUFFIXES
-from ..images.formats import is_zarr
+from ..images.readers.formats import is_zarr
 from ..results.files import save_summary, writable_folder
 from ..tracking.api import GEOMETRIES, track
 from ..tracking.events import Event

@@ -11,7 +11,7 @@ import pandas as pd
 
 from .. import __version__
 from ..droplets import Droplets, Optics
-from ..images.formats import is_zarr
+from ..images.readers.formats import is_zarr
 from ..results.files import read_optics, save_optics, save_summary, writable_folder, write_whole
 from .movie import MovieFit
 

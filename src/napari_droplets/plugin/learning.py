@@ -10,8 +10,8 @@ import pandas as pd
 
 from ..images import as_image
 from ..workbench.filters import Filters, passes
-from ..workbench.learning_job import LearningImage, Role
 from ..workbench.sheet import Sheet
+from ..workbench.training.learning_job import LearningImage, Role
 from .layers.linking import sheet_of
 from .layers.place import Place, Plane, place_of, transform_of
 from .layers.points import TAG

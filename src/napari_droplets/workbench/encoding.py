@@ -14,9 +14,9 @@ from ..droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
 from ..errors import InputError
 from .fits import Change, FitChange, Fits, NewFits, Numbered, Side
 from .journal import Kind, Step
+from .movies.ties import change_of, change_record
 from .rows import NUMBER
 from .sheet import ImageReference
-from .ties import change_of, change_record
 
 KINDS = "biufOU"
 """Types of columns, by numpy's letters: truth values, whole numbers, numbers, a mixture, and text."""

@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from .fits import FitChange, NewFits
+from .movies.ties import TieChange
 from .rows import as_like, with_rows
-from .ties import TieChange
 
 EditKind = Literal[
     "add", "move", "resize", "delete", "merge", "split", "class", "pin", "change", "link", "cut", "event"

@@ -12,8 +12,8 @@ from psygnal import Signal
 from ..droplets import Fit
 from .fits import Change, FitChange, Fits, NewFits, Numbered
 from .journal import EDITS, TYING, Journal, Step
+from .movies.ties import TieChange, Ties
 from .rows import NUMBER, changed_rows, numbered
-from .ties import TieChange, Ties
 
 PLACE = ["x", "y", "radius"]
 AT_ONCE = 1.0

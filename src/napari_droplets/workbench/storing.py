@@ -22,9 +22,9 @@ from ..storage.atomic import write_whole
 from .encoding import fit_of, fit_tensors, reference_of, reference_record, rows_of, rows_text, step_text, steps_of
 from .fits import Fits, Numbered
 from .journal import Journal, Step
+from .movies.ties import Ties, ties_of, ties_record
 from .session import Session
 from .sheet import ImageReference, Sheet
-from .ties import Ties, ties_of, ties_record
 
 SUFFIX = ".droplets"
 INDEX = "session.json"

@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from ...errors import InputError
-from ...images.arrays import facts_of
+from ...images.readers.arrays import facts_of
 from ...images.scenes import stored_in
 from ...region import URI
 from ...settings import Settings

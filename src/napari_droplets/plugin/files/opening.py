@@ -73,10 +73,10 @@ def image_layer_data(path: str) -> list[LayerData]:
 def _layers_of(stored: Stored) -> list[LayerData]:
     import numpy as np
 
-    from ...images.arrays import FILE, FileFacts
     from ...images.intensities import unit_floats
     from ...images.opened import range_of_stored
     from ...images.pixel_size import width_height
+    from ...images.readers.arrays import FILE, FileFacts
     from ...images.scenes import loaded
     from ...storage.memory import check_memory
 

@@ -11,8 +11,8 @@ from uuid import uuid4
 import numpy as np
 
 from ...errors import InputError
-from ...images.arrays import FILE, facts_of
 from ...images.pixel_size import PixelSize, of_layer, pixel_steps
+from ...images.readers.arrays import FILE, facts_of
 from ...images.scenes import converted_in, size_in_file
 from .ground import Ground, ground_of
 

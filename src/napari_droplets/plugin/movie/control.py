@@ -17,8 +17,8 @@ from ...errors import InputError
 from ...movies.live import Followed, follow
 from ...movies.movie import movie_fit
 from ...movies.runs import Plan, summary_of, write_results
-from ...workbench import movie
 from ...workbench.autosave import data_folder
+from ...workbench.movies import movie
 from ...workbench.session import Session
 from ...workbench.sheet import Sheet
 from ..computing import Computing

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ...images.arrays import FILE, facts_of
+from ...images.readers.arrays import FILE, facts_of
 from ..layers.place import Plane
 
 

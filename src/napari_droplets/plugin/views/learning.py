@@ -24,8 +24,8 @@ from qtpy.QtWidgets import (
 )
 
 from ...errors import InputError
-from ...workbench.learning import Learned, Learning, Seen, default_output
-from ...workbench.learning_job import LearningImage, Role
+from ...workbench.training.learning import Learned, Learning, Seen, default_output
+from ...workbench.training.learning_job import LearningImage, Role
 from ..controls.activity import Activity
 from ..controls.parts import button, read_only, row
 from ..learning import n_edited

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..storage.memory import check_memory
-from .orientation import upright
-from .stored import RGB, TURNED, Raster, Stored
+from ...errors import InputError
+from ...storage.memory import check_memory
+from ..orientation import upright
+from ..stored import RGB, TURNED, Raster, Stored
 
 ORIENTATION = 0x0112  # Exif tag
 SIDEWAYS = (5, 6, 7, 8)  # orientations in which rows are columns

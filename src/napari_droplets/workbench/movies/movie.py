@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError
-from ..tracking.editing import cut_link, relink, set_link, set_merge
-from ..tracking.events import Event
-from ..tracking.tracks import Tracks
-from .journal import TYING, Step
-from .rows import NUMBER, changed_rows, numbered
-from .sheet import PLACE, Sheet
+from ...errors import InputError
+from ...tracking.editing import cut_link, relink, set_link, set_merge
+from ...tracking.events import Event
+from ...tracking.tracks import Tracks
+from ..journal import TYING, Step
+from ..rows import NUMBER, changed_rows, numbered
+from ..sheet import PLACE, Sheet
 from .ties import OPTIONS, Tie, Ties
 
 RESIDUALS = ("volume_residual", "volume_residual_sd", "composition_residual", "composition_residual_sd")

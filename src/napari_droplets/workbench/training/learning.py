@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 from psygnal import Signal
 
-from ..errors import InputError
-from ..storage.atomic import writable_folder
-from .autosave import data_folder
+from ...errors import InputError
+from ...storage.atomic import writable_folder
+from ..autosave import data_folder
 from .learning_job import (
     CORRECTED,
     SAID,

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
-from .pixel_size import of_layer
-from .stored import Raster, Stored, check_type, of_axes
+from ...errors import InputError
+from ..pixel_size import of_layer
+from ..stored import Raster, Stored, check_type, of_axes
 
 MOST_CHANNELS = 16  # a longer last axis is no axis of channels
 FILE = "napari-droplets file"

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
-from ..lazy import is_large
-from ..storage.memory import check_memory
-from .orientation import upright
-from .pixel_size import PixelSize, micrometres, pixel_size
-from .stored import TURNED, Raster, Stored, of_axes
+from ...errors import InputError
+from ...lazy import is_large
+from ...storage.memory import check_memory
+from ..orientation import upright
+from ..pixel_size import PixelSize, micrometres, pixel_size
+from ..stored import TURNED, Raster, Stored, of_axes
 
 REDUCED = 1  # bit of NewSubfileType: a smaller version of another page
 ORIENTATION, SUBFILE, NODATA = 274, 254, 42113  # tags

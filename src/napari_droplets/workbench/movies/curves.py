@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from .inspection import Z
-from .sheet import Sheet
+from ..inspection import Z
+from ..sheet import Sheet
 
 MOST = 8
 """Tracks that are drawn at once; more would hide one another."""

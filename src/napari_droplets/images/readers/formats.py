@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
-from ..storage.memory import check_memory
-from ..storage.paths import check_file
-from .stored import Stored, of_axes
+from ...errors import InputError
+from ...storage.memory import check_memory
+from ...storage.paths import check_file
+from ..stored import Stored, of_axes
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".pgm", ".ppm", ".pnm"),

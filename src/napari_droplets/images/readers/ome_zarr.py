@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..storage.memory import check_memory
-from .pixel_size import micrometres, pixel_size
-from .stored import Stored, of_axes
+from ...errors import InputError
+from ...storage.memory import check_memory
+from ..pixel_size import micrometres, pixel_size
+from ..stored import Stored, of_axes
 
 LETTERS = {"t": "T", "c": "C", "z": "Z", "y": "Y", "x": "X"}
 

@@ -17,9 +17,9 @@ from typing import IO, Any, Literal
 import numpy as np
 import pandas as pd
 
-from ..images import Image
-from ..lazy import Pixels
-from ..storage.atomic import writable_folder, write_whole
+from ...images import Image
+from ...lazy import Pixels
+from ...storage.atomic import writable_folder, write_whole
 
 Role = Literal["learn", "check", "compare", "leave"]
 CHILD = "napari_droplets.training.child"
@@ -98,7 +98,7 @@ def last_job(folder: Path) -> dict[str, Any]:
 
 def started(job: dict[str, Any], said: IO[str]) -> subprocess.Popen[str]:
     """The process that does a job; what goes wrong in it is written to `said`."""
-    above = str(Path(__file__).parents[2])
+    above = str(Path(__file__).parents[3])
     paths = [above, *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
         [sys.executable, "-m", CHILD],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from .pixel_size import pixel_size
-from .stored import Stored, of_axes
+from ...errors import InputError
+from ..pixel_size import pixel_size
+from ..stored import Stored, of_axes
 
 PLUGINS = {".czi": "bioio-czi", ".nd2": "bioio-nd2", ".lif": "bioio-lif"}
 

@@ -1,0 +1,1 @@
+"""Who reads a file, told by its content; each gives `Stored` pictures along named axes."""

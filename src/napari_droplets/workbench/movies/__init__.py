@@ -1,0 +1,1 @@
+"""Movies without a window: a sheet with tracks, what ties its droplets, and its curves."""

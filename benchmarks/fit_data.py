@@ -136,7 +136,9 @@ def simulation(shape: tuple[int, int], arguments: dict[str, Any]) -> tuple[Case,
     return simulated_case(f"seed {arguments['seed']}", pixels, table), truth
 
 
-def told_noise(level: float, number: int) -> Case:
-    """A simulated image with this noise."""
-    seed = FIRST_SEED["noise"] + number
-    return simulation((SIDE, SIDE), {"n": 60, "radius": 6.0, "noise": level, "unevenness": 0.1, "seed": seed})[0]
+def told_noise(level: float, number: int) -> tuple[Case, float]:
+    """A simulated image with noise, and its true root mean square: half of the variance grows with the light."""
+    arguments = {"n": 60, "radius": 6.0, "unevenness": 0.1, "seed": FIRST_SEED["noise"] + number}
+    case, _ = simulation((SIDE, SIDE), arguments | {"noise": level})
+    clean, _ = simulation((SIDE, SIDE), arguments | {"noise": 0.0})
+    return case, float(np.std(np.asarray(case.image.pixels) - np.asarray(clean.image.pixels)))

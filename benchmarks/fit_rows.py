@@ -152,12 +152,13 @@ def composition_errors(truth: nd.Droplets, fit: nd.Fit) -> tuple[float, np.ndarr
     assert truth.composition is not None
     i, j = match(truth, found)
     right = truth.composition[i]
-    if found.composition is None or found.composition_sd is None or len(i) < 2 * (found.composition.shape[1] + 1):
+    told = found.composition is not None and found.composition_sd is not None
+    if not told or right.shape[1] > TELLABLE or len(i) < 2 * (right.shape[1] + 1):
         return float("nan"), np.full(right.shape, np.nan)
     samples = fit.sample(SAMPLES)["composition"][:, j]
     _, estimate, sd = through_map(found.composition[j], found.composition_sd[j], samples, right)
     z = (estimate - right) / np.maximum(sd, 1e-9)
-    return r2(right, estimate), z if right.shape[1] <= TELLABLE else np.full(z.shape, np.nan)
+    return r2(right, estimate), z
 
 
 def pooled(rows: Iterable[Row]) -> dict[str, float]:

@@ -456,7 +456,7 @@ def kept():
         "physical": {"0": image, "1": image | {"failed": True}},
         "random_optics": {"0": image},
         "simulate": {"0": image},
-        "noise": {"0.01 0": image},
+        "noise": {"0.01 0": image | {"noise_true": 0.01}},
         "tiles": {"example.jpg": image, "example_down4.png": image},
         "real": {"paper_aerosol/one": image, "bubbles_zerog/two": image},
         "bound": {"0.02 0": known, "0.02 1": known},

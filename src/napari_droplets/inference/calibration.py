@@ -1,7 +1,7 @@
 """What a fit says made true: error bars, presence and counts as they hold on simulated images.
 
-A Gaussian of each droplet knows the noise. What it misses are errors of a model that is nearly right: a floor that
-nothing measured predicts, and the error that all droplets of the image share. Both are told. The numbers in
+A Gaussian of each droplet knows the noise. What it misses are errors of a model that is nearly right: each droplet's
+own are larger by a factor, and there is the error that all droplets of the image share. Both are told. The numbers in
 `calibration.json` were learned by `training.fit_calibration`; the file says from what.
 """
 
@@ -42,33 +42,29 @@ class Systematic(NamedTuple):
 
 
 def systematic(trust: float, unexplained: float, terms: dict[str, Any] | None = None) -> Systematic:
-    """Deviations of the common error, from how far the pixels show the outline and the part that is left unexplained.
+    """Deviations of the common error, from how far the pixels decide on it and the part that is left unexplained.
 
-    A sum of squares: a floor, what grows with the root of the part left, and what proposals of an image have in common,
-    as far as these decide.
+    The common error of the fit is that of what the pixels show, which grows with the root of the part left, and that of
+    the proposals, each as far as it decides: `trust` and one less that.
     """
     known = numbers()["systematic"] if terms is None else terms
-    found = []
-    for name in ("shift", "radius"):
-        floor, growth, proposed = known[name]
-        variance = floor**2 + growth**2 * max(unexplained, 0) + ((1 - trust) * proposed) ** 2
-        found.append(float(np.sqrt(variance)))
-    return Systematic(*found)
-
-
-def deviations(laplace: np.ndarray, terms: list[float]) -> np.ndarray:
-    """Each droplet's own deviations, from those of its Gaussian; of the same unit."""
-    factor, floor = terms
-    return np.hypot(factor * laplace, floor)
+    left = float(np.sqrt(max(unexplained, 0)))
+    return Systematic(
+        *(
+            float(np.hypot(trust * growth * left, (1 - trust) * proposed))
+            for growth, proposed in (known["shift"], known["radius"])
+        )
+    )
 
 
 def calibrated(covariance: np.ndarray) -> np.ndarray:
     """Cholesky factors (N, D, D) of the covariances to tell, from those of the guide, without the common error."""
     laplace = np.sqrt(np.einsum("nii->ni", covariance))
-    wanted = np.empty_like(laplace)
-    for columns, name in ((slice(0, 2), "place"), (slice(2, 3), "radius"), (slice(3, None), "composition")):
-        wanted[:, columns] = deviations(laplace[:, columns], numbers()[name])
-    return np.linalg.cholesky(covariance) * (wanted / laplace)[..., None]
+    factor = np.empty_like(laplace)
+    factor[:, :2], factor[:, 2] = numbers()["place"], numbers()["radius"]
+    some, floor = numbers()["composition"]
+    factor[:, 3:] = np.hypot(some, floor / laplace[:, 3:])
+    return np.linalg.cholesky(covariance) * factor[..., None]
 
 
 def presence_features(

@@ -171,12 +171,13 @@ def gather(kind: str, first: int, count: int, path: Path) -> None:
 
 def learn(parts: dict[str, Part]) -> dict[str, Any]:
     """The calibration's numbers from what was noted on several kinds of images, each kind counting alike."""
-    images = [image for part in parts.values() for image in _images(part)]
-    own, laplace, weight = _own_errors(images)
+    kinds = [_images(part) for part in parts.values()]
+    images = [image for kind in kinds for image in kind]
+    own, laplace, weight = _own_errors(kinds)
     numbers: dict[str, Any] = {
-        "place": _deviations(own[:, :2], laplace[:, :2], weight),
-        "radius": _deviations(own[:, 2:], laplace[:, 2:], weight),
-        "systematic": _systematic(images),
+        "place": _factor((own / laplace)[:, :2], weight),
+        "radius": _factor((own / laplace)[:, 2:], weight),
+        "systematic": _systematic(kinds),
         "composition": [1.0, 0.05],
         "presence": _presence(images),
     }
@@ -190,6 +191,8 @@ def learn(parts: dict[str, Part]) -> dict[str, Any]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, float):
+        return round(value, 4)
     return [round(float(v), 4) for v in value]
 
 
@@ -207,16 +210,19 @@ def _common(image: Part) -> np.ndarray:
     return np.median(image["error"][_found(image)], 0)
 
 
-def _own_errors(images: list[Part]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _own_errors(kinds: list[list[Part]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Errors of droplets without the common one, Laplace's deviations, and weights: a crowd counts by its root."""
     rows = []
-    for image in images:
-        good = _found(image)
-        if good.sum() >= ENOUGH:
-            share = np.sqrt(1 - 1 / good.sum())
-            rows.append(((image["error"][good] - _common(image)) / share, image["laplace"][good], good.sum() ** -0.5))
-    own, laplace = (np.concatenate([r[k] for r in rows]) for k in (0, 1))
-    return own, laplace, np.concatenate([np.full(len(r[0]), r[2]) for r in rows])
+    for kind in kinds:
+        good = [found for image in kind if (found := _found(image)).sum() >= ENOUGH]
+        total = sum(g.sum() ** 0.5 for g in good)
+        for image in kind:
+            found = _found(image)
+            if (n := found.sum()) >= ENOUGH:
+                off = (image["error"][found] - _common(image)) / np.sqrt(1 - 1 / n)
+                rows.append((off, image["laplace"][found], np.full(n, n**-0.5 / total)))
+    own, laplace, weight = (np.concatenate(column) for column in zip(*rows, strict=True))
+    return own, laplace, weight
 
 
 def _quantile(values: np.ndarray, weight: np.ndarray, q: float) -> float:
@@ -225,15 +231,21 @@ def _quantile(values: np.ndarray, weight: np.ndarray, q: float) -> float:
     return float(values[order][min(np.searchsorted(total, q * total[-1]), len(values) - 1)])
 
 
+def _factor(z: np.ndarray, weight: np.ndarray) -> float:
+    """By what deviations (N, D) must grow, that of errors z in their units 68 and 95 % are within one and two."""
+    size, weight = np.abs(z).ravel(), np.repeat(weight, z.shape[1])
+    return float(np.sqrt(_quantile(size, weight, 0.683) * _quantile(size, weight, 0.954) / 2))
+
+
 def _deviations(error: np.ndarray, laplace: np.ndarray, weight: np.ndarray) -> list[float]:
-    """Factor and floor with which 68 and 95 % intervals hold, for droplets placed well and badly alike."""
+    """Factor and floor of compositions with which 68 and 95 % intervals hold, for good and bad ones alike."""
     error, laplace = error.ravel(), laplace.ravel()
-    weight = np.repeat(weight, len(error) // len(weight))
     edges = np.quantile(laplace, [0.25, 0.5, 0.75])
     kind = np.digitize(laplace, edges)
 
     def off(log_terms: np.ndarray) -> float:
-        z = np.abs(error) / calibration.deviations(laplace, list(np.exp(log_terms)))
+        factor, floor = np.exp(log_terms)
+        z = np.abs(error) / np.hypot(factor * laplace, floor)
         miss = 0.0
         for k in range(4):
             some = kind == k
@@ -258,26 +270,27 @@ def _composition(images: list[Part]) -> list[float]:
     return [factor, floor / SLOPE]
 
 
-def _systematic(images: list[Part]) -> dict[str, list[float]]:
-    """Most likely floor, growth with the root of what is left, and part of the proposals, of common errors."""
-    some = [i for i in images if _found(i).sum() >= ENOUGH]
-    common = np.array([_common(i) for i in some])
-    trust, left = (np.array([i[name][0] for i in some]) for name in ("trust", "unexplained"))
+def _systematic(kinds: list[list[Part]]) -> dict[str, list[float]]:
+    """Most likely growth with the root of what is left, and part of the proposals, of common errors."""
+    some = [[i for i in kind if _found(i).sum() >= ENOUGH] for kind in kinds]
+    weight = np.concatenate([np.full(len(kind), 1 / max(len(kind), 1)) for kind in some])
+    images = [image for kind in some for image in kind]
+    common = np.array([_common(i) for i in images])
+    trust, left = (np.array([i[name][0] for i in images]) for name in ("trust", "unexplained"))
     found = {}
     for name, columns in (("shift", slice(0, 2)), ("radius", slice(2, 3))):
         error = common[:, columns]
 
-        def surprise(log_terms: np.ndarray, error: np.ndarray = error) -> float:
-            floor, growth, proposed = np.exp(log_terms)
-            variance = floor**2 + growth**2 * left + ((1 - trust) * proposed) ** 2
-            # a t distribution with four degrees of freedom: a few images are out of all proportion
-            return float(np.mean(0.5 * np.log(variance)[:, None] + 2.5 * np.log1p(error**2 / variance[:, None] / 4)))
+        def deviation(terms: np.ndarray) -> np.ndarray:
+            return np.hypot(trust * np.sqrt(left) * terms[0], (1 - trust) * terms[1])[:, None]
 
-        terms = np.exp(minimize(surprise, np.log([0.003, 0.05, 0.03]), method="Nelder-Mead").x)
-        floor, growth, proposed = terms
-        sd = np.sqrt(floor**2 + growth**2 * left + ((1 - trust) * proposed) ** 2)
-        z = np.abs(error) / sd[:, None]
-        found[name] = list(terms * max(np.quantile(z, 0.683), np.quantile(z, 0.954) / 2))
+        def surprise(log_terms: np.ndarray, error: np.ndarray = error) -> float:
+            sd = deviation(np.exp(log_terms))
+            # a t distribution with four degrees of freedom: a few images are out of all proportion
+            return float(weight @ np.mean(np.log(sd) + 2.5 * np.log1p((error / sd) ** 2 / 4), 1))
+
+        terms = np.exp(minimize(surprise, np.log([0.1, 0.05]), method="Nelder-Mead").x)
+        found[name] = list(terms * _factor(error / deviation(terms), weight))
     return found
 
 
@@ -315,9 +328,8 @@ def held(part: Part, numbers: dict[str, Any]) -> dict[str, float]:
     for image in _images(part):
         good = _found(image)
         common = calibration.systematic(image["trust"][0], image["unexplained"][0], numbers["systematic"]).array
-        place = calibration.deviations(image["laplace"][good, :2], numbers["place"])
-        radius = calibration.deviations(image["laplace"][good, 2:], numbers["radius"])
-        z.append(np.abs(image["error"][good]) / np.hypot(np.concatenate([place, radius], -1), common))
+        factors = np.array([numbers["place"], numbers["place"], numbers["radius"]])
+        z.append(np.abs(image["error"][good]) / np.hypot(factors * image["laplace"][good], common))
         told = expit(np.clip(image["features"][image["tried"]] @ np.array(numbers["presence"]), -9, 9))
         p.append(told)
         right.append(np.isfinite(image["error"][image["tried"], 0]))

@@ -157,7 +157,7 @@ def move_droplets(setup: Setup, state: State, damping: float, *, learned: bool =
     guide, common = step(
         state.mean, evidence, setup.prior, setup.free & here[:, None], setup.form, damping, learned=learned
     )
-    loss, settling = _loss(setup, state, evidence, Guide(state.mean, guide.precision), here)
+    loss, settling = _loss(setup, state, evidence, guide._replace(mean=state.mean), here)
     deviation = np.sqrt(np.einsum("nii->ni", guide.covariance)[here])
     off = np.abs(guide.mean - state.mean)[here] / np.maximum(deviation, 1e-12)
     movement = float(np.quantile(off.max(1), MOVING)) if here.any() else 0.0
@@ -201,7 +201,7 @@ def _loss(setup: Setup, state: State, evidence: Evidence, guide: Guide, here: np
     left = state.ground.squares if setup.moving is None else 0.0
     count = intensities(setup, state)
     squares = evidence.squares + left
-    some = Guide(guide.mean[here], guide.precision[here])
+    some = Guide(*(a[here] for a in guide))
     doubt = 0.5 * np.einsum("nij,nji->n", evidence.information[here], some.covariance)
     apart = divergence(some, Prior(*(a[here] for a in setup.prior)), setup.form)
     rest = float(np.sum(doubt / evidence.inflation[here] + apart))

@@ -44,15 +44,19 @@ class Prior(NamedTuple):
 
 
 class Guide(NamedTuple):
-    """The variational posterior of N droplets: mean (N, D) and precision (N, D, D) of a Gaussian each."""
+    """The variational posterior of N droplets: a Gaussian each."""
 
     mean: np.ndarray
+    """(N, D)."""
     precision: np.ndarray
+    """(N, D, D)."""
+    covariance: np.ndarray
+    """Its inverse."""
 
-    @property
-    def covariance(self) -> np.ndarray:
-        """(N, D, D)."""
-        return np.linalg.inv(self.precision)
+    @classmethod
+    def of(cls, mean: np.ndarray, precision: np.ndarray) -> Guide:
+        """From means and precisions."""
+        return cls(mean, precision, np.linalg.inv(precision))
 
 
 def prior_of(
@@ -179,7 +183,7 @@ def step(
     longest = np.concatenate([LONGEST, np.full(d - PLACE, LONGEST_LOGIT)])
     move = np.clip(own + shared @ common, -longest, longest)
     move = np.where(np.isfinite(move) & free, move, 0)
-    return Guide(mean + move, precision), common
+    return Guide.of(mean + move, precision), common
 
 
 def common_offset(mean: np.ndarray, prior: Prior) -> np.ndarray:
@@ -202,12 +206,11 @@ def moved(mean: np.ndarray, common: np.ndarray, free: np.ndarray) -> np.ndarray:
 
 def divergence(guide: Guide, prior: Prior, form: Form) -> np.ndarray:
     """(N,) nats: KL divergence of each droplet's Gaussian from its prior, the common error aside."""
-    covariance = guide.covariance
     mean = guide.mean
     curvature = composition_prior(mean[:, PLACE:], form)[1]
     diagonal = np.concatenate([prior.sd**-2, curvature], -1)
     off = mean[:, :PLACE] - prior.mean
-    spread = np.einsum("nii,ni->n", covariance, diagonal)
+    spread = np.einsum("nii,ni->n", guide.covariance, diagonal)
     log_prior = log_density(mean[:, PLACE:].T, form.composition)
     if form.composition == "simplex":
         log_prior = log_prior + gammaln(form.types)  # of even fractions

@@ -26,12 +26,12 @@ class Kind:
 
 KINDS: dict[str, tuple[float, Kind]] = {
     "any": (0.29, Kind(any_look.sketch)),
-    "physical": (0.14, Kind(refracting.sketch, scaled=False)),
-    "discs": (0.09, Kind(plain_discs.sketch)),
+    "physical": (0.12, Kind(refracting.sketch, scaled=False)),
+    "discs": (0.12, Kind(plain_discs.sketch)),
     "smears": (0.16, Kind(smears.sketch)),
-    "foam": (0.10, Kind(foam.sketch)),
-    "nuclei": (0.09, Kind(nuclei.sketch)),
-    "monolayer": (0.08, Kind(monolayer.sketch)),
+    "foam": (0.09, Kind(foam.sketch)),
+    "nuclei": (0.10, Kind(nuclei.sketch)),
+    "monolayer": (0.07, Kind(monolayer.sketch)),
     "empty": (0.05, Kind(empty.sketch, empty=True)),
 }
 """By name: share of the scenes, and what draws them."""

@@ -21,7 +21,7 @@ EVEN = 4.0  # pixels over which the ground is taken for even
 RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale …
 SURELY_TRUE = 0.8 * RADII[1]  # … and what is found of nearly their size is neither right nor wrong
 SCALES = (0.5, 0.7, 1.0, 1.4, 2.0)  # pixels of the camera for each that the network sees …
-SCALE_SHARES = (0.12, 0.1, 0.5, 0.18, 0.1)  # … and how often: photographs are resized before the network sees them
+SCALE_SHARES = (0.2, 0.12, 0.42, 0.16, 0.1)  # … and how often: photographs are resized before the network sees them
 LEVELS = (0.002, 0.06)  # standard deviation of the noise at intensity 0.5 …
 EMPTY_LEVEL = 0.12  # … and its largest value in images that hold nothing else
 SHARED = 0.3  # of the images have noise that neighbors share
@@ -54,9 +54,7 @@ class Noise(NamedTuple):
 DrawSketch = Callable[[np.random.Generator, int, float, float], Sketch]
 
 
-def photographed(
-    rng: np.random.Generator, side: int, draw: DrawSketch, *, scaled: bool = True, empty: bool = False
-) -> tuple[Array, Array]:
+def photographed(rng: np.random.Generator, side: int, draw: DrawSketch, *, empty: bool = False) -> tuple[Array, Array]:
     """Draw one training image.
 
     Parameters
@@ -67,8 +65,6 @@ def photographed(
         Pixels.
     draw : callable
         `draw(rng, side, scale, noise) -> Sketch`, see `any_look.sketch`.
-    scaled : bool
-        Some are drawn larger or smaller, then resized.
     empty : bool
         They hold no droplets: clutter and strong noise are more frequent.
 
@@ -79,7 +75,7 @@ def photographed(
     truth : ndarray
         (N, 3) float32: x, y, radius in pixels of the droplets to be found; centers may lie just outside.
     """
-    drawn = round(side * float(rng.choice(SCALES, p=SCALE_SHARES))) if scaled else side
+    drawn = round(side * float(rng.choice(SCALES, p=SCALE_SHARES)))
     scale = drawn / side
     noise = draw_noise(rng, EMPTY_LEVEL if empty else LEVELS[1])
     light, truth = draw(rng, drawn, scale, noise.alike)

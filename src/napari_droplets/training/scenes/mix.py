@@ -16,22 +16,21 @@ class Kind:
     """One kind of scenes: `kind(rng, side) -> (image, truth)`, see `scene`."""
 
     draw: DrawSketch
-    scaled: bool = True  # drawn at several scales
     empty: bool = False  # holds no droplets
 
     def __call__(self, rng: np.random.Generator, side: int) -> tuple[Array, Array]:
         """Draw one image and its droplets."""
-        return photographed(rng, side, self.draw, scaled=self.scaled, empty=self.empty)
+        return photographed(rng, side, self.draw, empty=self.empty)
 
 
 KINDS: dict[str, tuple[float, Kind]] = {
-    "any": (0.29, Kind(any_look.sketch)),
-    "physical": (0.14, Kind(refracting.sketch, scaled=False)),
-    "discs": (0.09, Kind(plain_discs.sketch)),
+    "any": (0.28, Kind(any_look.sketch)),
+    "physical": (0.14, Kind(refracting.sketch)),
+    "discs": (0.12, Kind(plain_discs.sketch)),
     "smears": (0.16, Kind(smears.sketch)),
-    "foam": (0.10, Kind(foam.sketch)),
-    "nuclei": (0.09, Kind(nuclei.sketch)),
-    "monolayer": (0.08, Kind(monolayer.sketch)),
+    "foam": (0.08, Kind(foam.sketch)),
+    "nuclei": (0.10, Kind(nuclei.sketch)),
+    "monolayer": (0.07, Kind(monolayer.sketch)),
     "empty": (0.05, Kind(empty.sketch, empty=True)),
 }
 """By name: share of the scenes, and what draws them."""

@@ -1,4 +1,4 @@
-"""Nuclei of cells and other long blobs that emit light: elongated, textured, touching, of different brightness."""
+"""Nuclei of cells and other long blobs that emit light: long or bent, textured, touching, of different brightness."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .looks import outline
 
 RADII = (3.0, 18.0)  # typical ones, of circles of the same area; pixels as the network sees them
 LONGEST = 2.4  # long over short axis
+BENT = 0.5  # how far the long ones curve: standard deviation, per unit of elongation beyond 1
 BRIGHTEST = 0.95
 UNCOVERED = 0.5  # of a nucleus; one that lies further over others is not told from them
 
@@ -27,6 +28,7 @@ def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> S
     x, y, radius = placed(rng, radius, side, side, rng.choice([-0.2, 0.0, 0.15]), rng.choice([0.2, 0.5, 0.9]))
     circles, n = np.stack([x, y, radius], -1), len(x)
     elongation = 1 + (LONGEST - 1) * rng.beta(1.5, rng.choice([1.5, 3.0]), n)
+    bend = (rng.choice([0.0, BENT]) * (elongation - 1) * rng.standard_normal(n)).clip(-1, 1)
     light = np.full((side, side), rng.choice([0.0, rng.uniform(0, 0.15)]))
     light += rng.choice([0.0, 0.02, 0.05]) * np.clip(1 + clouds(rng, side, rng.uniform(0.15, 1) * side), 0, 3)
     ground = light.copy()
@@ -52,6 +54,7 @@ def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> S
         u, v = np.meshgrid(np.arange(x0, x1) - cx, np.arange(y0, y1) - cy)
         a = (math.cos(turns[i]) * u + math.sin(turns[i]) * v) / (r * long)
         b = (-math.sin(turns[i]) * u + math.cos(turns[i]) * v) / r * long
+        b = b + bend[i] * (a**2 - 0.25)  # a shear: area and middle stay
         d = outline(a[None].astype(np.float32), b[None].astype(np.float32), waves[i : i + 1])[0]
         cover = 1 / (1 + np.exp(np.clip((d - 1) * r / (0.4 * soft), -30, 30)))
         own = brightness[i] * texture[part] * cover * (1 - dome * np.clip(d, 0, 1.2) ** 2)

@@ -14,11 +14,16 @@ from .visible import stands_out
 
 RADII = (1.3, 45.0)  # pixels as the network sees them; beyond 28 drawn, not to be found
 SHARP = 0.4  # of the images are not blurred at all
+TINY = 0.25  # of the images hold discs of at most `TINY_RADIUS` pixels of the camera: their edges are a few pixels
+TINY_RADIUS = 4.0
 
 
 def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> Sketch:
     """Draw discs, see `any_look.sketch` for the parameters. Where discs overlap they are one area of one color."""
-    x, y, radius = crowd(rng, side, side, (RADII[0] * scale, RADII[1] * scale), common=12.0 * scale)
+    largest, common = RADII[1] * scale, 12.0 * scale
+    if rng.random() < TINY:
+        largest = common = max(TINY_RADIUS, 2 * RADII[0] * scale)
+    x, y, radius = crowd(rng, side, side, (RADII[0] * scale, largest), common=common)
     circles = np.stack([x, y, radius], -1)
     if len(circles) > 1 and rng.random() < 0.1:  # one alone
         circles = circles[:1]

@@ -16,7 +16,8 @@ RADII = (3.0, 22.0)  # typical ones, pixels as the network sees them
 SMALLEST = 2.5  # pixels of the camera; overlap of smaller ones is not seen
 DEEPEST = 1.1  # overlap in radii
 CHAINED = 0.25  # of the images hold chains, as of coins
-LARGE_BODIES = 0.55  # of the images hold some larger cells with a nucleus
+PALE = (0.06, 0.5)  # of the dye's absorbance, in the body of such a cell
+LARGE_BODIES = 0.75  # of the images hold some larger cells with a nucleus
 
 
 def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> Sketch:
@@ -99,7 +100,7 @@ class _Profile:
 
 def _nucleated(rng: np.random.Generator, d: Array, a: Array, b: Array, r: float, tint: Array) -> Array:
     """(h, w, 3) absorbance of a pale body with a dark nucleus of one to four lobes."""
-    body = rng.uniform(0.15, 0.6) * (0.6 + 0.4 * rng.random())
+    body = math.exp(rng.uniform(*np.log(PALE)))  # much paler than its nucleus, and than most other cells
     speckles = gaussian_filter(rng.standard_normal(d.shape), max(0.5, 0.06 * r))
     speckles /= max(float(speckles.std()), 1e-6)
     nucleus = np.zeros(d.shape)

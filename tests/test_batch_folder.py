@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from batches import fit_by, fitted_folder
 from fake_fit import FOUND, FakeFit
-from stand_in import write_image
+from stand_in import StandIn, write_image
 
 import napari_droplets as nd
 from napari_droplets.errors import InputError
@@ -294,6 +294,7 @@ def test_a_killed_write_leaves_the_result_before(out, monkeypatch):
 
 def test_pictures_of_a_stack_are_looked_at_one_by_one(fake, monkeypatch, tmp_path):
     monkeypatch.setattr(fitting, "fit", fit_by(fake))
+    monkeypatch.setattr("napari_droplets.inference.composite.learn", StandIn().learn)
     fake.summary = {"n_droplets": FOUND, "stopped": "settled"}
     values = np.random.default_rng(0).integers(0, 255, (2, 24, 32), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "movie.tif", values, photometric="minisblack", metadata={"axes": "TYX"})

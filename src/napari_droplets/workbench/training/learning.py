@@ -212,8 +212,9 @@ class Learning:
     def _see(self, message: Message) -> None:
         n = len(self.seen)
         after, before = (pd.read_csv(self._folder / TABLES / f"{n}_{when}.csv") for when in ("after", "before"))
-        new, gone = after.iloc[message.pop("new_rows")], before.iloc[message.pop("gone_rows")]
-        seen = Seen(self._looked_at[n], message, new, gone)
+        new: list[int] = message.pop("new_rows")
+        gone: list[int] = message.pop("gone_rows")
+        seen = Seen(self._looked_at[n], message, after.iloc[new], before.iloc[gone])
         self.seen.append(seen)
         done = TRAINED + CALIBRATED
         share = done + (1 - done) * (n + 1) / len(self._looked_at)

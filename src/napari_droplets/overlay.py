@@ -25,12 +25,12 @@ DPI = 125  # 2000 x 1125 pixels
 MAX_SIDE = 1000  # pixels of a shown image across the large panel; more only costs time
 COMPRESSION = 2  # of PNG, 0 to 9: a third of the seconds of matplotlib's 6 for a file a tenth larger
 FITTED = {
-    "all": (0.035, 0.333, 0.435, 0.59),
+    "all": (0.048, 0.333, 0.422, 0.59),
     "close": (0.5, 0.645, 0.211, 0.288),
     "again": (0.719, 0.645, 0.211, 0.288),
     "whole": (0.5, 0.32, 0.211, 0.288),
     "residual": (0.719, 0.32, 0.211, 0.288),
-    "sizes": (0.035, 0.055, 0.435, 0.21),
+    "sizes": (0.048, 0.055, 0.422, 0.21),
     "loss": (0.5, 0.055, 0.43, 0.21),
 }
 """Panels of a fit: left, bottom, width and height in parts of the slide. To have matplotlib find places for them takes

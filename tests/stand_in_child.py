@@ -15,8 +15,8 @@ def listen():
     stop.set()
 
 
-def tell(**message):
-    print(json.dumps(message), flush=True)
+def tell(event, **message):
+    print(json.dumps({"event": event} | message), flush=True)
 
 
 threading.Thread(target=listen, daemon=True).start()
@@ -24,14 +24,14 @@ acts = job["options"]["acts"]
 Path(job["output"]).with_suffix(".job.json").write_text(json.dumps(job))
 print("a library that talks")
 for step in range(1, 5):
-    tell(kind="progress", step=step, share=step / 4, text="", calibrating=False)
+    tell("progress", step=step, share=step / 4, text="", calibrating=False)
     if acts == "dies":
         sys.exit("Traceback: out of luck")
     if acts == "fails":
-        tell(kind="error", message="weights: cannot be used")
+        tell("error", message="weights: cannot be used")
         sys.exit(1)
     if acts == "waits" and stop.wait(30):
-        tell(kind="stopped")
+        tell("stopped")
         sys.exit(0)
     while acts == "is deaf":
         time.sleep(0.02)
@@ -44,6 +44,6 @@ for i, path in enumerate(job["compare"]):
     record = {"image": Path(path).stem, "before": 2, "after": 2, "new": 1, "gone": 1, "new_rows": [1], "gone_rows": [0]}
     if Path(path).with_suffix(".csv").exists():
         record |= {"recall_before": 0.5, "recall_after": 1.0, "precision_before": 0.5, "precision_after": 1.0}
-    tell(kind="compared", **record)
+    tell("compared", **record)
 Path(job["output"]).write_bytes(b"learned")
-tell(kind="done", output=job["output"])
+tell("done", output=job["output"])

@@ -321,7 +321,7 @@ def test_counts_stay_whole_numbers_beside_a_failed_image(tmp_path, three, stand_
 def test_optics_of_the_first_image_that_can_be_fitted_are_kept(three, tmp_path, stand_in):
     stand_in.fail = {"a.png": InputError("no droplets")}
     settings = Settings(types=2)
-    outcomes = go(three, tmp_path / "out", settings=settings, same_optics=True)
+    outcomes = go(three, tmp_path / "out", settings=settings, same_optics=True, optics_from=1)
     assert [bool(o.error) for o in outcomes] == [True, False, False]
     (before, learned), (kept, held) = stand_in.given
     assert before is None
@@ -332,12 +332,12 @@ def test_optics_of_the_first_image_that_can_be_fitted_are_kept(three, tmp_path, 
     # what is there already tells the optics as well
     stand_in.fail = {}
     (tmp_path / "out/c/summary.json").unlink()
-    again = go(three[1:], tmp_path / "out", settings=settings, same_optics=True, resume=True)
+    again = go(three[1:], tmp_path / "out", settings=settings, same_optics=True, optics_from=1, resume=True)
     assert [o.skipped for o in again] == [True, False]
     assert stand_in.given[-1][0].weights.keys() == kept.weights.keys()
     # … and where they are gone that image is fitted again
     (tmp_path / "out/b/optics.safetensors").unlink()
-    once_more = go(three[1:], tmp_path / "out", settings=settings, same_optics=True, resume=True)
+    once_more = go(three[1:], tmp_path / "out", settings=settings, same_optics=True, optics_from=1, resume=True)
     assert [o.skipped for o in once_more] == [False, True]
 
 
@@ -364,8 +364,10 @@ def test_an_interrupted_stack_keeps_the_pictures_that_are_done(tmp_path, movie, 
     pd.testing.assert_frame_equal(pd.read_csv(stack / "droplets.csv"), before)
 
 
-def test_optics_of_a_stack_are_those_of_its_first_picture(tmp_path, movie, three, stand_in):
-    outcomes = go([movie, *three[:1]], tmp_path / "out", settings=Settings(frames="all"), same_optics=True)
+def test_optics_of_a_stack_are_those_of_its_first_picture_where_one_teaches(tmp_path, movie, three, stand_in):
+    options = {"same_optics": True, "optics_from": 1}
+    outcomes = go([movie, *three[:1]], tmp_path / "out", settings=Settings(frames="all"), **options)
     assert [o.error for o in outcomes] == [None, None]
+    assert stand_in.lessons == 0
     assert stand_in.given[0][0] is None
     assert all(optics is not None and not settings["learn_optics"] for optics, settings in stand_in.given[1:])

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import threading
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,11 @@ import pytest
 import tifffile
 from batches import fit_by, fitted_folder
 from fake_fit import FOUND, FakeFit
-from stand_in import write_image
+from stand_in import StandIn, write_image
 
 import napari_droplets as nd
+from napari_droplets import child_process
+from napari_droplets.child_process import tell_to
 from napari_droplets.errors import InputError
 from napari_droplets.inference import api as fitting
 from napari_droplets.plugin import work
@@ -119,10 +122,10 @@ def test_the_end_of_the_window_ends_the_batch_and_a_killed_one_is_told(tmp_path)
     process = model._process
     model.close()  # all that the panel does when it is closed
     process.join(WAIT)
-    assert process._process.returncode == 0
+    assert process._child.process.returncode == 0
     model.poll()
     model.start(here, tmp_path / "out", settings, detect_only=True)
-    model._process._process.kill()
+    model._process._child.process.kill()
     model.join(WAIT)
     assert said[-1][1] == "warning"
     assert "Start goes on" in said[-1][0]
@@ -141,14 +144,14 @@ def test_what_the_process_does_and_tells(tmp_path, fake, monkeypatch):
         write_image(tmp_path / f"in/{name}.png", seed)
     order = {"images": str(tmp_path / "in"), "out": str(tmp_path / "out"), "settings": {}, "overlay": False}
     told, stop = io.StringIO(), threading.Event()
-    child._work(order, child.Teller(told), stop)
+    child._work(order, partial(tell_to, told), stop)
     events = lines(told)
     assert [e["event"] for e in events if e["event"] != "progress"] == ["images", *("begin", "image") * 2]
     assert not [e["error"] for e in events if e.get("error")]
     assert {e["name"] for e in events if e["event"] == "progress"} == {"a", "b"}
     stop.set()
     told = io.StringIO()
-    child._work(order | {"resume": False}, child.Teller(told), stop)
+    child._work(order | {"resume": False}, partial(tell_to, told), stop)
     assert [e["event"] for e in lines(told)] == ["images", "begin"]  # nothing is begun any more
 
 
@@ -156,8 +159,10 @@ def test_another_line_or_none_stops(monkeypatch):
     for text in ("stop\n", ""):
         monkeypatch.setattr(sys, "stdin", io.StringIO(text))
         stop = threading.Event()
-        child._listen(stop)
+        said = []
+        child_process._listen(stop, lambda: said.append("stopped"))  # noqa: B023
         assert stop.is_set()
+        assert said == ["stopped"]
 
 
 def test_a_folder_of_the_command_line_is_followed(out, monkeypatch):
@@ -294,6 +299,7 @@ def test_a_killed_write_leaves_the_result_before(out, monkeypatch):
 
 def test_pictures_of_a_stack_are_looked_at_one_by_one(fake, monkeypatch, tmp_path):
     monkeypatch.setattr(fitting, "fit", fit_by(fake))
+    monkeypatch.setattr("napari_droplets.inference.composite.learn", StandIn().learn)
     fake.summary = {"n_droplets": FOUND, "stopped": "settled"}
     values = np.random.default_rng(0).integers(0, 255, (2, 24, 32), dtype=np.uint8)
     tifffile.imwrite(tmp_path / "movie.tif", values, photometric="minisblack", metadata={"axes": "TYX"})

@@ -1,13 +1,17 @@
 """Optics learned on several images: where parts are cut out, how they lie, and what each keeps for itself."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import tifffile
+from stand_in import StandIn
 
 import napari_droplets as nd
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.images import Image
-from napari_droplets.inference import composite
+from napari_droplets.inference import composite, series
+from napari_droplets.inference.api import start_of
 from napari_droplets.inference.composite import Part, Seen, learn, side_by_side, spread
 from napari_droplets.inference.start import empty_slide, grid_of
 from napari_droplets.lazy import Block
@@ -130,6 +134,51 @@ def test_teachers_that_cannot_teach_give_way(monkeypatch):
     list(learn(images, 2, Settings()))
     assert taught == [(0, 4)]  # one alone does not teach
     assert len(read) == composite.MOST_TRIED * 2
+
+
+def test_what_was_looked_through_whole_need_not_be_looked_through_again():
+    """Candidates of a teacher are what its own fit starts from, to the last digit."""
+    image = Image(nd.simulate((96, 112), 12, seed=3)[0], "a")
+    seen = composite.Seen()
+    seen.part_of(image, Settings())
+    known, again = seen.candidates[image.sha256].to_dataframe(), start_of(image, None, Settings()).to_dataframe()
+    pd.testing.assert_frame_equal(known, again, check_exact=True)
+    for settings in (Settings(scale=0.5), Settings(region=(0, 0, 96, 96))):
+        seen = composite.Seen()
+        seen.part_of(image, settings)
+        assert not seen.candidates  # of other pixels
+
+
+def test_candidates_of_teachers_are_what_their_fits_start_from(monkeypatch):
+    images = [Image(nd.simulate((64, 64), 5, seed=seed)[0], str(seed)) for seed in range(3)]
+    given = []
+
+    def learned(*arguments):
+        taught = yield from StandIn().learn(*arguments)
+        return taught._replace(candidates={images[1].sha256: "candidates"})
+
+    def iterate(image, candidates, **options):
+        given.append((image.name, candidates))
+        yield from ()
+
+    monkeypatch.setattr(composite, "learn", learned)
+    monkeypatch.setattr(series, "fit", lambda image, **options: given.append((image.name, None)))
+    monkeypatch.setattr(series, "iterate", iterate)
+    list(nd.fit_series(images, learn_optics=True))
+    assert given == [("0", None), ("1", "candidates"), ("2", None)]
+
+
+def test_pictures_of_a_file_and_of_an_array_teach_together(tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 24, 32), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, imagej=True, metadata={"axes": "TYX"})
+    stand_in = StandIn()
+    monkeypatch.setattr(composite, "learn", stand_in.learn)
+    monkeypatch.setattr(series, "fit", stand_in.fit)
+    for images in (tmp_path / "a.tif", pixels):
+        assert len(list(nd.fit_series(images))) == 3
+        assert [optics.weights["w"].tolist() for optics, _ in stand_in.given[-3:]] == [[0, 1, 2]] * 3
+    assert len(list(nd.fit_series(tmp_path / "a.tif", frames=[0, 2]))) == 2
+    assert stand_in.given[-1][0].weights["w"].tolist() == [0, 1]
 
 
 def test_stopped_while_images_are_looked_through(monkeypatch):

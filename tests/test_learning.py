@@ -1,8 +1,10 @@
 """Learning from corrections: what is cut from corrected images, what is held out, the process, the model, the panel."""
 
+import io
 import json
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 import tifffile
 
+from napari_droplets.child_process import tell_to
 from napari_droplets.cli import commands as cli
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
@@ -20,7 +23,7 @@ from napari_droplets.training.corrected import CorrectedScenes, split
 from napari_droplets.training.feed import Mixed
 from napari_droplets.training.fitted import FittedScenes
 from napari_droplets.training.micrographs import Micrograph, read_corrected
-from napari_droplets.workbench.training import learning, learning_job
+from napari_droplets.workbench.training import learning
 from napari_droplets.workbench.training.learning import Learning, default_output
 from napari_droplets.workbench.training.learning_job import LearningImage
 
@@ -229,11 +232,7 @@ def test_the_command_line_passes_all_on(monkeypatch, capsys, tmp_path):
 # the process
 
 
-def told(capsys):
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-
-
-def test_the_process_trains_and_looks(monkeypatch, capsys, tmp_path):
+def test_the_process_trains_and_looks(monkeypatch, tmp_path):
     monkeypatch.setattr(recipe, "calibrate", lambda *_, **__: None)
     seen = []
 
@@ -252,18 +251,21 @@ def test_the_process_trains_and_looks(monkeypatch, capsys, tmp_path):
         "tables": str(tmp_path / "tables"),
         "options": QUICK,
     }
-    assert child._work(job, threading.Event(), threading.Event()) == 0
-    messages = told(capsys)
-    assert [m["step"] for m in messages if m["kind"] == "progress" and not m["calibrating"]] == [1, 2]
-    assert messages[-1] == {"kind": "done", "output": job["output"]}
+    told = io.StringIO()
+    tell = partial(tell_to, told)
+    assert child._work(job, tell, threading.Event(), threading.Event()) == 0
+    messages = [json.loads(line) for line in told.getvalue().splitlines()]
+    assert [m["step"] for m in messages if m["event"] == "progress" and not m["calibrating"]] == [1, 2]
+    assert messages[-1] == {"event": "done", "output": job["output"]}
     assert messages[-2]["new_rows"] == [3]
     assert seen == [(None, {"diameter": 16.0}), (Path(job["output"]), {"diameter": 16.0})]
     assert len(pd.read_csv(tmp_path / "tables" / "0_after.csv")) == 4
     stop = threading.Event()
     stop.set()
-    child._work(job | {"restart": True}, stop, threading.Event())  # asked to stop: after the step
-    messages = told(capsys)
-    assert [m["kind"] for m in messages] == ["progress", "stopped"]
+    before = len(messages)
+    child._work(job | {"restart": True}, tell, stop, threading.Event())  # asked to stop: after the step
+    messages = [json.loads(line) for line in told.getvalue().splitlines()][before:]
+    assert [m["event"] for m in messages] == ["progress", "stopped"]
     assert (tmp_path / "w.checkpoint.safetensors").exists()
 
 
@@ -272,7 +274,7 @@ def test_the_process_trains_and_looks(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    monkeypatch.setattr(learning_job, "CHILD", "stand_in_child")
+    monkeypatch.setattr(learning, "CHILD", "stand_in_child")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
 
 
@@ -402,7 +404,7 @@ def test_the_process_ends_when_nobody_listens(stand_in, tmp_path):
     heard = Heard(model)
     model.start(tmp_path / "w.safetensors", IMAGES, acts="waits")
     wait(model, lambda: any("step 1" in text for text in heard.texts))
-    process = model._process
+    process = model._child.process
     model.close()
     assert process.wait(TIMEOUT) == 0
     assert not heard.ended
@@ -463,6 +465,6 @@ def test_the_panel_learns_from_what_was_corrected(qtbot, viewer, open_widget, fa
     box.options = {"acts": "waits"}
     widget.learn()
     qtbot.waitUntil(lambda: "step 1" in box.status.text(), timeout=60_000)
-    process = box.model._process
+    process = box.model._child.process
     widget.views.close()
     assert process.wait(TIMEOUT) == 0

@@ -142,6 +142,58 @@ def test_pictures_of_few_stacks_teach(tmp_path, stand_in):
     assert [(image["image"], image["frame"]) for image in images] == [("one", 0), ("one", 2), ("two", 2)]
 
 
+@pytest.fixture
+def stack(tmp_path):
+    path = tmp_path / "stack.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 24, 32), dtype=np.uint8)
+    tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "TYX"})
+    return path
+
+
+def frames_taught(out):
+    return [image["frame"] for image in json.loads((out / "stack/lesson.json").read_text())["images"]]
+
+
+def test_pictures_of_one_file_teach_without_being_asked_to(stack, tmp_path, stand_in):
+    out, options = tmp_path / "out", {"same_optics": False, "settings": {"frames": "all"}}
+    stages = []
+    (outcome,) = go([stack], out, watch=lambda path, p: stages.append(p and p.stage), **options)
+    assert outcome.error is None
+    assert stages.index("fit") > max(i for i, stage in enumerate(stages) if stage == "optics")
+    assert frames_taught(out) == [0, 2, 5]  # of six pictures three, evenly spread
+    kept = nd.read_optics(out / "stack")
+    for optics, settings in stand_in.given:
+        np.testing.assert_array_equal(optics.weights["w"], kept.weights["w"])
+        assert not settings["learn_optics"]
+    assert len(stand_in.given) == 6
+    assert len(nd.read(out / "stack")) == outcome.summary["n_droplets"]
+    # resumed, it is there already; with other teachers it is not
+    assert go([stack], out, resume=True, **options)[0].skipped
+    assert not go([stack], out, resume=True, optics_from=2, **options)[0].skipped
+    assert frames_taught(out) == [0, 5]
+
+
+def test_an_interrupted_stack_keeps_what_its_pictures_have_taught(stack, tmp_path, stand_in):
+    out, options = tmp_path / "out", {"same_optics": False, "settings": {"frames": "all"}}
+    go([stack], out, **options)
+    (out / "stack/summary.json").unlink()
+    shutil.rmtree(out / "stack/frame_3")
+    go([stack], out, resume=True, **options)
+    assert stand_in.lessons == 1
+    assert len(stand_in.given) == 7
+    go([stack], out, **options)
+    assert stand_in.lessons == 2
+
+
+def test_stopped_while_pictures_teach_none_is_begun(stack, tmp_path, stand_in):
+    options = {"same_optics": False, "settings": {"frames": "all"}}
+    (outcome,) = go([stack], tmp_path / "out", watch=lambda path, p: p is None, **options)
+    assert outcome.stopped
+    assert not outcome.summary
+    assert stand_in.given == []
+    assert json.loads((tmp_path / "out/batch.json").read_text())["images"]["stack"]["state"] == "stopped"
+
+
 def test_workers_learn_them_too_and_resume(paths, tmp_path, stand_in, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs dask: pip install 'napari-droplets[dask]'")
     monkeypatch.setattr("napari_droplets.series.engine.warm", lambda task: None)  # it would compile a fit's programs

@@ -111,11 +111,12 @@ def _batch(args: argparse.Namespace) -> int:
 
     if args.same_optics and args.detect_only:
         raise InputError("--same-optics: there are no optics with --detect-only; leave out one of them")
-    if args.optics_from is not None and not args.same_optics:
-        raise InputError("--optics-from: optics are learned on several images with --same-optics; add it")
     options = {"resume": args.resume, "same_optics": args.same_optics, "combine": True}
     options["optics_from"] = args.optics_from or OPTICS_FROM
     plan = _plan(args)
+    stacks = plan.settings.frames is not None or plan.settings.planes is not None
+    if args.optics_from is not None and not args.same_optics and not stacks:
+        raise InputError("--optics-from: optics are learned on several images with --same-optics; add it")
     images = without_masks(find_images(args.folder), plan.settings.region)
     check_report(args, images, plan.settings)
     with cluster(args.workers, args.scheduler, args.memory_limit) as client:

@@ -173,8 +173,8 @@ def parser() -> argparse.ArgumentParser:
         "--optics-from",
         type=_count,
         metavar="N",
-        help="with --same-optics: images, evenly spread over the series, that optics are learned on together "
-        f"(default: {OPTICS_FROM}; 1: the first image alone)",
+        help="with --same-optics: images, evenly spread over the series, that optics are learned on together, else "
+        f"pictures of each stack (default: {OPTICS_FROM}; 1: the first alone)",
     )
     batch.add_argument(
         "--workers",

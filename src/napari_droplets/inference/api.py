@@ -89,22 +89,34 @@ def held(optics: Optics) -> dict[str, Any]:
 
 
 def iterate(
-    image: Any, droplets: Droplets | pd.DataFrame | None = None, optics: Optics | None = None, **settings: Any
+    image: Any,
+    droplets: Droplets | pd.DataFrame | None = None,
+    optics: Optics | None = None,
+    *,
+    candidates: Droplets | None = None,
+    **settings: Any,
 ) -> Steps:
-    """`fit` as a generator: yields `Progress`, returns the `Fit`; `send(False)` stops after the current chunk."""
+    """`fit` as a generator: yields `Progress`, returns the `Fit`; `send(False)` stops after the current chunk.
+
+    `candidates` are what `start_of` gives for this image, where that was asked before; not with a region.
+    """
     chosen = Settings.of(**settings)
-    return _iterate_all(image_of(image, chosen), droplets, optics, chosen)
+    return _iterate_all(image_of(image, chosen), droplets, optics, chosen, candidates)
 
 
 def _iterate_all(
-    image: Image, droplets: Droplets | pd.DataFrame | None, optics: Optics | None, settings: Settings
+    image: Image,
+    droplets: Droplets | pd.DataFrame | None,
+    optics: Optics | None,
+    settings: Settings,
+    candidates: Droplets | None,
 ) -> Steps:
     clock = Clock(settings.max_seconds)
     if isinstance(image.pixels, LazyPixels):
         check_zarr(image.name)
     given = None if droplets is None else usable(droplets, image, settings)
     if settings.region is None:
-        result = yield from _iterate(image, given, optics, settings, clock)
+        result = yield from _iterate(image, given, optics, settings, clock, candidates)
         return replace(result, droplets=with_border(result.droplets, image.shape))
     yield waiting("detect", settings)
     from .local.part import Part, in_region
@@ -118,7 +130,14 @@ def _iterate_all(
     return (yield from part.run(_iterate(part.image, given, optics, settings, clock)))
 
 
-def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settings: Settings, clock: Clock) -> Steps:
+def _iterate(
+    image: Image,
+    given: Droplets | None,
+    optics: Optics | None,
+    settings: Settings,
+    clock: Clock,
+    candidates: Droplets | None = None,
+) -> Steps:
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
     from ..compiling.service import meanwhile
@@ -134,7 +153,7 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
             make(form_of(image.shape[2], settings), usual_size(), wanted, learning=learning)
 
     with meanwhile(compile_ahead):
-        start = start_of(image, given, settings)
+        start = start_of(image, given, settings) if candidates is None else candidates
         if image.region is not None:
             from .local.part import focused
 

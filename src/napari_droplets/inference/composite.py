@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,8 @@ THINNED = 256
 MARGIN = 4
 """Pixels around a part at least, for the blur."""
 
+EVERYTHING = slice(None), slice(None)
+
 Load = Callable[[], Image]
 
 
@@ -48,6 +51,8 @@ class Taught(NamedTuple):
     """Typical, pixels."""
     images: tuple[int, ...]
     """Their numbers."""
+    candidates: Mapping[str, Droplets] = MappingProxyType({})
+    """Of images that were looked through as they are, by their `sha256`: what their own fits start from."""
 
 
 class Part(NamedTuple):
@@ -108,7 +113,8 @@ def learn(
                 continue
     if len(parts) < 2:
         return None
-    return (yield from _fitted(parts, settings, optics))
+    taught = yield from _fitted(parts, settings, optics)
+    return None if taught is None else taught._replace(candidates=seen.candidates)
 
 
 def _compiled(channels: int, settings: Settings) -> AbstractContextManager[None]:
@@ -132,6 +138,8 @@ class Seen:
 
     def __init__(self) -> None:
         self.information: np.ndarray | None = None
+        self.candidates: dict[str, Droplets] = {}
+        """See `Taught`."""
 
     def part_of(self, image: Image, settings: Settings) -> Part:
         """The part of an image that tells most.
@@ -145,8 +153,11 @@ class Seen:
             from .local.part import Part as Region
 
             image = Region.of(image, settings).image
-        image = image.cropped(_eventful(image)).rescaled(settings.scale)
+        whole, part = image, _eventful(image)
+        image = whole.cropped(part).rescaled(settings.scale)
         start = start_of(image, None, replace(settings, scale=1, diameter=_times(settings.diameter, settings.scale)))
+        if settings.region is None and settings.scale == 1 and part == EVERYTHING:
+            self.candidates[whole.sha256] = start
         if image.region is not None:
             from .local.part import focused
 
@@ -197,7 +208,7 @@ def _eventful(image: Image) -> tuple[slice, slice]:
 
     longest = LOOKED_AT * LONGEST
     if max(image.shape[:2]) <= longest:
-        return slice(None), slice(None)
+        return EVERYTHING
     return eventful(image.pixels, longest, image.region)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..droplets import Fit, Optics
-from ..images import in_one_scale
+from ..droplets import Droplets, Fit, Optics
+from ..images import in_one_scale, read_images
+from ..images.choose import ALL
 from ..images.series import SeriesScale
 from ..progress import Progress
 from ..settings import OPTICS_FROM, Settings, check_optics_from
-from .api import Callback, drive, fit, held
+from .api import Callback, drive, fit, held, iterate
+
+if TYPE_CHECKING:
+    from .composite import Taught
 
 
 def fit_series(
@@ -26,13 +31,15 @@ def fit_series(
 
     Parameters
     ----------
-    images : iterable
-        Images, each as in `fit`, taken under the same light.
+    images : iterable or path
+        Images, each as in `fit`, taken under the same light; or a file with several pictures, all of them or the
+        `frames` and `planes` chosen.
     optics : Optics, optional
         Where learning starts; with `learn_optics=False` they are those of all images.
     optics_from : int
-        Number of images, evenly spread over a list or tuple, that optics are learned on together before the first is
-        fitted. With 1, and of any other iterable, the first image teaches; it should hold droplets of all kinds then.
+        Number of images, evenly spread over a list, tuple, array or file, that optics are learned on together before
+        the first is fitted. With 1, and of any other iterable, the first image teaches; it should hold droplets of all
+        kinds then.
     callback, **settings
         As in `fit`. While optics are learned the stage is 'optics'; stopped then, no image is fitted.
 
@@ -56,7 +63,11 @@ def fit_series(
     """
     check_optics_from(optics_from)
     reading = Settings.of(**settings).reading
-    if isinstance(images, (list, tuple)) and settings.get("learn_optics", True):
+    if isinstance(images, (str, Path)):
+        images = read_images(images, **reading | {k: ALL for k in ("frames", "planes") if reading[k] is None})
+    candidates: Mapping[str, Droplets] = {}
+    at_hand = hasattr(images, "__len__") and hasattr(images, "__getitem__")  # in any order, and more than once
+    if at_hand and settings.get("learn_optics", True):
         stopped = False
 
         def watch(progress: Progress) -> bool | None:
@@ -65,14 +76,18 @@ def fit_series(
             stopped = stopped or said is False
             return said
 
-        told = _learned(images, optics, optics_from, watch, settings)
+        taught = _learned(images, optics, optics_from, watch, settings)
         if stopped:
             return
-        if told is not None:
-            optics = told
-            settings |= held(told)
+        if taught is not None:
+            optics, candidates = taught.optics, taught.candidates
+            settings |= held(optics)
     for image in in_one_scale(images, **reading):
-        result = fit(image, optics=optics, callback=callback, **settings)
+        known = candidates.get(image.sha256) if candidates else None
+        if known is None:
+            result = fit(image, optics=optics, callback=callback, **settings)
+        else:
+            result = drive(iterate(image, optics=optics, candidates=known, **settings), callback)
         if settings.get("learn_optics", True):
             optics = result.optics
             settings |= held(optics)
@@ -81,8 +96,8 @@ def fit_series(
 
 def _learned(
     images: Sequence[Any], optics: Optics | None, number: int, callback: Callback, settings: dict[str, Any]
-) -> Optics | None:
-    """Optics of several of the images; None where one alone can teach."""
+) -> Taught | None:
+    """What several of the images teach; None where one alone can."""
     from .composite import learn, spread
 
     if min(number, len(images)) < 2:
@@ -90,5 +105,4 @@ def _learned(
     chosen = Settings.of(**settings)
     scale = SeriesScale(images, **chosen.reading)
     order = spread(len(images), number)
-    taught = drive(learn(((i, partial(scale.image, images[i])) for i in order), number, chosen, optics), callback)
-    return None if taught is None else taught.optics
+    return drive(learn(((i, partial(scale.image, images[i])) for i in order), number, chosen, optics), callback)

@@ -58,6 +58,9 @@ def save(drawn: Drawn, folder: Path) -> str:
     InputError
         A file cannot be written.
     """
+    if (layout := drawn.figure.get_layout_engine()) is not None:
+        layout.execute(drawn.figure)
+        drawn.figure.set_layout_engine("none")  # both files have the same: to find it takes longer than to draw
     content = io.StringIO()
     drawn.figure.savefig(content, format="svg", dpi=DPI, metadata={"Date": None})
     text = content.getvalue()

@@ -34,7 +34,7 @@ def thumbnail(overlay: Path, width: int, *, fitted: bool) -> str | None:
 
     try:
         with Image.open(overlay) as picture:
-            panel = picture.convert("RGB").crop(image_panel(picture.size, fitted=fitted))
+            panel = picture.crop(image_panel(picture.size, fitted=fitted)).convert("RGB")
         panel = panel.crop(ImageChops.invert(panel.convert("L")).getbbox())  # without the white around it
     except (OSError, ValueError, Image.DecompressionBombError):
         return None

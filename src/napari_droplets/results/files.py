@@ -34,8 +34,8 @@ def save_summary(summary: dict[str, Any], path: Path) -> None:
     write_whole(path, lambda p: p.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8"))
 
 
-def save_fit(fit: Fit, folder: str | Path) -> Path:
-    """Write all of a fit but the overlay; see `Fit.save`."""
+def save_fit(fit: Fit, folder: str | Path, statistics: dict[str, Any] | None = None) -> Path:
+    """Write all of a fit but the overlay; see `Fit.save`. `statistics` are those of it where they are known."""
     from ..measures.size_statistics import record_of
 
     folder = writable_folder(folder)
@@ -46,7 +46,8 @@ def save_fit(fit: Fit, folder: str | Path) -> Path:
     extra["losses"] = np.asarray(fit.losses, np.float64)
     save_optics(fit.optics, folder / "optics.safetensors", extra=extra)
     # not those of a fit that this one was made from
-    save_summary(fit.summary | {"statistics": record_of(fit.droplets, fit.summary)}, folder / "summary.json")
+    statistics = record_of(fit.droplets, fit.summary) if statistics is None else statistics
+    save_summary(fit.summary | {"statistics": statistics}, folder / "summary.json")
     return folder
 
 
@@ -177,7 +178,7 @@ def read(path: str | Path, *, image: Any = None) -> Fit | Droplets:
         raise InputError(f"{path}: no summary.json; not a folder written by napari-droplets")
     summary = read_summary(path)
     droplets = read_table(path / "droplets.csv")
-    if not (path / "optics.safetensors").exists():  # written by --detect-only
+    if "pictures" in summary or not (path / OPTICS).exists():  # of a stack, or written by --detect-only
         return droplets
     reconstruction = _read_reconstruction(path)
     optics, tensors = _read_optics(path / "optics.safetensors")

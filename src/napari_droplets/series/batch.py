@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,8 @@ def batch(
     same_optics : bool
         Learn the optics once, and keep them for all images; they are in OUT/optics.safetensors.
     optics_from : int
-        Images, evenly spread over the series, that they are learned on together. With 1, and where no two hold
-        droplets, the first image that can be fitted teaches.
+        Images, evenly spread over the series, that they are learned on together; so are those of a stack, on so many
+        of its pictures. With 1, and where no two hold droplets, the first image that can be fitted teaches.
     optics : Optics, optional
         As in `fit`; types and composition are theirs unless given.
     detect_only : bool
@@ -159,7 +160,7 @@ def run(
     resume: bool = False,
     combine: bool = False,
     same_optics: bool = False,
-    optics_from: int = 1,
+    optics_from: int = OPTICS_FROM,
     watch: Watch | None = None,
     since: float | None = None,
     warn: Callable[[Exception], None] | None = None,
@@ -182,7 +183,8 @@ def run(
         A batch: keep OUT/droplets.csv and OUT/summary.csv up to date, tables of all images, and OUT/batch.json, their
         states; no other batch may write there meanwhile.
     same_optics, optics_from : bool, int
-        Learn the optics on so many images together, and keep them for all.
+        Learn the optics on so many images together, and keep them for all; else those of each stack on so many of its
+        pictures.
     watch : callable, optional
         Sees the progress, and may stop it.
     since : float, optional
@@ -201,6 +203,7 @@ def run(
     """
     names = name_results(paths)
     unique = len({p.name for p in names}) == len(names)
+    plan = replace(plan, optics_from=optics_from)
     listed = [Job(path, path.name if unique else name, out / name) for path, name in names.items()]
     ranges = _ranges(list(names), plan)
     jobs = Jobs(listed, plan, ranges, resume, same_optics, optics_from)
@@ -277,7 +280,7 @@ def _note(manifest: Manifest, outcome: Outcome) -> None:
 def state_of(outcome: Outcome) -> State:
     """What became of an image, in a word."""
     stopped = outcome.stopped or outcome.summary.get("stopped") == CANCELLED
-    return "failed" if not outcome.summary else "stopped" if stopped else "done"
+    return "stopped" if stopped else "done" if outcome.summary else "failed"
 
 
 def _moved(manifest: Manifest) -> str:

@@ -11,6 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -155,7 +156,8 @@ class Team:
 
     def task(self, job: Job) -> Task:
         """An image as workers take it."""
-        return Task(job, self.jobs.plan, self.jobs.ranges, self.jobs.resume, self.out, self.run, __version__)
+        plan = replace(self.jobs.plan, candidates={})  # too much to be sent with every image
+        return Task(job, plan, self.jobs.ranges, self.jobs.resume, self.out, self.run, __version__)
 
     def warm(self, jobs: Iterable[Job]) -> None:
         """Let workers get ready for so many images."""

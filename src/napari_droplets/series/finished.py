@@ -31,7 +31,8 @@ def complete(
         if summary is None:
             return None
         if "pictures" in summary:
-            return summary if summary["image"]["sha256"] == file_hash(path) else None
+            same = summary["image"]["sha256"] == file_hash(path)
+            return summary if same and summary["optics_from"] == plan.pictures_to_learn_from else None
         source = Source.of(path, plan.settings, ranges or {})
         if known is not None and known == file_hash(path):
             same = list(source.scale) == summary["image"]["intensity_range"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..droplets import Optics
 from ..results.files import read_optics
 from .finished import complete
 from .hashes import file_hash
@@ -48,7 +47,7 @@ class Jobs:
     @property
     def optics_to_learn(self) -> bool:
         """Whether the next image's optics are to be those of all."""
-        return self.same_optics and self.plan.settings.learn_optics and not self.plan.detect_only
+        return self.same_optics and self.plan.learning
 
     @property
     def lesson_due(self) -> bool:
@@ -59,12 +58,7 @@ class Jobs:
         """Fit all images with these optics; where there are none the first image that can be fitted teaches."""
         self.optics_from = 1
         if lesson is not None:
-            self._hold(lesson.optics)
-
-    def _hold(self, optics: Optics) -> None:
-        from ..inference.api import held
-
-        self.plan = replace(self.plan, optics=optics, settings=replace(self.plan.settings, **held(optics)))
+            self.plan = self.plan.taught(lesson.optics, lesson.candidates)
 
     def done(self, job: Job) -> Outcome | None:
         """What is there already of an image, if it is what the plan asks for."""
@@ -80,7 +74,8 @@ class Jobs:
         """Keep the optics of the first image that could be fitted, where several have not taught."""
         if self.optics_to_learn and outcome.summary and not outcome.stopped:
             pictures = [p["folder"] for p in outcome.summary.get("pictures", ()) if p["folder"]]
-            self._hold(read_optics(outcome.folder.joinpath(*pictures[:1])))  # of a stack, those of its first picture
+            optics = read_optics(outcome.folder.joinpath(*pictures[:1]))  # of a stack, those of its first picture
+            self.plan = self.plan.taught(optics)
 
 
 def one_by_one(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..droplets import Optics
+from ..droplets import Droplets, Optics
 from ..errors import InputError
 from ..images import Image
 from ..results.files import OPTICS, read_optics, save_optics
@@ -29,6 +30,8 @@ class Lesson(NamedTuple):
     optics: Optics
     images: list[Record]
     """Result folder, frame and plane of each picture, hash of its file, and what 0 and 1 are."""
+    candidates: Mapping[str, Droplets] = MappingProxyType({})
+    """See `composite.Taught`; they are not kept on disk."""
 
     def record(self, plan: Plan, number: int) -> Record:
         """What the manifest says of it; `plan` as it was before anything was learned."""
@@ -69,7 +72,7 @@ def learn_optics(
 
     steps = learn(((i, partial(load, i)) for i in range(len(pictures))), number, plan.settings, plan.optics)
     taught = drive(steps, told)
-    return None if taught is None else Lesson(taught.optics, [images[i] for i in taught.images])
+    return None if taught is None else Lesson(taught.optics, [images[i] for i in taught.images], taught.candidates)
 
 
 def _pictures(jobs: Sequence[Job], number: int, plan: Plan, ranges: Ranges) -> Iterator[tuple[Job, int | None]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..images import Image
 from ..region import mask_hash, region_mask
-from ..results.files import LARGE_RECONSTRUCTION, RECONSTRUCTION, save_summary, save_table
+from ..results.files import LARGE_RECONSTRUCTION, RECONSTRUCTION, save_fit, save_summary, save_table
 from ..storage.atomic import new_partial_folder, removed, replace_folder
 from ..storage.lock import still_sole
 from ..tables import EXPORTS, export
@@ -53,7 +53,7 @@ def process_image(
     Returns the summary, what failed after it, and whether it was stopped. Seconds count from `since`, by
     time.perf_counter.
     """
-    from ..inference.api import detect_all, fit, waiting
+    from ..inference.api import detect_all, drive, fit, iterate, waiting
     from ..measures.size_statistics import record_of
 
     settings = asdict(plan.settings)
@@ -79,7 +79,11 @@ def process_image(
         } | ({} if detection.region is None else {"region": detection.region})
         seconds = {"detect": time.perf_counter() - looking}
     else:
-        found = fit(image, optics=plan.optics, callback=callback, **settings)
+        known = plan.candidates.get(image.sha256) if plan.candidates else None
+        if known is None:
+            found = fit(image, optics=plan.optics, callback=callback, **settings)
+        else:
+            found = drive(iterate(image, optics=plan.optics, candidates=known, **settings), callback)
         summary, seconds, droplets = found.summary, found.summary["seconds"], found.droplets
     if plan.measure is not None:
         from ..measures.measurement import measured
@@ -94,14 +98,17 @@ def process_image(
     seconds = seconds | {"import": seconds.get("import", 0.0) + before}
     seconds["total"] = seconds.get("total", time.perf_counter() - looking) + before
     summary["seconds"] = seconds
-    error = write_result(found, summary, folder, plan)
+    error = write_result(found, summary, folder, plan, summary["statistics"])
     return summary, error, stopped
 
 
-def write_result(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) -> Exception | None:
+def write_result(
+    found: Any, summary: dict[str, Any], folder: Path, plan: Plan, statistics: dict[str, Any] | None = None
+) -> Exception | None:
     """Write a result beside its place and move it there; what went wrong with the overlay, which costs nothing.
 
-    Of `found`, a Fit, or the image and its droplets where they were only detected.
+    Of `found`, a Fit, or the image and its droplets where they were only detected; `statistics` as `save_fit` takes
+    them.
     """
     ticket = plan.ticket
     try:
@@ -115,7 +122,7 @@ def write_result(found: Any, summary: dict[str, Any], folder: Path, plan: Plan) 
                 save_table(found[1], beside / name)
             save_summary(summary, beside / "summary.json")
         else:
-            replace(found, summary=summary).save(beside)
+            save_fit(replace(found, summary=summary), beside, statistics)
         image, droplets = found if plan.detect_only else (found.image, found.droplets)
         for kind in plan.exports:
             export(droplets, beside / EXPORTS[kind], shape=image.shape[:2])
@@ -164,7 +171,7 @@ def process(
     if len(source.opened.where) > 1:
         from .stacks import process_stack
 
-        return process_stack(path, label, folder, plan, source, told, begun, resume=resume)
+        return process_stack(path, label, folder, plan, source, ranges or {}, told, begun, resume=resume)
     where = source.opened.where[0]
     summary, error, stopped = process_image(source.image(where), source, where, folder, plan, told, begun)
     return Outcome(path, label, folder, summary, error, stopped=stopped)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..droplets import Optics
+from ..droplets import Droplets, Optics
 from ..errors import InputError
 from ..region import check_files
-from ..settings import Settings
+from ..settings import OPTICS_FROM, Settings
 from ..tables import EXPORTS
 from .hashes import optics_hash
 
@@ -44,6 +44,10 @@ class Plan:
     """What is written besides, of `tables.EXPORTS`."""
     ticket: Ticket | None = None
     """Where several processes work on one batch."""
+    optics_from: int = OPTICS_FROM
+    """Pictures of a stack that its optics are learned on together, where they are learned on it."""
+    candidates: Mapping[str, Droplets] = field(default_factory=dict)
+    """Of pictures that have taught, see `composite.Taught`."""
 
     @classmethod
     def of(
@@ -85,6 +89,23 @@ class Plan:
         if "xlsx" in exports and find_spec("openpyxl") is None:
             raise InputError("export xlsx: to write Excel tables: pip install 'napari-droplets[excel]'")
         return cls(chosen, optics, detect_only, overlay, measure, tuple(exports))
+
+    @property
+    def learning(self) -> bool:
+        """Whether optics are learned on what is worked on next."""
+        return self.settings.learn_optics and not self.detect_only
+
+    @property
+    def pictures_to_learn_from(self) -> int | None:
+        """Of a stack; None where nothing is learned."""
+        return self.optics_from if self.learning else None
+
+    def taught(self, optics: Optics, candidates: Mapping[str, Droplets] | None = None) -> Plan:
+        """The same with optics that are kept as they are."""
+        from ..inference.api import held
+
+        settings = replace(self.settings, **held(optics))
+        return replace(self, optics=optics, settings=settings, candidates=candidates or {})
 
     def record(self) -> dict[str, Any]:
         """What decides the result besides the image, as it is found in summary.json."""

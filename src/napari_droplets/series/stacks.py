@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,19 @@ import pandas as pd
 from ..errors import InputError
 from ..images.choose import Where
 from ..region import mask_hash
-from ..results.files import read_optics, read_summary, read_table, save_summary, writable_folder, write_whole
+from ..results.files import OPTICS, read_optics, read_summary, read_table, save_summary, writable_folder, write_whole
+from ..storage.stored_values import read_json
 from .finished import CANCELLED, complete_picture
 from .hashes import file_hash
+from .jobs import Job, Jobs, taught
+from .lesson import kept_lesson, save_lesson
 from .one_file import Abandoned, process_image
 from .plan import Plan
-from .source import Source
+from .source import Ranges, Source
 from .tables import Outcome, message
+
+LESSON = "lesson.json"
+"""What optics of a stack were learned on, in its folder."""
 
 
 def process_stack(
@@ -28,27 +33,30 @@ def process_stack(
     folder: Path,
     plan: Plan,
     source: Source,
+    ranges: Ranges,
     watch: Callable[[Any], Any],
     since: float,
     *,
     resume: bool = False,
 ) -> Outcome:
-    """Find the droplets of the pictures of a stack; optics learned on the first one are kept for the others.
+    """Find the droplets of the pictures of a stack; optics learned on several of them together are kept for all.
 
-    With `resume`, pictures whose result is there already are not worked on again.
+    Where no two can teach, those of the first one are kept for the others. With `resume`, pictures whose result is
+    there already are not worked on again.
 
     Writes FOLDER/frame_0, ... (frame_0_plane_0, ...), and FOLDER/droplets.csv and .parquet, where the columns `frame`
     and `plane` say which picture a droplet is in.
     """
-    from ..inference.api import held
-
     writable_folder(folder)
     (folder / "summary.json").unlink(missing_ok=True)  # a folder that has it is complete
     names = _names(source.opened.where)
     tables: list[pd.DataFrame] = []
     pictures: list[dict[str, Any]] = []
     problem: Exception | None = None
-    begun, stopped, asked = since, False, plan
+    begun, asked = since, plan
+    plan, stopped = _taught(Job(path, label, folder), plan, ranges, watch, resume=resume)
+    if stopped:
+        return Outcome(path, label, folder, stopped=True)
     for where, name in zip(source.opened.where, names, strict=True):
         about = {k: v for k, v in (("frame", where.frame), ("plane", where.plane)) if v is not None}
         try:
@@ -59,10 +67,8 @@ def process_stack(
             table = read_table(folder / name / "droplets.csv").to_dataframe()
             tables.append(_placed(table, about))
             pictures.append(about | {"folder": name, "n_droplets": len(table), "error": error and message(error)})
-            if plan.settings.learn_optics and not plan.detect_only and not stopped:
-                optics = read_optics(folder / name)
-                plan_settings = replace(plan.settings, **held(optics))
-                plan = replace(plan, optics=optics, settings=plan_settings)
+            if plan.learning and not stopped:
+                plan = plan.taught(read_optics(folder / name))
         except Abandoned:
             raise
         except Exception as failure:
@@ -78,6 +84,36 @@ def process_stack(
     total |= {"stopped": CANCELLED} if stopped else {}
     save_summary(total, folder / "summary.json")
     return Outcome(path, label, folder, total, problem, stopped=stopped)
+
+
+def _taught(job: Job, plan: Plan, ranges: Ranges, watch: Callable[[Any], Any], *, resume: bool) -> tuple[Plan, bool]:
+    """The plan with optics that several pictures have taught, and whether that was stopped.
+
+    They are kept in FOLDER/optics.safetensors, FOLDER/lesson.json says what they were learned on: with `resume` they
+    are taken from there if the same would be learned again.
+    """
+    jobs = Jobs([job], plan, ranges, resume, same_optics=True, optics_from=plan.optics_from)
+    known = _read_lesson(job.folder) if resume and jobs.lesson_due else None
+    lesson = kept_lesson(job.folder, known, jobs.jobs, plan.optics_from, plan, ranges)
+    if lesson is None:
+        (job.folder / LESSON).unlink(missing_ok=True)  # of an earlier batch
+        (job.folder / OPTICS).unlink(missing_ok=True)
+    if lesson is None and jobs.lesson_due:
+        lesson, stopped = taught(jobs, lambda _, progress: watch(progress))
+        if stopped:
+            return plan, True
+        if lesson is not None:
+            save_lesson(lesson, job.folder)
+            save_summary(lesson.record(plan, plan.optics_from), job.folder / LESSON)
+    jobs.take(lesson)
+    return jobs.plan, False
+
+
+def _read_lesson(folder: Path) -> Any:
+    try:
+        return read_json(folder / LESSON, "a note of what optics were learned on")
+    except InputError:
+        return None
 
 
 def write_stack(folder: Path) -> int:
@@ -138,6 +174,7 @@ def _total(
         "pictures": pictures,
         "seconds": {"total": seconds},
         **plan.record(),
+        "optics_from": plan.pictures_to_learn_from,
         "region_sha256": mask_hash(plan.settings.region, path),
         "image": {
             "path": stored.path,

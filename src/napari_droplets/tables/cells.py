@@ -85,20 +85,21 @@ def numbers(column: pd.Series, separator: str) -> np.ndarray:
     """
     text = column.str.strip()
     commas = text.str.contains(",", regex=False)
-    dots = text.str.contains(".", regex=False)
-    by_commas = text.str.fullmatch(THOUSANDS)
-    if (separator == "," or (commas & dots).any()) and by_commas[commas].all():
-        text = text.str.replace(",", "", regex=False)
-    elif separator != "," and (text[dots].str.fullmatch(THOUSANDS_BY_DOTS).all() or not commas.any()):
-        if commas.any():
-            text = text.str.replace(".", "", regex=False)
-        text = text.str.replace(",", ".", regex=False)
-    values = pd.to_numeric(text, errors="coerce")
-    wrong = values.isna() & ~text.str.casefold().isin(NOTHING)
-    if wrong.any():
-        line = int(wrong[wrong].index[0])
-        raise ValueError(line, str(column.loc[line]))
-    return _exact(text.where(values.notna(), "nan"))
+    if commas.any():
+        dots = text.str.contains(".", regex=False)
+        by_commas = text[commas].str.fullmatch(THOUSANDS)
+        if (separator == "," or (commas & dots).any()) and by_commas.all():
+            text = text.str.replace(",", "", regex=False)
+        elif separator != "," and text[dots].str.fullmatch(THOUSANDS_BY_DOTS).all():
+            text = text.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    unknown = pd.to_numeric(text, errors="coerce").isna()
+    if unknown.any():
+        wrong = unknown & ~text.str.casefold().isin(NOTHING)
+        if wrong.any():
+            line = int(wrong[wrong].index[0])
+            raise ValueError(line, str(column.loc[line]))
+        text = text.mask(unknown, "nan")
+    return _exact(text)
 
 
 def typed(column: pd.Series, separator: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 from psygnal import Signal
 
+from ...child_process import Message
 from ...errors import InputError
 from ...results.files import read_summary
 from ...series.manifest import MANIFEST, read_manifest
@@ -20,7 +21,7 @@ from ...storage.atomic import write_whole
 from ...storage.lock import in_use
 from .corrected import entries_of, labels_of, write_tables
 from .items import SEEN, Item, modified, progress_text, read_result, seen_in, stamp_of
-from .process import BatchProcess, Event
+from .process import BatchProcess
 
 LOOK_SECONDS = 2.0
 """Between looks at what another program has done in the folder."""
@@ -279,7 +280,7 @@ class FolderBatch:
 
     # what is told
 
-    def _on_event(self, event: Event) -> None:
+    def _on_event(self, event: Message) -> None:
         kind, item = event["event"], self.items.get(event.get("name", ""))
         if kind == "end":
             self._process = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import queue
 import shlex
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from psygnal import Signal
 
+from ...child_process import ChildProcess, Message
 from ...errors import InputError
 from ...storage.atomic import writable_folder
 from ..autosave import data_folder
@@ -25,15 +25,12 @@ from .learning_job import (
     SAID,
     TABLES,
     LearningImage,
-    ask_to_stop,
     goes_on,
     last_job,
-    last_words,
-    listened,
-    started,
     write_images,
 )
 
+CHILD = "napari_droplets.training.child"
 GRACE = 30.0
 """Seconds that a process which was asked to stop has to end its step before it is ended."""
 TRAINED, CALIBRATED = 0.8, 0.1
@@ -88,8 +85,8 @@ class Learning:
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.command = ""
-        self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._process: subprocess.Popen[str] | None = None
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._child: ChildProcess | None = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._kill_at = float("inf")
@@ -176,58 +173,63 @@ class Learning:
         elif self.busy:
             self._stop.set()
             self._kill_at = time.monotonic() + GRACE
-            ask_to_stop(self._process)
+            self._ask_to_stop()
 
     def close(self) -> None:
         """Nobody listens any more: the process notices, and ends by itself, keeping what is trained."""
         self._stop.set()
-        ask_to_stop(self._process)
+        self._ask_to_stop()
         for signal in (self.progressed, self.compared, self.ended):
             signal.disconnect()
 
     def poll(self) -> None:
         """Tell what has happened since the last time."""
-        if self._process is not None and time.monotonic() > self._kill_at:
-            self._process.kill()
+        if self._child is not None and time.monotonic() > self._kill_at:
+            self._child.process.kill()
         while not self._messages.empty():
             self._told(self._messages.get())
 
-    def _told(self, message: dict[str, Any]) -> None:
-        kind = message["kind"]
-        if kind == "note":
+    def _ask_to_stop(self) -> None:
+        if self._child is not None:
+            self._child.ask_to_stop()
+
+    def _told(self, message: Message) -> None:
+        event = message.pop("event")
+        if event == "note":
             self.progressed.emit(0.0, message["message"])
-        elif kind == "progress":
+        elif event == "progress":
             self._step = message["step"]
             if message["calibrating"]:
                 self.progressed.emit(TRAINED, "Calibrating probabilities …")
             else:
                 text = f"Learning: step {message['step']:,}, {message['share']:.0%}"
                 self.progressed.emit(TRAINED * message["share"], text)
-        elif kind == "compared":
+        elif event == "compared":
             self._see(message)
         else:
-            self._end(kind, message)
+            self._end(event, message)
 
-    def _see(self, message: dict[str, Any]) -> None:
+    def _see(self, message: Message) -> None:
         n = len(self.seen)
         after, before = (pd.read_csv(self._folder / TABLES / f"{n}_{when}.csv") for when in ("after", "before"))
-        new, gone = after.iloc[message.pop("new_rows")], before.iloc[message.pop("gone_rows")]
-        seen = Seen(self._looked_at[n], message, new, gone)
+        new: list[int] = message.pop("new_rows")
+        gone: list[int] = message.pop("gone_rows")
+        seen = Seen(self._looked_at[n], message, after.iloc[new], before.iloc[gone])
         self.seen.append(seen)
         done = TRAINED + CALIBRATED
         share = done + (1 - done) * (n + 1) / len(self._looked_at)
         self.progressed.emit(share, f"Looking at images before and after: {n + 1} of {len(self._looked_at)}")
         self.compared.emit(seen)
 
-    def _end(self, kind: str, message: dict[str, Any]) -> None:
+    def _end(self, event: str, message: Message) -> None:
         if self._thread is not None:
             self._thread.join()
-        self._thread = self._process = None
-        if kind == "done":
+        self._thread = self._child = None
+        if event == "done":
             learned = Learned(
                 Path(message["output"]), f"Learned in {self._step:,} steps: {Path(message['output']).name}"
             )
-        elif kind == "stopped":
+        elif event == "stopped":
             kept = f" after {self._step:,} steps, which are kept: Learn goes on from there" if self._step else ""
             learned = Learned(None, f"Stopped{kept}")
         else:
@@ -237,28 +239,33 @@ class Learning:
     # in a thread
 
     def _work(self, job: dict[str, Any], images: list[LearningImage], folder: Path) -> None:
-        end: dict[str, Any] = {"kind": "stopped"}
+        end: Message = {"event": "stopped"}
         try:
-            self._messages.put({"kind": "note", "message": "Preparing the images …"})
+            self._messages.put({"event": "note", "message": "Preparing the images …"})
             job["compare"] = write_images(images, folder, self._stop.is_set)
             if not self._stop.is_set():
                 job["restart"] = not goes_on(job, folder)
                 end = self._listened(job, folder)
         except InputError as error:
-            end = {"kind": "error", "message": str(error)}
+            end = {"event": "error", "message": str(error)}
         except Exception as error:
-            end = {"kind": "error", "message": f"something went wrong: {type(error).__name__}: {error}"}
+            end = {"event": "error", "message": f"something went wrong: {type(error).__name__}: {error}"}
         self._messages.put(end)
 
-    def _listened(self, job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    def _listened(self, job: dict[str, Any], folder: Path) -> Message:
         """The last message of the process, once it has ended."""
-        with (folder / SAID).open("w+", encoding="utf-8") as said:
-            self._messages.put({"kind": "note", "message": "Starting to learn …"})
-            process = self._process = started(job, said)
+        with (folder / SAID).open("w+", encoding="utf-8", errors="replace") as said:
+            self._messages.put({"event": "note", "message": "Starting to learn …"})
+            child = self._child = ChildProcess(CHILD, job, said)
             if self._stop.is_set():
-                ask_to_stop(process)
-            last = listened(process, self._messages.put)
-            if last or self._stop.is_set():
-                return last or {"kind": "stopped"}
-            text = f"learning ended unexpectedly (code {process.returncode}): {last_words(said)}"
-            return {"kind": "error", "message": text}
+                child.ask_to_stop()
+            end: Message | None = None
+            for message in child.messages():
+                if message["event"] in ("progress", "compared"):
+                    self._messages.put(message)
+                else:
+                    end = message
+            if end is None and not self._stop.is_set():
+                text = f"learning ended unexpectedly (code {child.process.returncode}): {child.last_words()}"
+                end = {"event": "error", "message": text}
+            return end or {"event": "stopped"}

@@ -1,18 +1,15 @@
-"""A training on corrected images as files and as a process: what it reads, how it is started, what it says."""
+"""A training on corrected images as files: what it reads, and whether it goes on where the last one was stopped."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,12 +19,9 @@ from ...lazy import Pixels
 from ...storage.atomic import writable_folder, write_whole
 
 Role = Literal["learn", "check", "compare", "leave"]
-CHILD = "napari_droplets.training.child"
 JOB, SAID = "job.json", "messages.txt"
 CORRECTED, OTHERS, TABLES = "corrected", "others", "tables"
 """Folders of a job: images to learn from; those to look at; what is found in these."""
-LAST_LINES = 3
-"""Of what a process that failed has said."""
 PLACE = ["x", "y", "radius"]
 
 
@@ -94,56 +88,6 @@ def last_job(folder: Path) -> dict[str, Any]:
         record = json.loads((folder / JOB).read_text(encoding="utf-8"))
         return record if isinstance(record, dict) else {}
     return {}
-
-
-def started(job: dict[str, Any], said: IO[str]) -> subprocess.Popen[str]:
-    """The process that does a job; what goes wrong in it is written to `said`."""
-    above = str(Path(__file__).parents[3])
-    paths = [above, *filter(None, [os.environ.get("PYTHONPATH")])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", CHILD],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=said,
-        text=True,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-    )
-    assert process.stdin is not None
-    with suppress(OSError):  # it may have ended already, which its output says
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-    return process
-
-
-def ask_to_stop(process: subprocess.Popen[str] | None) -> None:
-    """Let it end when its step has ended."""
-    if process is not None and process.stdin is not None:
-        with suppress(OSError, ValueError):
-            process.stdin.close()
-
-
-def listened(process: subprocess.Popen[str], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-    """Pass on what the process says; its last message, empty where it ended without one."""
-    assert process.stdout is not None
-    last: dict[str, Any] = {}
-    for line in process.stdout:
-        with suppress(ValueError):
-            message = json.loads(line)
-            if message["kind"] in ("progress", "compared"):
-                tell(message)
-            else:
-                last = message
-    process.wait()
-    process.stdout.close()
-    ask_to_stop(process)
-    return last
-
-
-def last_words(said: IO[str]) -> str:
-    """The last lines of what went wrong."""
-    said.seek(0)
-    return " ".join(said.read().strip().split("\n")[-LAST_LINES:])
 
 
 def _write_picture(pixels: Pixels, path: Path) -> None:

@@ -28,6 +28,9 @@ from .detect import propose as propose
 
 Region = tuple[float, float, float, float]
 
+DETECTED_BY = 3.0
+"""Seconds by which droplets of a usual image are found, the network loaded included: what a fit needs besides is loaded
+and compiled after that, or droplets would be shown the later by as long."""
 
 Callback = Callable[[Progress], bool | None]
 Steps = Generator[Progress, bool | None, Fit]
@@ -121,19 +124,20 @@ def _iterate_all(
 def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settings: Settings, clock: Clock) -> Steps:
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
+        from ..detection import scales  # noqa: F401 (to load the network's library is no detection)
     from ..compiling.service import meanwhile
-    from .ahead import make, usual_size
-    from .number_of_components import resolved
-    from .prepare import form_of
 
     clock.lap("import")
 
     def compile_ahead(wanted: Callable[[], bool]) -> None:
         if settings.types != AUTO:
+            from .ahead import make, usual_size
+            from .prepare import form_of
+
             learning = settings.learn_optics or optics is None
             make(form_of(image.shape[2], settings), usual_size(), wanted, learning=learning)
 
-    with meanwhile(compile_ahead):
+    with meanwhile(compile_ahead, after=DETECTED_BY):
         start = start_of(image, given, settings)
         if image.region is not None:
             from .local.part import focused
@@ -141,6 +145,9 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
             image, start = focused(image, start)
     clock.lap("detect")
     yield found(start, settings)
+    from .number_of_components import resolved
+
+    clock.lap("import")
     settings, tried = yield from resolved(image, start, optics, settings, clock)
     result = yield from iterate_from(image, start, optics, settings, clock)
     return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})

@@ -10,7 +10,7 @@ import napari_droplets as nd
 from napari_droplets.errors import InputError
 from napari_droplets.inference.regroup import tells_of_class
 
-TIMEOUT = 10_000  # milliseconds; most that anything quick may take
+TIMEOUT = 300_000  # milliseconds; most that anything may take on a machine that is busy
 
 
 def columns(table):

@@ -159,7 +159,7 @@ def test_a_failure_ahead_of_need_is_logged_once_and_harmless(monkeypatch, caplog
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(ahead, "make", broken)
-    monkeypatch.setattr("napari_droplets.inference.api.DETECTED_BY", 0.0)
+    monkeypatch.setattr("napari_droplets.inference.api.LONG", 0)
     image, droplets = discs_of(3)
     with caplog.at_level(logging.WARNING):
         result = nd.fit(image, droplets, population="given", steps=1)
@@ -186,18 +186,6 @@ def test_it_is_asked_to_stop_and_not_waited_for():
     with pytest.raises(KeyError):
         detect()
     assert ended.wait(WAIT)
-
-
-def test_nothing_is_made_beside_what_is_soon_over():
-    asked = []
-    with meanwhile(asked.append, after=WAIT):
-        [thread] = [t for t in threading.enumerate() if t.name == "napari-droplets compiling"]
-    thread.join()
-    assert not asked
-    with meanwhile(asked.append, after=0.01):
-        thread = next(t for t in threading.enumerate() if t.name == "napari-droplets compiling")
-        thread.join()
-    assert len(asked) == 1
 
 
 def test_programs_are_asked_for_one_by_one(monkeypatch):

@@ -39,10 +39,8 @@ def tracing(key: Hashable) -> Iterator[None]:
 
 
 @contextmanager
-def meanwhile(make: Callable[[Callable[[], bool]], None], after: float = 0.0) -> Iterator[None]:
+def meanwhile(make: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
     """Call `make` in another thread while the block runs; on leaving it is asked to stop, and not waited for.
-
-    Where the block takes less than `after` seconds it is not called: both would want the interpreter.
 
     `make` gets a function that says whether to go on. A failure is logged once and harms nothing: the fit makes what it
     needs itself.
@@ -53,8 +51,6 @@ def meanwhile(make: Callable[[Callable[[], bool]], None], after: float = 0.0) ->
     stopped = threading.Event()
 
     def work() -> None:
-        if after and stopped.wait(after):
-            return
         try:
             make(lambda: not stopped.is_set())
         except Exception:

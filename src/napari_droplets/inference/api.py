@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -28,9 +29,9 @@ from .detect import propose as propose
 
 Region = tuple[float, float, float, float]
 
-DETECTED_BY = 3.0
-"""Seconds by which droplets of a usual image are found, the network loaded included: what a fit needs besides is loaded
-and compiled after that, or droplets would be shown the later by as long."""
+LONG = 4_000_000
+"""Pixels of an image in which droplets are looked for so long, for several seconds, that programs of the fit are loaded
+and compiled beside that. Droplets of a smaller one would only be shown the later, as both want the interpreter."""
 
 Callback = Callable[[Progress], bool | None]
 Steps = Generator[Progress, bool | None, Fit]
@@ -137,7 +138,7 @@ def _iterate(image: Image, given: Droplets | None, optics: Optics | None, settin
             learning = settings.learn_optics or optics is None
             make(form_of(image.shape[2], settings), usual_size(), wanted, learning=learning)
 
-    with meanwhile(compile_ahead, after=DETECTED_BY):
+    with meanwhile(compile_ahead) if image.shape[0] * image.shape[1] >= LONG else nullcontext():
         start = start_of(image, given, settings)
         if image.region is not None:
             from .local.part import focused

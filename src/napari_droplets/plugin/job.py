@@ -23,7 +23,7 @@ FOUND = "detect"
 PICTURE_SECONDS = 0.5  # least time between two pictures
 PICTURE_SHARE = 0.2  # most of the time that computing and drawing them may take
 
-DRAWN_SECONDS = 0.5
+DRAWN_SECONDS = 5.0
 """How long a job waits at most until the window has drawn a picture: with both at it drawing takes twice as long."""
 WAIT_SECONDS = 0.02  # between looks whether an earlier job has ended
 
@@ -132,6 +132,7 @@ class Job:
         self._on_update = lambda _: None
         self._on_end = lambda _: None
         self._cancelled.set()
+        self._drawn.set()
         if self._worker is not None:
             self._worker.quit()
 

@@ -75,9 +75,9 @@ def _with_classes(table: pd.DataFrame, new: pd.DataFrame, numbers: pd.Index) -> 
     columns = {}
     for column in (c for c in new if tells_of_class(str(c))):
         values = new[column].reindex(table.index)
-        if len(left) and column in table:
+        if len(left):
             values = values.astype(object)
-            values[left] = table.loc[left, column]
+            values[left] = table.loc[left, column] if column in table else np.nan
             values = values.infer_objects()
         if values.notna().all() and new[column].dtype.kind in "iu" and values.dtype.kind == "f":
             values = values.astype(int)

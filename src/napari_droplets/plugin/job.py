@@ -156,7 +156,7 @@ class Job:
                     return Outcome(end.value)
                 picture = self._picture(progress)
                 yield Update(progress, picture)
-                if picture is not None:
+                if picture is not None and not self.cancelled:
                     self._drawn.wait(DRAWN_SECONDS)
                 reply = False if self.cancelled else None
         except InputError as error:

@@ -241,7 +241,8 @@ class Sheet:
         """
         here = rows.index.intersection(self.table.index)
         here = here.difference(changed_rows(since.loc[here, PLACE], self.table.loc[here, PLACE]))
-        new = self.table.loc[here].assign(**{c: rows.loc[here, c] for c in rows if c not in (*OF_TRACKS, "frame")})
+        columns = [str(c) for c in rows if c not in (*OF_TRACKS, "frame")]
+        new = self.table.loc[here].assign(**{c: rows.loc[here, c] for c in columns})
         different = changed_rows(self.table.loc[here], new)
         if not len(different):
             return None

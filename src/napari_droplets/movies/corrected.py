@@ -62,7 +62,7 @@ def refit_frame(
     after = new.table.set_axis(table.index, axis=0)
     differs = (before[PLACE].to_numpy() != after[PLACE].to_numpy()).any(1) | table.index.isin(edited)
     rows = table[differs].copy()
-    for column in after:
+    for column in map(str, after):
         if column in rows and column != "p_present":
             rows[column] = after.loc[differs, column]
     return rows

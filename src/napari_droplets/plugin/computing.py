@@ -209,6 +209,7 @@ class Computing:
                 read_now(points)
             sheet = self._session.sheet
             since = to_regroup(sheet)
+            assert sheet is not None
             self._start(
                 partial(work.regroup, since, classes, names), None, partial(self._on_regrouped, sheet), keeps=True
             )

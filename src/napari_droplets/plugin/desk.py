@@ -51,8 +51,8 @@ class Desk:
     def update(self, _: Any = None) -> None:
         """Layers came or went, or another one is active."""
         there = list(self.viewer.layers)
-        for layer, sheet in list(self._sheets.items()):
-            if layer not in there or sheet_of(layer) is not sheet:
+        for layer, known in list(self._sheets.items()):
+            if layer not in there or sheet_of(layer) is not known:
                 self._leave(layer)
         for layer in there:
             if layer not in self._sheets and (sheet := link(layer)) is not None:

@@ -73,7 +73,7 @@ def _with_classes(table: pd.DataFrame, new: pd.DataFrame, numbers: pd.Index) -> 
     """A table with classes of another one, for the droplets of these numbers."""
     left = table.index.difference(numbers)
     columns = {}
-    for column in (c for c in new if tells_of_class(str(c))):
+    for column in (str(c) for c in new if tells_of_class(str(c))):
         values = new[column].reindex(table.index)
         if len(left):
             values = values.astype(object)
@@ -81,6 +81,6 @@ def _with_classes(table: pd.DataFrame, new: pd.DataFrame, numbers: pd.Index) -> 
             values = values.infer_objects()
         if values.notna().all() and new[column].dtype.kind in "iu" and values.dtype.kind == "f":
             values = values.astype(int)
-        columns[str(column)] = values
+        columns[column] = values
     told = table.drop(columns=[c for c in table if tells_of_class(str(c))]).assign(**columns)
     return told[[*(c for c in table if c in told), *(c for c in told if c not in table)]]

@@ -67,9 +67,14 @@ def test_images_are_looked_at_corrected_and_exported_one_by_one(viewer, open_wid
     points.selected_data = {2}
     points.remove_selected()
     assert widget.batch.review.unsaved
+    layers, sheet = list(viewer.layers), widget.session.sheet
     widget.next_of_batch()  # refits, saves, and goes on
     idle(widget, qtbot)
     assert names(viewer) == ["b", "b reconstruction", "b droplets"]
+    assert list(viewer.layers) == layers  # others would take napari a second
+    assert widget.session.sheet is not sheet
+    assert len(points.data) == len(widget.session.sheet.table) == FOUND
+    assert len(sheet.table) == FOUND - 1
     assert len(widget.session.sheets) == 1
     assert rows(widget)[0] == ["a.png", "✓ 1 ✎", "11"]
     assert len(pd.read_csv(out / "a/droplets.csv")) == FOUND - 1

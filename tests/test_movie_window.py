@@ -132,6 +132,60 @@ def test_a_movie_is_followed_and_its_tracks_are_seen_corrected_and_saved(followe
     }
 
 
+def test_what_is_edited_is_fitted_again_in_its_frame_and_undone_with_the_edit(followed, viewer, qtbot, monkeypatch):
+    """Around a droplet that was moved; the fit itself has a test of its own."""
+    sheet, points = followed.session.sheet, named(viewer, "movie droplets")
+    before, asked = sheet.table.copy(), []
+
+    def refit_frame(footage, optics, settings, number, table, edited):
+        yield from ()
+        asked.append((number, len(table), list(edited)))
+        rows = table.loc[[*edited, next(n for n in table.index if n not in edited)]].copy()
+        rows.loc[edited, "composition_0"] = 0.25
+        rows["radius"] += [0.0] * len(edited) + [0.5]
+        return rows
+
+    monkeypatch.setattr("napari_droplets.plugin.movie.control.refit_frame", refit_frame)
+    followed.refit_edits = True
+    at = int(np.flatnonzero(points.data[:, 0] == 2)[3])
+    number = int(points.metadata["napari_droplets"]["numbers"][at])
+    points._move({at}, points.data[at])
+    points._move({at}, points.data[at] + np.array([0, 0.4, 0.4]))
+    points._drag_start = None
+    settle(followed, qtbot)
+    assert asked == [(2, (before["frame"] == 2).sum(), [number])]
+    assert [step.kind for step in sheet.journal if step.kind != "relink"] == ["move", "refit"]
+    assert sheet.table["composition_0"][number] == 0.25
+    neighbor = next(n for n in before.index[before["frame"] == 2] if n != number)
+    assert sheet.table["radius"][neighbor] == before["radius"][neighbor] + 0.5
+    assert points.size[list(points.metadata["napari_droplets"]["numbers"]).index(neighbor)] == pytest.approx(
+        2 * sheet.table["radius"][neighbor]
+    )
+    others = before.index.difference([number, neighbor])
+    columns = ["x", "y", "radius", "track_id"]
+    pd.testing.assert_frame_equal(sheet.table.loc[others, columns], before.loc[others, columns])
+    assert followed.undo()
+    settle(followed, qtbot)
+    pd.testing.assert_frame_equal(sheet.table[columns], before[columns])
+    assert len(asked) == 1
+
+
+def test_a_session_is_gone_on_with_in_its_layer(followed, viewer, qtbot, tmp_path):
+    path = tmp_path / "movie.droplets"
+    followed.save_session(path)
+    for name in ("movie tracks", "movie droplets"):
+        viewer.layers.remove(named(viewer, name))
+    followed.open_session(path)
+    qtbot.waitUntil(lambda: followed.session.sheet is not None, timeout=TIMEOUT)
+    points = named(viewer, "movie droplets")
+    viewer.layers.selection.active = named(viewer, "movie")
+    followed.follow()
+    settle(followed, qtbot)
+    ours = [layer for layer in viewer.layers if "napari_droplets" in layer.metadata and layer.name != "movie tracks"]
+    assert ours == [points]
+    assert followed.session.sheet.ties is not None
+
+
 def test_a_run_is_stopped_seen_and_gone_on_with(widget, viewer, quick, qtbot, shot):
     quick.seconds = 0.15
     widget.follow()

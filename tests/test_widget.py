@@ -234,7 +234,7 @@ def test_progress_and_pictures_while_it_runs(window, open_widget, qtbot, fake):
 def test_no_picture_is_computed_before_the_last_one_is_drawn():
     from napari_droplets.plugin.job import Job
 
-    job = Job(lambda: None, None, None)
+    job = Job(lambda: None, None, None, pictures=True)
     pictures = []
     progress = fitting.Progress("fit", 1, 2, 0.0, 0.0, 1, lambda: pictures.append(1))
     job._picture(progress)
@@ -559,9 +559,10 @@ def test_closing_the_window_stops_compiling_ahead(window, open_widget, qtbot, fa
     monkeypatch.setattr(work, "warm", warm)
     window.add_image(picture())
     widget = open_widget(window)
+    widget._soon.setInterval(0)
     widget.detect()
     finish(widget, qtbot)
-    assert began.wait(TIMEOUT / 1000)
+    qtbot.waitUntil(began.is_set, timeout=TIMEOUT)
     window.close()
     del widget
     qtbot.waitUntil(ended.is_set, timeout=TIMEOUT)
@@ -572,13 +573,16 @@ def test_a_fit_may_start_and_end_while_something_is_compiled(viewer, open_widget
     monkeypatch.setattr(work, "warm", lambda *args: ended.wait(TIMEOUT / 1000))
     viewer.add_image(picture(), name="slide")
     widget = open_widget(viewer)
+    widget._soon.setInterval(0)
     widget.detect()
     finish(widget, qtbot)
     assert widget.preparing
+    warmer = widget._computing.warmer
+    qtbot.waitUntil(lambda: warmer.busy, timeout=TIMEOUT)
     widget.run()
     finish(widget, qtbot)
     assert widget.message.startswith(f"{FOUND} droplets")
-    assert widget.preparing
+    assert warmer.busy
     ended.set()
     qtbot.waitUntil(lambda: not widget.preparing, timeout=TIMEOUT)
 

@@ -12,6 +12,7 @@ from .inference.api import detect as detect
 from .inference.api import fit as fit
 from .inference.api import iterate as iterate
 from .inference.api import refit as refit
+from .inference.regroup import regroup as regroup
 from .inference.series import fit_series as fit_series
 from .interop import to_anndata as to_anndata
 from .interop import to_spatialdata as to_spatialdata

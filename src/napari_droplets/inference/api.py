@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -27,7 +28,6 @@ from .detect import image_of, probable
 from .detect import propose as propose
 
 Region = tuple[float, float, float, float]
-
 
 Callback = Callable[[Progress], bool | None]
 Steps = Generator[Progress, bool | None, Fit]
@@ -94,14 +94,16 @@ def iterate(
     optics: Optics | None = None,
     *,
     candidates: Droplets | None = None,
+    ahead: bool = True,
     **settings: Any,
 ) -> Steps:
     """`fit` as a generator: yields `Progress`, returns the `Fit`; `send(False)` stops after the current chunk.
 
-    `candidates` are what `start_of` gives for this image, where that was asked before; not with a region.
+    `candidates` are what `start_of` gives for this image, where that was asked before; not with a region. Programs are
+    loaded and compiled beside detection, unless droplets found shall be seen first (`ahead`): both want the interpreter.
     """
     chosen = Settings.of(**settings)
-    return _iterate_all(image_of(image, chosen), droplets, optics, chosen, candidates)
+    return _iterate_all(image_of(image, chosen), droplets, optics, chosen, candidates, ahead)
 
 
 def _iterate_all(
@@ -110,13 +112,14 @@ def _iterate_all(
     optics: Optics | None,
     settings: Settings,
     candidates: Droplets | None,
+    ahead: bool,
 ) -> Steps:
     clock = Clock(settings.max_seconds)
     if isinstance(image.pixels, LazyPixels):
         check_zarr(image.name)
     given = None if droplets is None else usable(droplets, image, settings)
     if settings.region is None:
-        result = yield from _iterate(image, given, optics, settings, clock, candidates)
+        result = yield from _iterate(image, given, optics, settings, clock, ahead, candidates)
         return replace(result, droplets=with_border(result.droplets, image.shape))
     yield waiting("detect", settings)
     from .local.part import Part, in_region
@@ -127,7 +130,7 @@ def _iterate_all(
     given = None if given is None else part.here(given)
     if given is not None and not in_region(part.image, given).any():
         raise InputError("droplets: none of them is in the region")
-    return (yield from part.run(_iterate(part.image, given, optics, settings, clock)))
+    return (yield from part.run(_iterate(part.image, given, optics, settings, clock, ahead)))
 
 
 def _iterate(
@@ -136,23 +139,25 @@ def _iterate(
     optics: Optics | None,
     settings: Settings,
     clock: Clock,
+    ahead: bool,
     candidates: Droplets | None = None,
 ) -> Steps:
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
+        from ..detection import scales  # noqa: F401 (to load the network's library is no detection)
     from ..compiling.service import meanwhile
-    from .ahead import make, usual_size
-    from .number_of_components import resolved
-    from .prepare import form_of
 
     clock.lap("import")
 
     def compile_ahead(wanted: Callable[[], bool]) -> None:
         if settings.types != AUTO:
+            from .ahead import make, usual_size
+            from .prepare import form_of
+
             learning = settings.learn_optics or optics is None
             make(form_of(image.shape[2], settings), usual_size(), wanted, learning=learning)
 
-    with meanwhile(compile_ahead):
+    with meanwhile(compile_ahead) if ahead else nullcontext():
         start = start_of(image, given, settings) if candidates is None else candidates
         if image.region is not None:
             from .local.part import focused
@@ -160,6 +165,9 @@ def _iterate(
             image, start = focused(image, start)
     clock.lap("detect")
     yield found(start, settings)
+    from .number_of_components import resolved
+
+    clock.lap("import")
     settings, tried = yield from resolved(image, start, optics, settings, clock)
     result = yield from iterate_from(image, start, optics, settings, clock)
     return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})

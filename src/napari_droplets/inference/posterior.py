@@ -106,6 +106,12 @@ def sample_compositions(guide: dict[str, np.ndarray], composition: str, n: int, 
     return np.array(draws)
 
 
+def draws_for_classes(guide: dict[str, np.ndarray], composition: str, seed: int) -> np.ndarray:
+    """The compositions (n, N, K) that classes are found from."""
+    n = int(np.clip(MOST_DRAWN // max(len(guide["droplets"]), 1), LEAST_DRAWS, CLASS_DRAWS))
+    return sample_compositions(guide, composition, n, seed)
+
+
 class Frame:
     """A fit seen in pixels of the image given, while it runs and in the end."""
 
@@ -294,8 +300,7 @@ class Frame:
 
     def _classes(self, guide: dict[str, np.ndarray], setup: Setup, droplets: Droplets) -> Classes:
         """Those of the series, where it has as many as are asked for; else found anew."""
-        n = int(np.clip(MOST_DRAWN // max(len(droplets), 1), LEAST_DRAWS, CLASS_DRAWS))
-        draws = sample_compositions(guide, setup.form.composition, n, self.settings.seed)
+        draws = draws_for_classes(guide, setup.form.composition, self.settings.seed)
         known = self.classes
         if known is not None and self.settings.classes in (None, len(known["weight"])):
             return same_classes(known, draws, droplets.p_present)

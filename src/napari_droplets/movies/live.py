@@ -46,6 +46,8 @@ class Followed:
     went_on: int = 0
     """Frames that an earlier run had done."""
     errors: dict[int, Exception] = field(default_factory=dict)
+    state: MovieFit | None = None
+    """What edited frames are fitted again with."""
 
 
 def follow(
@@ -97,7 +99,7 @@ def follow(
         live.add(event)
         if store is not None and event.droplets is not None and not event.skipped:
             store.keep(event.number, state.tables[event.number])
-    found.errors = dict(state.errors)
+    found.errors, found.state = dict(state.errors), state
     if not state.tables:
         if state.stopped:
             raise InputError(f"{state.footage.name}: stopped before the first frame was done; nothing was changed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -16,14 +16,17 @@ from qtpy.QtWidgets import QWidget
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..workbench.doubtful import doubtful
+from ..workbench.regrouping import Regrouped, to_regroup
+from ..workbench.regrouping import take as take_classes
 from ..workbench.session import Session
 from ..workbench.sheet import Sheet
 from . import layers, work
 from .controls.command import command_text
 from .controls.panel import ALL, ASK, CHANNELS, Panel
-from .controls.words import sheet_text
+from .controls.words import regrouped_text, sheet_text
 from .desk import Desk
 from .layers.correction import KEYS
+from .layers.linking import read_now
 from .layers.place import (
     Place,
     Plane,
@@ -44,7 +47,7 @@ from .stacks import OfPlanes, detect_planes, fit_planes
 from .warming import FORM_OF_FIT, Warmer
 
 CALM_MS = 1000
-"""How long settings have to stay before a fit with them is prepared."""
+"""How long settings, and results, have to be there before the next fit is prepared."""
 LARGE = 6_000_000
 """Values of an image from which its pixels are compared with those fitted once, and not at each background refit."""
 
@@ -82,12 +85,14 @@ class Computing:
         self._session = session
         self.result: Fit | Droplets | None = None
         self._detected: tuple[Place, int] | None = None
+        self._fitted: Fit | None = None
+        self._told: tuple[Callable[[dict[str, Any]], str], dict[str, Any]] = (lambda _: "", {})
         self._compared: WeakKeyDictionary[Sheet, Any] = WeakKeyDictionary()
         self.warmer = Warmer()
         self.runner = Runner(parent, panel, shown, self._on_ended)
         self.nearby = NearbyRefits(parent, session, lambda: self.busy, self._to_compare, self._tell)
         self.soon = QTimer(parent, singleShot=True, interval=CALM_MS)
-        self.soon.timeout.connect(self._warm)
+        self.soon.timeout.connect(self._prepare)
         session.table_changed.connect(self._tell_of)
         for name in FORM_OF_FIT:
             panel.form.inputs[name].changed.connect(self._form_changed)
@@ -159,10 +164,8 @@ class Computing:
         settings = self._settings(layer) | {"region": region_of(self._panel.region.value, layer, place)}
         output = layers.Output(self._viewer, place)
         every = place.leading > 0
-        self._panel.command.setText(
-            command_text(layer, place.plane, settings, detect_only=detect_only, every_plane=every)
-        )
-        self._panel.command.setCursorPosition(0)
+        self._told = partial(command_text, layer, place.plane, detect_only=detect_only, every_plane=every), settings
+        self._tell_command()
         if place.leading:
             planes = [(i, partial(Plane.of, layer, replace(place, plane=i))) for i in planes_of(layer)]
             steps = partial(detect_planes if detect_only else fit_planes, planes, settings)
@@ -173,6 +176,12 @@ class Computing:
                 partial(work.detect, plane, settings) if detect_only else partial(work.fit_from, None, plane, settings)
             )
             self._start(steps, output, partial(self._show_result, output))
+
+    def _tell_command(self) -> None:
+        """The command that does what the last run did, and sorts into as many classes as the form says now."""
+        command, settings = self._told
+        self._panel.command.setText(command(settings | {"classes": self._panel.form.values()["classes"]}))
+        self._panel.command.setCursorPosition(0)
 
     def _show_planes(self, output: layers.Output, found: OfPlanes, cancelled: bool) -> None:
         with self.runner.results():
@@ -191,6 +200,33 @@ class Computing:
         else:
             self._start(refit.steps, None, partial(self._on_refitted, refit), keeps=True)
         self._panel.say(refit.text)
+
+    def regroup(self, classes: int | None, names: Sequence[str] | None) -> None:
+        """Sort the droplets worked on into another number of classes, without a fit."""
+
+        def start() -> None:
+            if (points := self._points()) is not None:
+                read_now(points)
+            sheet = self._session.sheet
+            since = to_regroup(sheet)
+            assert sheet is not None
+            self._start(
+                partial(work.regroup, since, classes, names), None, partial(self._on_regrouped, sheet), keeps=True
+            )
+
+        self.guarded(start)
+
+    def _on_regrouped(self, sheet: Sheet, found: Regrouped, cancelled: bool) -> None:
+        by_hand = take_classes(sheet, found)
+        if by_hand is None:
+            self._panel.say("The points are others now; nothing was changed")
+            return
+        fit = found.fit.fit
+        self.result = sheet.fit_of(found.since.plane)
+        self._session.set_filters(hidden_classes=None, class_names=None)  # they are those of other classes
+        self._panel.form.set(classes=fit.summary["settings"]["classes"])
+        self._tell_command()
+        self._panel.say(regrouped_text(fit.summary["classes"], by_hand))
 
     def _estimate(self) -> None:
         layer = self._layer()
@@ -218,15 +254,14 @@ class Computing:
 
     # what comes back, in the main thread
 
-    def _show_result(self, output: layers.Output, outcome: Fit | work.Detected, cancelled: bool) -> None:
+    def _show_result(self, output: layers.Output, outcome: work.Fitted | work.Detected, cancelled: bool) -> None:
         with self.runner.results():
             told = shown_result(output, outcome, self._least(), cancelled=cancelled, image_of=self._image_of)
         self.result = told.result
         if told.candidates is not None:
             self._detected = (output.place, told.candidates)
-            self._warm()
-        elif isinstance(self.result, Fit):
-            self.warmer.run(partial(work.rehearse, self.result))
+        self._fitted = self.result if isinstance(self.result, Fit) else None
+        self.soon.start()  # when the window has drawn: both want the interpreter
         self._panel.status.setToolTip(told.details)
         self._panel.say(told.text, told.level)
 
@@ -239,7 +274,7 @@ class Computing:
             self._panel.say("The points are others now; nothing was changed")
             return
         self.result = sheet.fit_of(refit.since.plane)
-        told = told_of_fit(found.fit, sheet.table, refit.place, self._image_of, cancelled=cancelled)
+        told = told_of_fit(found.fit, found.sizes, sheet.table, refit.place, self._image_of, cancelled=cancelled)
         self._panel.status.setToolTip(told.details)
         self._panel.say(told.text, told.level)
 
@@ -269,9 +304,23 @@ class Computing:
         self.warmer.stop()
         self.soon.start()
 
+    @property
+    def preparing(self) -> bool:
+        """Whether something is being compiled, or will be soon."""
+        return self.warmer.busy or self.soon.isActive()
+
+    def _prepare(self) -> None:
+        """Compile what refits of a new fit will need; while proposals are shown, what a fit of them will need."""
+        if self.busy:
+            return
+        if self._fitted is not None:
+            fit, self._fitted = self._fitted, None
+            self.warmer.run(partial(work.rehearse, fit))
+        else:
+            self._warm()
+
     def _warm(self) -> None:
-        """While proposals are shown: compile what a fit of this image will need."""
-        if self._detected is None or self.busy:
+        if self._detected is None:
             return
         place, candidates = self._detected
         layer = self._panel.image.value

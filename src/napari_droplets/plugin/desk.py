@@ -43,7 +43,7 @@ class Desk:
     ) -> None:
         self.session, self.viewer, self._chosen = session, viewer, chosen
         self.opened = opened
-        self._layers: list[Any] = []
+        self._sheets: dict[Any, Sheet] = {}
         self._selecting = False
         session.selection_changed.connect(self._to_canvas)
         session.table_changed.connect(self._draw_picture)
@@ -51,30 +51,31 @@ class Desk:
     def update(self, _: Any = None) -> None:
         """Layers came or went, or another one is active."""
         there = list(self.viewer.layers)
-        for layer in [layer for layer in self._layers if layer not in there]:
-            self._leave(layer)
+        for layer, known in list(self._sheets.items()):
+            if layer not in there or sheet_of(layer) is not known:
+                self._leave(layer)
         for layer in there:
-            if layer not in self._layers and (sheet := link(layer)) is not None:
-                self._layers.append(layer)
+            if layer not in self._sheets and (sheet := link(layer)) is not None:
+                self._sheets[layer] = sheet
                 self._arrived(layer)
                 self.session.add(sheet)
                 layer.selected_data.events.items_changed.connect(self._to_session)
                 bind_keys(layer)
-        for layer in self._layers:
+        for layer in self._sheets:
             self._find_file(layer)
         self.session.show(sheet_of(self._chosen()))
         self._to_session()
 
     def close(self) -> None:
         """Let go of the layers; they keep their sheets, and undo."""
-        for layer in list(self._layers):
+        for layer in list(self._sheets):
             self._leave(layer)
         self.session.selection_changed.disconnect(self._to_canvas, missing_ok=True)
         self.session.table_changed.disconnect(self._draw_picture, missing_ok=True)
 
     def layer_of(self, sheet: Sheet | None) -> Any:
         """The layer of a sheet, None where there is none."""
-        return next((layer for layer in self._layers if sheet_of(layer) is sheet), None) if sheet else None
+        return next((layer for layer, shown in self._sheets.items() if shown is sheet), None) if sheet else None
 
     def place_of(self, sheet: Sheet | None) -> Any:
         """Where the layer of a sheet belongs, None where it is gone."""
@@ -123,11 +124,8 @@ class Desk:
                 sheet.image = replace(sheet.image, path=str(path))
 
     def _leave(self, layer: Any) -> None:
-        self._layers.remove(layer)
         layer.selected_data.events.items_changed.disconnect(self._to_session, missing_ok=True)
-        sheet = sheet_of(layer)
-        if sheet is not None:
-            self.session.remove(sheet)
+        self.session.remove(self._sheets.pop(layer))
 
     def _to_session(self, *_: Any) -> None:
         points = self.layer_of(self.session.sheet)

@@ -23,6 +23,8 @@ FOUND = "detect"
 PICTURE_SECONDS = 0.5  # least time between two pictures
 PICTURE_SHARE = 0.2  # most of the time that computing and drawing them may take
 
+DRAWN_SECONDS = 5.0
+"""How long a job waits at most until the window has drawn a picture: with both at it drawing takes twice as long."""
 WAIT_SECONDS = 0.02  # between looks whether an earlier job has ended
 
 log = logging.getLogger(__name__)
@@ -71,6 +73,8 @@ class Job:
         one computed, so that pictures never queue up.
     on_end : callable
         Called in the main thread with the Outcome; not after `abandon`.
+    pictures : bool
+        Whether updates have pictures from time to time.
     """
 
     def __init__(
@@ -78,10 +82,13 @@ class Job:
         steps: Callable[[], Generator[Progress, bool | None, Any]],
         on_update: Callable[[Update], None],
         on_end: Callable[[Outcome], None],
+        *,
+        pictures: bool = False,
     ) -> None:
         self._steps = steps
         self._on_update = on_update
         self._on_end = on_end
+        self._pictures = pictures
         self._cancelled = threading.Event()
         self._drawn = threading.Event()
         self._drawn.set()
@@ -125,6 +132,7 @@ class Job:
         self._on_update = lambda _: None
         self._on_end = lambda _: None
         self._cancelled.set()
+        self._drawn.set()
         if self._worker is not None:
             self._worker.quit()
 
@@ -146,7 +154,10 @@ class Job:
                     progress = steps.send(reply)
                 except StopIteration as end:
                     return Outcome(end.value)
-                yield Update(progress, self._picture(progress))
+                picture = self._picture(progress)
+                yield Update(progress, picture)
+                if picture is not None and not self.cancelled:
+                    self._drawn.wait(DRAWN_SECONDS)
                 reply = False if self.cancelled else None
         except InputError as error:
             return Outcome(error=str(error))
@@ -159,7 +170,7 @@ class Job:
 
     def _picture(self, progress: Progress) -> tuple[Droplets, Pixels | None] | None:
         now = time.monotonic()
-        wanted = self._drawn.is_set() and now >= self._next_picture and not self.cancelled
+        wanted = self._pictures and self._drawn.is_set() and now >= self._next_picture and not self.cancelled
         found = progress.stage == FOUND and progress.n_droplets > 0
         there = found or (progress.step and progress.stage in WITH_PICTURE)  # before the first step there is none
         if not (wanted and there):

@@ -48,7 +48,8 @@ class Runner:
 
         `keeps` if there is something to keep when it is cancelled, even before droplets are found.
         """
-        job = Job(steps, partial(self._on_update, output), partial(self._on_end, output, then))
+        on_update, on_end = partial(self._on_update, output), partial(self._on_end, output, then)
+        job = Job(steps, on_update, on_end, pictures=output is not None)
         self.job, self._output, self._keeps = job, output, keeps
         self._parent.destroyed.connect(job.abandon)
         self._panel.show_busy()

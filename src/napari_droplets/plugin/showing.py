@@ -13,8 +13,8 @@ from ..errors import InputError
 from ..inference.api import Detection
 from ..workbench.doubtful import doubtful
 from . import layers, work
-from .controls.words import detection_text, fit_text, sizes_text, stack_text, stored_text
-from .layers.place import Place, shape_of, shown_as_stored
+from .controls.words import detection_text, fit_text, stack_text, stored_text
+from .layers.place import Place, shown_as_stored
 from .layers.presence import n_hidden, show_probable
 from .stacks import OfPlanes
 
@@ -32,7 +32,7 @@ class Told(NamedTuple):
 
 def shown_result(
     output: layers.Output,
-    outcome: Fit | work.Detected,
+    outcome: work.Fitted | work.Detected,
     least: float,
     *,
     cancelled: bool,
@@ -40,17 +40,17 @@ def shown_result(
 ) -> Told:
     """Show a fit, or what was detected with a probability of at least `least`."""
     result: Fit | Detection
-    if isinstance(outcome, Fit):
-        result = outcome
+    if isinstance(outcome, work.Fitted):
+        result, sizes = outcome
         output.show(result.droplets, result.reconstruction, fit=result)
-        told = told_of_fit(result, result.table, output.place, image_of, cancelled=cancelled)
+        told = told_of_fit(result, sizes, result.table, output.place, image_of, cancelled=cancelled)
     else:
-        result, notes = outcome
+        result, notes, sizes = outcome
         output.show(result.candidates, detected=True)
         show_probable(output.points, least)
         found = len(output.points.data)
         text = detection_text(result, found, output.place.plane)
-        told = _told(result.droplets, found, text, notes, output.place, image_of, result.region)
+        told = _told(result.droplets, sizes, found, text, notes, output.place, image_of)
         hidden = n_hidden(output.points)
         if not found and hidden:
             text = f"{output.place.name}: no droplets found, but {hidden:,} improbable candidates are hidden"
@@ -71,12 +71,12 @@ def shown_planes(output: layers.Output, found: OfPlanes, *, cancelled: bool) -> 
 
 
 def told_of_fit(
-    fit: Fit, table: pd.DataFrame, place: Place, image_of: Callable[[Place], Any], *, cancelled: bool
+    fit: Fit, sizes: work.Sizes, table: pd.DataFrame, place: Place, image_of: Callable[[Place], Any], *, cancelled: bool
 ) -> Told:
     """What to say of a fit whose droplets are those of a table now."""
     text = fit_text(fit, len(doubtful(table).numbers), place.plane, cancelled=cancelled)
     notes = () if fit.image is None else fit.image.notes
-    told = _told(fit, len(fit.droplets), text, notes, place, image_of)
+    told = _told(fit, sizes, len(fit.droplets), text, notes, place, image_of)
     facts = []
     if fit.summary.get("rmse") is not None:
         facts.append(f"RMS residual {fit.summary['rmse']:.3f}")
@@ -87,19 +87,17 @@ def told_of_fit(
 
 def _told(
     result: Fit | Droplets,
+    sizes: work.Sizes,
     found: int,
     text: str,
     notes: tuple[str, ...],
     place: Place,
     image_of: Callable[[Place], Any],
-    region: Any = None,
 ) -> Told:
-    shape, kind = None, ""
+    kind, (of_sizes, details) = "", sizes
     with suppress(InputError):  # the image may be gone
-        layer = image_of(place)
-        shape, kind = shape_of(layer), shown_as_stored(layer)
-    sizes, details = sizes_text(result, shape, region)
-    text += f"\n{sizes}" if sizes else ""
+        kind = shown_as_stored(image_of(place))
+    text += f"\n{of_sizes}" if of_sizes else ""
     if not found:
         text = f"{place.name}: no droplets found; set the diameter, or check the image"
     text += "".join(f"\n{note}" for note in notes)

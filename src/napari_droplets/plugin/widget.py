@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from .keeping import Keeping
 from .layers.place import size_of_file
 from .layers.presence import n_hidden
 from .movie.control import MovieControl
+from .pauses import Pauses
 from .views.tabs import Views
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class DropletsWidget(QWidget):
     """Find the droplets of an image layer.
 
     Scripts use what the buttons use: `run`, `detect`, `refit`, `estimate`, `save`, `cancel`, which return at once, and
-    `busy`; `undo`, `redo`, `merge`, `split`, `classify`, `pin`, `replay`; `save_session`, `open_session`;
+    `busy`; `undo`, `redo`, `merge`, `split`, `classify`, `regroup`, `pin`, `replay`; `save_session`, `open_session`;
     `start_batch`, `stop_batch`, `open_batch`, `next_of_batch`. What views are built on is `session`.
 
     Attributes
@@ -88,8 +89,8 @@ class DropletsWidget(QWidget):
         panel = self._panel = Panel(napari_viewer, actions, self._our_points)
         self.form, self.image, self.region, self.planes = panel.form, panel.image, panel.region, panel.planes
         self.color = panel.colors.by
-        self.views = Views(self.session, napari_viewer, panel, self._our_points, lambda: self.busy)
-        self.batch = BatchDesk(panel, napari_viewer)
+        self.views = Views(self.session, napari_viewer, panel, self._our_points, lambda: self.busy, self.regroup)
+        self.batch = BatchDesk(panel, napari_viewer, self._on_shown)
         self._bar, self._status, self._colors, self._say = panel.bar, panel.status, panel.colors, panel.say
         self._computing = Computing(self, panel, self.session, self._desk, self._our_points, self._on_shown)
         self._runner, self._nearby, self._soon = self._computing.runner, self._computing.nearby, self._computing.soon
@@ -107,7 +108,14 @@ class DropletsWidget(QWidget):
         panel.show_planes(self.image.value)
         self.image.changed.connect(lambda layer: self.form.offer_pixel_size(size_of_file(layer)))
         self.form.inputs["min_probability"].changed.connect(self._hide_improbable)
-        ends = (self._keeping.end, self._computing.warmer.stop, self._nearby.close, self._desk.close)
+        self._pauses = Pauses(self, lambda: self.busy or self.preparing or self.refitting)
+        ends = (
+            self._pauses.close,
+            self._keeping.end,
+            self._computing.warmer.stop,
+            self._nearby.close,
+            self._desk.close,
+        )
         for part in (*ends, self.batch.folder.close, self.views.learning.model.close):
             self.destroyed.connect(partial(_call, part))  # parts that are children of the panel are gone by then
 
@@ -124,7 +132,7 @@ class DropletsWidget(QWidget):
     @property
     def preparing(self) -> bool:
         """Whether what a fit needs is being compiled; it can be started all the same."""
-        return self._computing.warmer.busy
+        return self._computing.preparing
 
     @property
     def refitting(self) -> bool:
@@ -201,6 +209,20 @@ class DropletsWidget(QWidget):
     def classify(self, name: Any) -> None:
         """Sort the droplets selected into a class by hand."""
         self._corrections.classify(name)
+
+    def regroup(self, classes: int | None = None, *, names: Sequence[str] | None = None) -> None:
+        """Sort the droplets into another number of classes by their compositions, without a new fit; can be undone.
+
+        Droplets that were sorted by hand stay in their classes.
+
+        Parameters
+        ----------
+        classes : int, optional
+            By default that of the names, or as many as can be told apart.
+        names : sequence of str, optional
+            Of the classes, from the most frequent on.
+        """
+        self._computing.regroup(classes, names)
 
     def pin(self, pin: bool = True) -> None:
         """Keep the droplets selected where they are in refits, or no longer."""
@@ -339,6 +361,7 @@ class DropletsWidget(QWidget):
         self.batch.close()
         self._keeping.close()
         self._desk.close()
+        self._pauses.close()
         for event, action in self._listening():
             event.disconnect(action)
 

@@ -6,7 +6,8 @@ channels are chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,9 @@ from ..inference import api as fitting
 from ..lazy import is_large
 from ..settings import AUTO, READING, Settings
 from ..workbench.fits import Change, Numbered
+from ..workbench.regrouping import regrouped
 from ..workbench.rows import changed_rows, numbered
+from .controls.words import sizes_text
 from .layers.large import made_ready
 
 if TYPE_CHECKING:
@@ -32,14 +35,29 @@ if TYPE_CHECKING:
 REHEARSED = 0.1
 """Pixels by which a droplet is moved to rehearse a refit: any edit does."""
 
+LONG = 4_000_000
+"""Pixels of an image in which droplets are looked for so long, for several seconds, that programs of the fit are loaded
+beside that. Droplets of a smaller one would only be shown the later."""
+
 Steps = Generator[fitting.Progress, bool | None, Any]
 
 
+Sizes = tuple[str, str]
+"""What is told of the sizes of droplets, as of `sizes_text`, which takes a tenth of a second."""
+
+
+class Fitted(NamedTuple):
+    """What was fitted."""
+
+    fit: Fit
+    sizes: Sizes
+
+
 def fit_from(table: Any, plane: Plane, settings: dict[str, Any]) -> Steps:
-    """Fit an image, from a table of droplets or (None) from those detected."""
-    result = yield from fitting.iterate(plane, table, **settings)
+    """Fit an image, from a table of droplets or (None) from those detected; returns what was `Fitted`."""
+    result = yield from fitting.iterate(plane, table, ahead=plane.data.size >= LONG, **settings)
     made_ready(result.reconstruction)
-    return result
+    return Fitted(result, sizes_text(result, result.reconstruction.shape[:2]))
 
 
 class Detected(NamedTuple):
@@ -47,13 +65,15 @@ class Detected(NamedTuple):
 
     detection: fitting.Detection
     notes: tuple[str, ...]
+    sizes: Sizes
 
 
 def detect(plane: Plane, settings: dict[str, Any]) -> Steps:
     """Find droplets; returns what was `Detected`."""
     yield _waiting("detect")
     image = as_image(plane, **Settings(**settings).reading)
-    return Detected(fitting.detect_all(image, **settings), image.notes)
+    found = fitting.detect_all(image, **settings)
+    return Detected(found, image.notes, sizes_text(found.droplets, image.shape[:2], found.region))
 
 
 def estimate(plane: Plane, settings: dict[str, Any]) -> Steps:
@@ -76,6 +96,7 @@ class Refitted(NamedTuple):
     table: pd.DataFrame
     """The droplets by number."""
     fit: Fit
+    sizes: Sizes
 
 
 def refit(
@@ -99,7 +120,7 @@ def refit(
     settings : dict
         Those that a refit may differ in.
     proportions : bool
-        Whether those of classes are found anew, too, which takes longer.
+        Whether those of classes are found anew, too, and what is told of sizes, which takes longer.
 
     Raises
     ------
@@ -129,11 +150,19 @@ def refit(
     made_ready(new.reconstruction)
     numbers = table.index.to_numpy()
     change = Change.between(since.fit, Numbered(new, numbers))
-    return Refitted(change, numbered(new.table, numbers), new)
+    sizes = sizes_text(new, new.reconstruction.shape[:2]) if proportions else ("", "")
+    return Refitted(change, numbered(new.table, numbers), new, sizes)
+
+
+def regroup(since: Snapshot, classes: int | None, names: Sequence[str] | None) -> Steps:
+    """Sort droplets into other classes; returns what was `Regrouped`."""
+    yield _waiting("classes")
+    return regrouped(since, classes, names)
 
 
 def rehearse(fit: Fit, wanted: Callable[[], bool]) -> None:
     """Compile what refits of a fit will need, by one whose result nobody uses."""
+    load_views()
     if fit.image is None or not len(fit.droplets):
         return
     table = fit.table
@@ -158,6 +187,7 @@ def _is_of(fit: Fit, plane: Plane) -> bool:
 
 def warm(plane: Plane, candidates: int, settings: dict[str, Any], wanted: Callable[[], bool]) -> None:
     """Compile what a fit that starts from so many candidates will need; how many components must be known."""
+    load_views()
     if settings["types"] == AUTO or is_large(plane.data.shape[-2 - plane.rgb :]):  # a large one is long in the reading
         return
     from ..inference.ahead import make, usual_size
@@ -165,6 +195,16 @@ def warm(plane: Plane, candidates: int, settings: dict[str, Any], wanted: Callab
 
     channels = as_image(plane, channels=settings["channels"]).shape[2]
     make(form_of(channels, Settings(**settings)), usual_size(candidates), wanted)
+
+
+def load_views() -> None:
+    """Import what plots are drawn with: the window would stand still for a second when the first one is seen."""
+    with suppress(ImportError):
+        import matplotlib.backends.backend_qtagg
+        import matplotlib.figure
+        import matplotlib.widgets  # noqa: F401
+
+        from .. import plot  # noqa: F401
 
 
 def _waiting(stage: str) -> fitting.Progress:

@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from ..errors import InputError
+from ..inference.regroup import without_classes
 from ..results.files import OPTICS, replace_classes, save_summary, writable_folder, write_whole
 from ..series.manifest import MANIFEST
 from ..storage.lock import sole_writer
-from .classes import SeriesClasses, merged, series_classes, without_classes, write_classes
+from .classes import SeriesClasses, merged, series_classes, write_classes
 from .compare import Comparison, compare, group_names
 from .groups import LEVELS, groups_of
 from .results import Result, Results, results_in, with_droplets

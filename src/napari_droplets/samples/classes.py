@@ -15,14 +15,13 @@ from ..composition.classes import Classes, Measured, measured_of
 from ..composition.pooled import classify_pooled
 from ..droplets import Droplets, Optics
 from ..errors import InputError
+from ..inference.regroup import without_classes
 from ..results.files import read_posterior, replace_classes, save_summary, write_whole
 from ..tables import EXPORTS, export, read_table, save_table
 from .results import Result, with_droplets
 
 DRAWS = 200
 """Samples of the posterior for the error of each composition, as many as a fit takes."""
-OF_EACH = "class_p_"
-"""How columns with the probability of a class begin."""
 WITH_CLASSES = ("xlsx", "geojson")
 """Exports in which classes are told."""
 
@@ -184,12 +183,6 @@ def _pools(pictures: list[int], optics: dict[int, str], samples: Sequence[str]) 
         if len(pool) > 1 and len({optics[i] for i in pool}) == 1:
             pools.append(pool)
     return pools
-
-
-def without_classes(droplets: Droplets) -> Droplets:
-    """Droplets without the columns that tell of classes."""
-    others = {k: v for k, v in droplets.labels.items() if k != "class" and k != "class_p" and not k.startswith(OF_EACH)}
-    return replace(droplets, labels=others)
 
 
 def _with_classes(droplets: Droplets, classes: Classes) -> Droplets:

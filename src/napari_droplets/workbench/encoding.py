@@ -161,7 +161,8 @@ def _change_of(record: Any, fits: Fits, where: str) -> FitChange | NewFits | Non
         summary = record[name]["summary"]
         if not isinstance(summary, dict):
             raise ValueError("a summary of a refit")
-        sides.append(Side(rows, guide, None, {"summary": summary, "losses": fit.losses, "optics": fit.optics}))
+        optics = replace(fit.optics, classes=summary.get("class_mixture"))  # all else of them is held
+        sides.append(Side(rows, guide, None, {"summary": summary, "losses": fit.losses, "optics": optics}))
     return FitChange(plane, Change(sides[0], sides[1], None))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -16,6 +16,8 @@ from .movies.ties import TieChange, Ties
 from .rows import NUMBER, changed_rows, numbered
 
 PLACE = ["x", "y", "radius"]
+OF_TRACKS = ("track_id", "time_s")
+"""Columns that following a movie fills."""
 AT_ONCE = 1.0
 """Seconds within which sizes of the same droplets that are set again count as one step: a slider sets many."""
 
@@ -219,6 +221,52 @@ class Sheet:
         self.table, self.ties = step.forth(self.table), ties
         if kind != "relink" or self.journal.edits:
             self.journal.add(step)
+        self.changed.emit(self, step.numbers)
+        return step
+
+    def take_rows(self, rows: pd.DataFrame, since: pd.DataFrame) -> Step | None:
+        """Take over droplets that were fitted again without a fit that is kept, but for those touched meanwhile.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            By number, as refitted.
+        since : DataFrame
+            The droplets when that began, by number.
+
+        Returns
+        -------
+        Step or None
+            None where nothing differs.
+        """
+        here = rows.index.intersection(self.table.index)
+        here = here.difference(changed_rows(since.loc[here, PLACE], self.table.loc[here, PLACE]))
+        columns = [str(c) for c in rows if c not in (*OF_TRACKS, "frame")]
+        new = self.table.loc[here].assign(**{c: rows.loc[here, c] for c in columns})
+        different = changed_rows(self.table.loc[here], new)
+        if not len(different):
+            return None
+        step = Step("refit", self.table.loc[different], new.loc[different])
+        self.journal.add(step)
+        self.table = step.forth(self.table)
+        self.changed.emit(self, step.numbers)
+        return step
+
+    def resort(self, table: pd.DataFrame, change: FitChange) -> Step | None:
+        """Take other classes of the droplets of a plane, and its fit with them; None where no row is another.
+
+        Parameters
+        ----------
+        table : DataFrame
+            All droplets by number.
+        change : FitChange
+        """
+        step = step_between(self.table, table, "class")
+        if step is None:
+            return None
+        step = replace(step, fit=change)
+        self.journal.add(step)
+        self.table, self.fits = step.forth(self.table), change.forth(self.fits)
         self.changed.emit(self, step.numbers)
         return step
 

@@ -32,6 +32,8 @@ class BatchDesk(QObject):
     panel : Panel
         Gets the tab; its form has the settings.
     viewer : napari viewer
+    drawn : callable
+        Called when layers of ours show other droplets.
 
     Attributes
     ----------
@@ -40,11 +42,11 @@ class BatchDesk(QObject):
     box : BatchBox
     """
 
-    def __init__(self, panel: Panel, viewer: Any) -> None:
+    def __init__(self, panel: Panel, viewer: Any, drawn: Callable[[], None]) -> None:
         super().__init__(panel)
         self._panel = panel
         self.folder = FolderBatch()
-        self.review = Review(viewer, self.folder, panel.say, self._on_shown)
+        self.review = Review(viewer, self.folder, panel.say, self._on_shown, drawn)
         actions: dict[str, Callable[..., Any]] = {
             "start": self._start_chosen,
             "stop": self.stop,

@@ -18,9 +18,9 @@ from .. import work
 from ..controls.parts import draw_now
 from ..job import Job, Outcome, once
 from ..layers.large import levels, made_ready
-from ..layers.linking import read_now, sheet_of
+from ..layers.linking import read_now, reuse, sheet_of
 from ..layers.place import place_of
-from ..layers.points import TAG
+from ..layers.points import POINT_STATE, TAG
 from ..layers.results import to_layers
 
 Then = Callable[[], None]
@@ -38,6 +38,8 @@ class Review:
         Takes what there is to say, and a level.
     shown : callable
         Called when another result, or none, is looked at.
+    drawn : callable
+        Called when layers of ours show other droplets.
 
     Attributes
     ----------
@@ -46,9 +48,14 @@ class Review:
     """
 
     def __init__(
-        self, viewer: Any, folder: FolderBatch, say: Callable[..., None], shown: Callable[[], None] = lambda: None
+        self,
+        viewer: Any,
+        folder: FolderBatch,
+        say: Callable[..., None],
+        shown: Callable[[], None],
+        drawn: Callable[[], None],
     ) -> None:
-        self._viewer, self._folder, self._say, self._shown = viewer, folder, say, shown
+        self._viewer, self._folder, self._say, self._shown, self._drawn = viewer, folder, say, shown, drawn
         self.target: str | None = None
         self._layers: list[Any] = []
         self._sheet: Sheet | None = None
@@ -172,15 +179,15 @@ class Review:
 
     def _read(self, target: str, folder: Path) -> None:
         self._say(f"{target}: opening …")
-        self._start(once(partial(_opened, folder)), partial(self._show, target, folder))
+        self._start(once(partial(_opened, folder, target.replace("/", " "))), partial(self._show, target, folder))
 
-    def _show(self, target: str, folder: Path, opened: Opened) -> None:
-        """Pictures are shown by the layers of those before, as napari takes a tenth of a second for each new one.
+    def _show(self, target: str, folder: Path, made: tuple[Opened, list[Any]]) -> None:
+        """Show all by the layers of the result before; points come when the window has drawn the pictures.
 
-        Points come when the window has drawn without the old ones.
+        napari takes a tenth of a second for each layer that comes, and two for each that goes, as it collects garbage
+        then.
         """
-        name = target.replace("/", " ")
-        *pictures, points = layers_of(opened, name)
+        opened, (*pictures, points) = made
         old = self._layers
         self._layers, self._sheet, self._saved, self.target, self._place = [], None, None, None, None
         free = [layer for layer in old[:-1] if layer in self._viewer.layers]
@@ -191,7 +198,8 @@ class Review:
             else:
                 free.remove(layer)
                 self._layers.append(_reused(layer, data))
-        self._remove([*free, *old[-1:]])
+        before = next((layer for layer in old[-1:] if layer in self._viewer.layers and layer.ndim == 2), None)
+        self._remove([*free, *(layer for layer in old[-1:] if layer is not before)])
         place = points[1]["metadata"][TAG]["place"]
         if pictures and opened.same_pixels:  # or a refit would find that the layer is another image
             place = replace(place, layer_id=str(self._layers[0].unique_id))
@@ -201,13 +209,17 @@ class Review:
 
         def rest() -> None:
             self._job = None
-            self._show_points(target, folder, opened, points)
+            self._show_points(target, folder, opened, points, before)
 
         self._job = Job(once(lambda: None), lambda _: None, lambda _: rest())
         self._job.start()
 
-    def _show_points(self, target: str, folder: Path, opened: Opened, data: Any) -> None:
-        points = self._viewer.add_layer(_layer(data))
+    def _show_points(self, target: str, folder: Path, opened: Opened, data: Any, before: Any) -> None:
+        if before is None or before not in self._viewer.layers:
+            points = self._viewer.add_layer(_layer(data))
+        else:
+            points = _other_points(before, data)
+            self._drawn()
         self._layers.append(points)
         self._viewer.layers.selection.active = points
         self._sheet = sheet_of(points)
@@ -251,8 +263,7 @@ def _takes(layer: Any, data: Any) -> bool:
 def _reused(layer: Any, data: Any) -> Any:
     pixels, attributes, _ = data
     layer.data = pixels
-    layer.name, layer.scale = attributes["name"], attributes.get("scale", (1.0, 1.0))
-    layer.units = attributes.get("units", ("pixel", "pixel"))
+    _named_and_placed(layer, attributes)
     if not layer.rgb:
         layer.contrast_limits = attributes.get("contrast_limits") or (float(pixels.min()), float(pixels.max()) or 1.0)
     if TAG in layer.metadata:
@@ -260,14 +271,28 @@ def _reused(layer: Any, data: Any) -> Any:
     return layer
 
 
-def _opened(folder: Path) -> Opened:
-    """A result, with what the window needs of large pictures made here, where nobody waits."""
+def _other_points(layer: Any, data: Any) -> Any:
+    """A Points layer with other droplets in place of its own."""
+    places, attributes, _ = data
+    state = {"data": places} | {k: attributes[k] for k in POINT_STATE if k in attributes}
+    _named_and_placed(layer, attributes)
+    reuse(layer, state, attributes["metadata"][TAG] | {"name": layer.name})
+    return layer
+
+
+def _named_and_placed(layer: Any, attributes: Any) -> None:
+    layer.name, layer.scale = attributes["name"], attributes.get("scale", (1.0, 1.0))
+    layer.units = attributes.get("units", ("pixel", "pixel"))
+
+
+def _opened(folder: Path, name: str) -> tuple[Opened, list[Any]]:
+    """A result and its layers, with what the window needs of large pictures, made here, where nobody waits."""
     opened = open_result(folder)
     if opened.image is not None:
         made_ready(opened.image.pixels)
     if isinstance(opened.result, Fit):
         made_ready(opened.result.reconstruction)
-    return opened
+    return opened, layers_of(opened, name)
 
 
 def layers_of(opened: Opened, name: str) -> list[Any]:

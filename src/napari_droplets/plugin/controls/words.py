@@ -28,6 +28,7 @@ STAGES = {
     "fit": "Fitting",
     "posterior": "Computing uncertainties",
     "tracks": "Following droplets",
+    "classes": "Sorting droplets into classes",
 }
 
 
@@ -204,7 +205,14 @@ def stored_text(kind: str) -> str:
 def class_text(one: dict[str, Any]) -> str:
     """How frequent droplets of a class are, with the 95 % interval."""
     share, low, high = (100 * one[name] for name in ("proportion", "low", "high"))
-    return f"class {one['class']}: {share:.0f} % ({low:.0f} to {high:.0f} %)"
+    return f"class {one.get('name', one['class'])}: {share:.0f} % ({low:.0f} to {high:.0f} %)"
+
+
+def regrouped_text(classes: list[dict[str, Any]], by_hand: int) -> str:
+    """The classes that droplets were sorted into, and how many stay where they were put by hand."""
+    text = f"{len(classes)} class{'' if len(classes) == 1 else 'es'}; Ctrl-Z takes it back"
+    text += f"\n{by_hand:,} sorted by hand stay as they are" if by_hand else ""
+    return text + "\n" + line([class_text(one) for one in classes])
 
 
 def legend_text(legend: list[tuple[tuple[float, ...] | None, str]]) -> str:

@@ -99,6 +99,8 @@ def _is_image(sheet: Sheet, layer: Any) -> bool:
 
     if sheet.image.shape is not None and plane_shape(layer) != tuple(sheet.image.shape):
         return False
+    if sheet.image.axes and not sheet.fits:  # of a movie, no fit of which knows the pixels
+        return bool(layer.ndim == 2 + len(sheet.image.axes))
     planes = list(sheet.fits) or [sheet.image.plane]
     if any(layer.ndim != 2 + len(plane) for plane in planes):
         return False
@@ -126,15 +128,17 @@ def _path_of(layer: Any) -> str | None:
 
 
 def _place(sheet: Sheet, record: dict[str, Any], layer: Any) -> Place:
-    from ..layers.place import Place, place_of
+    from ..layers.place import Place, place_of, whole_of
 
+    every = bool(sheet.image.axes) and not sheet.image.plane
     if layer is not None:
-        return replace(place_of(layer), plane=tuple(sheet.image.plane))
+        return whole_of(layer) if every else replace(place_of(layer), plane=tuple(sheet.image.plane))
     n = 2 + max(len(sheet.image.axes), len(sheet.image.plane))
     transform = {name: record[name] for name in TRANSFORM if len(record.get(name, ())) == n}
     if len(record.get("units", ())) == n:
         transform["units"] = tuple(record["units"])
-    return Place(sheet.image.name, tuple(sheet.image.plane), transform, shape=sheet.image.shape)
+    leading = len(sheet.image.axes) if every else 0
+    return Place(sheet.image.name, tuple(sheet.image.plane), transform, shape=sheet.image.shape, leading=leading)
 
 
 def _laid(image: LayerData, place: Place) -> LayerData:

@@ -18,7 +18,8 @@ _followed: WeakSet[Any] = WeakSet()
 def follow(points: Any) -> None:
     """From now on, keep the features of a Points layer of ours in step with its points."""
     tag = tag_of(points, "droplets")
-    if tag is None or points in _followed:
+    before = points in _followed
+    if tag is None or (before and NUMBERS in tag):  # without numbers they are other droplets in the same layer
         return
     _followed.add(points)
     points.metadata[TAG] = tag = dict(tag)  # a duplicate of a layer shares it
@@ -26,9 +27,10 @@ def follow(points: Any) -> None:
         tag[NUMBERS] = _numbers_of(tag, points.features)
     if tag.get("hidden") is not None and NUMBERS not in tag["hidden"]:
         tag["hidden"] = tag["hidden"] | {NUMBERS: _numbers_of(tag, tag["hidden"]["features"])}
-    points.events.data.connect(_on_data)
-    for event in (points.events.size, points.events.set_data):  # pasted points are told by set_data alone
-        event.connect(_on_change)
+    if not before:
+        points.events.data.connect(_on_data)
+        for event in (points.events.size, points.events.set_data):  # pasted points are told by set_data alone
+            event.connect(_on_change)
     in_step(points)
 
 

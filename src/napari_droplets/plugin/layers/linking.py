@@ -50,6 +50,26 @@ def adopt(points: Any, sheet: Sheet) -> None:
     found.write(sheet, sheet.table.index)
 
 
+def reuse(points: Any, state: dict[str, Any], tag: dict[str, Any]) -> Sheet | None:
+    """Let a layer of ours show other droplets, by a sheet of their own; the one that it showed is left as it is.
+
+    Parameters
+    ----------
+    points : napari.layers.Points
+    state : dict
+        As `set_points` takes it.
+    tag : dict
+        Our notes on the layer from now on.
+    """
+    before = _links.pop(points, None)
+    if before is not None:
+        before.close()
+    with writing(points):
+        points.metadata[TAG] = {k: v for k, v in tag.items() if k != NUMBERS}
+        set_points(points, state)
+    return link(points)
+
+
 def sheet_of(points: Any) -> Sheet | None:
     """The sheet that a layer was linked to, None where it was not."""
     found = _links.get(points) if points is not None else None
@@ -180,6 +200,14 @@ class Link:
         tag["next"] = max(tag.get("next", 0), sheet.next_number)
         tag["drawn"] = (points.data.copy(), points.size.copy(), points.features.copy())
         self._seen = tag["drawn"][:2]
+
+    def close(self) -> None:
+        """The layer shows other droplets from now on."""
+        events = self.points.events
+        for event in (events.data, events.size, events.set_data, events.features):
+            event.disconnect(self._on_change)
+        events.name.disconnect(self._on_name)
+        self.sheet.changed.disconnect(self.write, missing_ok=True)
 
     def renumber(self) -> None:
         """Give the points the numbers that their droplets have in the sheet, which has just got them from the layer."""

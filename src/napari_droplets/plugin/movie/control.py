@@ -14,13 +14,14 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 
 from ...droplets import Droplets
 from ...errors import InputError
+from ...movies.corrected import refit_frame
 from ...movies.live import Followed, follow
-from ...movies.movie import movie_fit
+from ...movies.movie import MovieFit, movie_fit
 from ...movies.runs import Plan, summary_of, write_results
 from ...workbench.autosave import data_folder
 from ...workbench.movies import movie
 from ...workbench.session import Session
-from ...workbench.sheet import Sheet
+from ...workbench.sheet import PLACE, Sheet
 from ..computing import Computing
 from ..controls.panel import Panel
 from ..desk import Desk
@@ -65,6 +66,8 @@ class MovieControl:
         self._first: tuple[Sheet | None, tuple[int, ...]] = (None, ())
         self._job: Job | None = None
         self._failed: Any = None
+        self._tried: tuple[int, Any] | None = None  # edits that were fitted again, well or not
+        self._states: dict[str, MovieFit] = {}
         actions = (self.follow, self.link, self.cut, self.merge, self._ask_and_save)
         self.view = MovieBox(
             session,
@@ -85,7 +88,7 @@ class MovieControl:
 
     @property
     def linking(self) -> bool:
-        """Whether edits are being linked anew, or will be soon."""
+        """Whether edits are being linked anew or fitted again, or will be soon."""
         return self._job is not None or self._soon.isActive()
 
     def show(self) -> None:
@@ -176,6 +179,7 @@ class MovieControl:
         elif sheet is not None:
             edited = movie.pending(sheet)
             if edited is None or edited.now is self._failed:
+                self._refit(sheet)
                 self._draw(sheet)
                 return
 
@@ -195,6 +199,33 @@ class MovieControl:
             movie.take(sheet, edited, outcome.result)
         self._soon.start(0)
 
+    def _refit(self, sheet: Sheet) -> None:
+        """Fit droplets that were edited again, with those around them, in a thread."""
+        found, place = movie.to_refit(sheet), self._desk.place_of(sheet)
+        if found is None or place is None or self._computing.busy or not self._computing.nearby.on:
+            return
+        frame, edited = found
+        tried = frame, sheet.table.loc[edited, PLACE]
+        if self._tried is not None and self._tried[0] == frame and self._tried[1].equals(tried[1]):
+            return
+        state = self._states.get(place.layer_id)
+        if state is None or state.optics is None:
+            self.view.say("Press Follow once, and what you edit is fitted again; frames that are done are kept.")
+            return
+        self._tried = tried
+        table = sheet.table[sheet.table["frame"] == frame]
+        steps = partial(refit_frame, state.footage, state.optics, state.settings, frame, table, edited)
+        self._job = Job(steps, lambda _: None, partial(self._refitted, sheet, sheet.table))
+        self._job.start()
+
+    def _refitted(self, sheet: Sheet, since: Any, outcome: Outcome) -> None:
+        self._job = None
+        if outcome.error is not None:
+            self._say(f"Not fitted again after the edit: {outcome.error}")
+        else:
+            sheet.take_rows(outcome.result, since)
+        self._soon.start(0)
+
     def _draw(self, sheet: Sheet) -> None:
         place = self._desk.place_of(sheet)
         if place is None:
@@ -209,6 +240,8 @@ class MovieControl:
     def _on_followed(self, output: Output, size: Any, found: Followed, cancelled: bool) -> None:
         """All frames are done, or as many as were until it was stopped."""
         assert found.tracks is not None
+        assert found.state is not None
+        self._states[output.place.layer_id] = found.state
         droplets = Droplets.from_dataframe(found.tracks.droplets)
         self._computing.result = droplets = replace(droplets, pixel_size_um=droplets.pixel_size_um or size)
         with self._computing.runner.results():

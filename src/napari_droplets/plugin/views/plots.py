@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout
+from qtpy.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QLabel, QLineEdit, QSpinBox, QVBoxLayout
 
 from ...errors import InputError
+from ...settings import MAX_CLASSES
 from ...workbench.corrections import classified
 from ...workbench.figures import (
     KINDS,
@@ -26,7 +28,7 @@ from ...workbench.figures import (
 )
 from ...workbench.filters import NO_CLASS, classes_of
 from ...workbench.session import Session
-from ..controls.parts import button
+from ..controls.parts import button, row
 from .drawn import DrawnView
 
 SOON_MS = 250
@@ -46,6 +48,9 @@ HINTS = {
 TIPS = {
     "save": "Save the plot as a figure (SVG, PNG), or its numbers (CSV); which filter was on is told in all of them",
     "class": "Make a class of the droplets that are selected, here or on the image; Ctrl-Z takes it back",
+    "number": "How many classes there are, by composition",
+    "sort": "Sort all droplets into so many classes by their compositions, without a new fit; Ctrl-Z takes it back.\n"
+    "Those that you have sorted by hand stay where you put them. Classes lose the names that you gave them.",
     "name": "Give a class a name: it is used in plots, filters and legends, and goes into saved tables",
 }
 
@@ -57,6 +62,8 @@ class PlotBox(DrawnView):
     ----------
     session : Session
         Its droplets are drawn; what is marked in the plot is selected in it, and the other way round.
+    regroup : callable
+        Sorts the droplets into so many classes, or (None) as many as can be told apart.
 
     Attributes
     ----------
@@ -65,7 +72,7 @@ class PlotBox(DrawnView):
     figure : matplotlib Figure
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, regroup: Callable[[int | None], None]) -> None:
         super().__init__(session, SOON_MS)
         self._shown: Shown | None = None
         self._axes: Any = None
@@ -86,6 +93,10 @@ class PlotBox(DrawnView):
         self.classes.currentIndexChanged.connect(self._show_name)
         self.name.editingFinished.connect(self._rename)
         self.gate_button = button("Make a class", self.make_class, TIPS["class"])
+        self.number = QSpinBox(maximum=MAX_CLASSES, specialValueText="as many as can be told")
+        self.number.setToolTip(TIPS["number"])
+        self.sort_button = button("Sort anew", lambda: regroup(self.number.value() or None), TIPS["sort"])
+        self.number_row = row(QLabel("Classes"), self.number, self.sort_button)
         self.save_button = button("Save plot…", self._ask_and_save, TIPS["save"])
         self._layout = QVBoxLayout(self)
         top, middle = QHBoxLayout(), QHBoxLayout()
@@ -97,6 +108,7 @@ class PlotBox(DrawnView):
         self._layout.addLayout(top)
         self._layout.addWidget(self.hint)
         self._layout.addLayout(middle)
+        self._layout.addWidget(self.number_row)
         self._layout.addStretch(1)
         for signal in (session.sheet_changed, session.table_changed, session.filters_changed, session.classes_named):
             signal.connect(self.draw_soon)
@@ -292,6 +304,8 @@ class PlotBox(DrawnView):
         for made in (self.classes, self.name):
             made.setVisible(wanted and bool(words))
         self.gate_button.setVisible(wanted)
+        sheet = self.session.sheet
+        self.number_row.setVisible(wanted and sheet is not None and len(sheet.fits) == 1)
         self._show_name()
 
     def _show_name(self, _: Any = None) -> None:

@@ -56,6 +56,8 @@ class Views:
         The Points layer of the droplets worked on, None where there is none.
     busy : callable
         Whether droplets are being found.
+    regroup : callable
+        Sorts the droplets into so many classes, or (None) as many as can be told apart.
 
     Attributes
     ----------
@@ -72,11 +74,12 @@ class Views:
         panel: Panel,
         points: Callable[[], Any],
         busy: Callable[[], bool],
+        regroup: Callable[[int | None], None],
     ) -> None:
         self.session, self.viewer, self._points, self._busy = session, viewer, points, busy
         self.filters = FilterBox(session, lambda: region_layers(viewer), self._region, [panel.colors.uncertain])
         self.inspector = Inspector(session, self._pictures, self._look_at, self._show_layer)
-        self.plots = PlotBox(session)
+        self.plots = PlotBox(session, regroup)
         self.learning = LearnBox(
             lambda: learning_images(viewer, panel.form.values()),
             lambda: panel.form.values()["weights"],

@@ -20,12 +20,10 @@ from ...tracking.events import Event
 from ...tracking.tracks import Tracks
 from ..journal import TYING, Step
 from ..rows import NUMBER, changed_rows, numbered
-from ..sheet import PLACE, Sheet
+from ..sheet import OF_TRACKS, PLACE, Sheet
 from .ties import OPTIONS, Tie, Ties
 
 RESIDUALS = ("volume_residual", "volume_residual_sd", "composition_residual", "composition_residual_sd")
-OF_TRACKS = ("track_id", "time_s")
-"""Columns that following fills."""
 
 
 class Edited(NamedTuple):
@@ -130,6 +128,19 @@ def pending(sheet: Sheet) -> Edited | None:
     if edited is None or not len(_touched(before, sheet.table)):
         return None
     return Edited(before, sheet.table, sheet.ties, edited)
+
+
+def to_refit(sheet: Sheet) -> tuple[int, pd.Index] | None:
+    """A frame with droplets that were added, moved or resized and not fitted since, and which these are."""
+    table = sheet.table
+    told = [c for c in ("composition_0", "misfit") if c in table]  # an edit takes one of these, or both
+    if not is_followed(sheet) or "pinned" not in table or not told:
+        return None
+    edited = table[table[told].isna().any(axis=1) & table["pinned"].eq(True)]
+    if not len(edited):
+        return None
+    frame = int(edited["frame"].iloc[0])
+    return frame, edited.index[edited["frame"] == frame]
 
 
 def relinked(edited: Edited) -> Found:

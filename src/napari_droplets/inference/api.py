@@ -100,7 +100,7 @@ def iterate(
     """`fit` as a generator: yields `Progress`, returns the `Fit`; `send(False)` stops after the current chunk.
 
     `candidates` are what `start_of` gives for this image, where that was asked before; not with a region. Programs are
-    loaded and compiled beside detection, unless droplets found shall be seen first (`ahead`): both want the interpreter.
+    loaded and compiled beside detection, unless (`ahead`) droplets shall be seen first: both want the interpreter.
     """
     chosen = Settings.of(**settings)
     return _iterate_all(image_of(image, chosen), droplets, optics, chosen, candidates, ahead)

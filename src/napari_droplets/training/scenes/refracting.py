@@ -24,10 +24,8 @@ def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> S
     """Draw refracting droplets, see `any_look.sketch` for the parameters."""
     radii = max(RADII[0] * scale, SMALLEST), RADII[1] * scale
     for _ in range(TRIES):
-        if rng.random() < DENSE:
-            circles = _dense(rng, side, scale, radii)
-        else:
-            circles = crowd(rng, side, side, radii)
+        dense = rng.random() < DENSE
+        circles = _dense(rng, side, scale, radii) if dense else crowd(rng, side, side, radii)
         light, _, outlined, _ = physical_light(rng, circles, side, side)
         if outlined.mean() > 0.8:
             break

@@ -190,7 +190,7 @@ class Frame:
             for dx in range(int(side.max(initial=1))):
                 some = (side > max(dx, dy)) & (x + dx < w) & (y + dy < h)
                 picture[y[some] + dy, x[some] + dx] = drawn[some]
-        return np.clip(picture, 0, 1)
+        return np.clip(picture, 0, 1, out=picture)
 
     def _redrawn(self, setup: Setup, state: State) -> np.ndarray:
         from ..images import resampled

@@ -160,6 +160,7 @@ def iterate_rounds(
     still = False
     for _ in range(1 if cancelled else LAST_PASSES):
         sound = state
+        del info  # the colors of the pass before
         state, info = move_droplets(setup, state, DAMPING[1], learned=True)
         if not np.isfinite(info.loss):
             state = sound

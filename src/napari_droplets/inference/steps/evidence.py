@@ -29,8 +29,11 @@ def look(setup: Setup, state: State) -> tuple[Evidence, np.ndarray]:
     sums, colors = pass_over_all(
         raw, setup.anchor, state.shared, state.rows, len(pixels.row), pixels.crowded, setup.form
     )
-    residual = setup.image[pixels.y, pixels.x]
-    residual -= colors
+    values = state.rows.values if len(pixels.row) > MOST_ROWS else np.asarray(state.rows.values)
+    residual = np.empty_like(colors)
+    for begin in range(0, len(residual), LEAST_ROWS):  # of all at once the indices would take more than the values
+        some = slice(begin, min(begin + LEAST_ROWS, len(residual)))
+        residual[some] = values[some] - colors[some]
     lines = _Lines(setup, state)
     squares = _own(pixels, residual, lines)
     found = Sums(*(s[: setup.size] for s in sums))

@@ -98,10 +98,8 @@ def filled(rows: Rows, droplets: int) -> Rows:
     """Rows padded to one of the sizes that programs are compiled for, and in the types that these take."""
     total, none = bucket(max(len(rows.row), 1), LEAST_ROWS), droplets - 1
     row, other, *rest = rows
-    other = np.minimum(other, none).astype(np.int32)
-    return Rows(
-        pad(row, total, none), pad(other, total, none), *(pad(a.astype(np.float32, copy=False), total) for a in rest)
-    )
+    numbers = pad(row, total, none), pad(np.minimum(other, none).astype(np.int32), total, none)
+    return Rows(*numbers, *(pad(a.astype(np.float32, copy=False), total) for a in rest))
 
 
 def some_rows(rows: Rows, which: slice | np.ndarray, droplets: int) -> Rows:

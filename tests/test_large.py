@@ -1,8 +1,11 @@
 """Images that are worked on in blocks: the same droplets as of the whole image, whatever the blocks and the file."""
 
+import platform
+
 import jax
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 import napari_droplets as nd
@@ -17,6 +20,7 @@ from napari_droplets.lazy import LazyPixels
 from napari_droplets.model import assignment
 from napari_droplets.model.assignment import covered_pixels
 from napari_droplets.settings import Settings
+from napari_droplets.storage import memory
 
 SHIFT = 64
 SEAMS = 96
@@ -123,6 +127,18 @@ def test_more_rows_of_pixels_than_fit_into_an_array_are_passed_over_in_parts(pho
     by_parts = loop.learn_shared(setup, state, 1e-3).optics.learned
     for a, b in zip(jax.tree.leaves(by_parts), jax.tree.leaves(learned), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have no such call")
+def test_free_memory_is_given_back():
+    held = psutil.Process().memory_info
+    arrays = [np.ones(1000) for _ in range(10_000)]  # 80 MB in pieces too small to be given back one by one
+    last = arrays[-1]
+    del arrays
+    before = held().rss
+    memory.give_back()
+    assert held().rss < before - 60e6
+    assert last.sum() == 1000
 
 
 def files(folder, image):

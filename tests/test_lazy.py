@@ -107,6 +107,20 @@ def test_pieces_are_made_once_and_are_the_same_whatever_is_asked_for():
     np.testing.assert_array_equal(pixels[40:71, 20:50], whole[40:71, 20:50])
 
 
+@pytest.mark.parametrize("step", [3, 9])
+def test_each_piece_is_made_once_for_a_thinned_copy(step):
+    """Of large images a row has more pieces than are at hand: looked at row by row, they were made again for each."""
+    made = []
+
+    def make(block):
+        made.append(block)
+        return ARRAY[block.slices]
+
+    pixels = in_pieces(ARRAY.shape, make, 20, kept=2).map(lambda part: part + 1)
+    np.testing.assert_array_equal(pixels[::step, 1:-1:step], ARRAY[::step, 1:-1:step] + 1)
+    assert len(made) == len(set(made)) == len(list(blocks(ARRAY.shape, 20)))
+
+
 @pytest.mark.parametrize("factor", [2, 1.3, 0.7, 0.25, 0.11])
 def test_resizing_is_the_same_to_the_last_bit_by_parts(factor, monkeypatch):
     from napari_droplets.images import picture

@@ -2,8 +2,14 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from stand_in import StandIn, write_image
@@ -75,6 +81,59 @@ def test_resumed_the_batch_learns_nothing_again(paths, tmp_path, stand_in):
     assert taught(out) == ["a", "c", "e"]
     go(paths, out, resume=True)
     assert stand_in.lessons == 1
+
+
+class ByImage(StandIn):
+    """Fits whose droplets depend on the image and on the optics, not on what was fitted before."""
+
+    def fit(self, image, droplets=None, optics=None, **more):
+        self.fitted = [None] * ord(image.name[0])
+        fit = super().fit(image, droplets, optics, **more)
+        return replace(fit, droplets=replace(fit.droplets, x=fit.droplets.x + optics.weights["w"].sum()))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from unittest.mock import patch
+
+sys.path.insert(0, sys.argv[1])
+from test_lesson import ByImage, go
+
+stand_in, told = ByImage(), []
+
+def watch(path, progress):
+    told.append(progress.stage)
+    if told == ["optics"] * 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+patch("napari_droplets.inference.api.fit", stand_in.fit).start()
+patch("napari_droplets.inference.composite.learn", stand_in.learn).start()
+go([Path(p) for p in sys.argv[3:]], Path(sys.argv[2]), watch=watch)
+"""
+"""A batch in a process of its own that is killed while it learns optics; arguments: this folder, results, images."""
+
+
+def test_killed_while_optics_are_learned_it_resumes_to_the_undisturbed_table(paths, tmp_path, monkeypatch):
+    stand_in = ByImage()
+    monkeypatch.setattr("napari_droplets.inference.api.fit", stand_in.fit)
+    monkeypatch.setattr("napari_droplets.inference.composite.learn", stand_in.learn)
+    undisturbed, out = tmp_path / "undisturbed", tmp_path / "out"
+    go(paths, undisturbed)
+    arguments = [Path(__file__).parent, out, *paths]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not (out / "optics.safetensors").exists()
+    assert "optics" not in json.loads((out / "batch.json").read_text())
+    assert not list(out.glob("*/summary.json"))
+    stand_in.lessons = 0
+    outcomes = go(paths, out, resume=True)
+    assert [(o.error, o.skipped) for o in outcomes] == [(None, False)] * 6
+    assert stand_in.lessons == 1
+    assert taught(out) == taught(undisturbed)
+    table, other = (pd.read_csv(folder / "droplets.csv") for folder in (out, undisturbed))
+    assert len(table) > 6
+    pd.testing.assert_frame_equal(table, other)
 
 
 def damage(paths, out):

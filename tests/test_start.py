@@ -1,5 +1,6 @@
 """Where fits start: compositions follow the dyes, optics draw the colors seen, light outside of droplets is told."""
 
+import jax
 import numpy as np
 import pytest
 from drawn import discs, lattice
@@ -158,6 +159,23 @@ def test_light_outside_is_none_around_discs_and_some_around_lenses():
     assert lights[1] > 0.03
     assert outline_trust(lights[0], 0.0) > 0.98
     assert outline_trust(lights[1], 0.0) < 0.5
+
+
+def test_nothing_is_compiled_anew_where_less_of_the_surroundings_is_seen():
+    """Else each image of a long batch may bring programs of its own."""
+    droplets = lattice((128, 128), [8.0])
+    circles = droplets.x, droplets.y, droplets.radius
+    image = discs(*circles, (128, 128), 0.3, 0.7, noise=0.01)
+    grid = start.grid_of((128, 128), droplets.radius, "uniform")
+    ground = start.empty_slide(image, grid, covered(*circles, (128, 128), 0.7), 0.01)
+    start.light_outside(image, ground, *circles, 0.7)
+    client = jax.devices()[0].client
+    before = len(client.live_executables())
+    v, u = np.mgrid[:128, :128]
+    nearest = np.argmin(np.hypot(u[..., None] - droplets.x, v[..., None] - droplets.y), -1)
+    half = ground._replace(empty=ground.empty & (u < droplets.x[nearest]))
+    assert np.isfinite(start.light_outside(image, half, *circles, 0.7))
+    assert len(client.live_executables()) <= before
 
 
 def test_light_that_cannot_be_seen_is_not_a_number():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -91,14 +92,19 @@ class LazyPixels:
     shape : (int, int, int)
     read : callable
         The pixels (h, w, C) float32 of a `Block`; the same ones whatever else is in the block.
+    side : int
+        Of the squares in which they are read or made: each of them is looked at once for a thinned copy.
     """
 
     ndim = 3
     dtype = np.dtype(np.float32)
 
-    def __init__(self, shape: tuple[int, int, int], read: Callable[[Block], np.ndarray]) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], read: Callable[[Block], np.ndarray], side: int | None = None
+    ) -> None:
         self.shape = shape
         self.read = read
+        self.side = SIDE if side is None else side
         self.sha256 = ""
         """Hash of all pixels, once it has been computed."""
         self.coarser: list[Any] = []
@@ -127,7 +133,8 @@ class LazyPixels:
 
     def map(self, change: Callable[[np.ndarray], np.ndarray], channels: int | None = None) -> LazyPixels:
         """The same with each block changed, pixel by pixel."""
-        return LazyPixels((*self.shape[:2], channels or self.shape[2]), lambda block: change(self.read(block)))
+        shape = (*self.shape[:2], channels or self.shape[2])
+        return LazyPixels(shape, lambda block: change(self.read(block)), self.side)
 
     def _thinned(self, rows: range, columns: range) -> np.ndarray:
         """Every so many rows and columns."""
@@ -139,11 +146,13 @@ class LazyPixels:
         if key in self._kept:
             return self._kept[key]
         out = np.empty((len(rows), len(columns), self.shape[2]), np.float32)
-        for down in _runs(rows, 1 if rows.step >= BY_ROWS else SIDE):
-            for across in _runs(columns, SIDE):
-                v, u = rows[down], columns[across]
+        for down, across in itertools.product(_runs(rows, self.side), _runs(columns, self.side)):
+            u = columns[across]
+            alone = (slice(i, i + 1) for i in range(down.start, down.stop))
+            for some in alone if rows.step >= BY_ROWS else [down]:
+                v = rows[some]
                 part = self.read(Block(v[0], v[-1] + 1, u[0], u[-1] + 1))
-                out[down, across] = part[:: rows.step, :: columns.step]
+                out[some, across] = part[:: rows.step, :: columns.step]
         if out.size <= KEPT_SIZE:
             if len(self._kept) >= KEPT:
                 self._kept.clear()
@@ -186,7 +195,7 @@ def in_pieces(shape: tuple[int, int, int], make: Callable[[Block], np.ndarray], 
                 out[common.within(block).slices] = piece(y, x)[common.within(square).slices]
         return out
 
-    return LazyPixels(shape, read)
+    return LazyPixels(shape, read, side)
 
 
 Pixels = np.ndarray | LazyPixels
@@ -234,7 +243,6 @@ def _span(key: Any, n: int) -> range:
 
 
 def _runs(span: range, side: int) -> Iterator[slice]:
-    """Parts of a span that reach over so many pixels."""
-    count = max(1, side // span.step)
-    for begin in range(0, len(span), count):
-        yield slice(begin, min(begin + count, len(span)))
+    """The parts of a span that lie in one square of this side each."""
+    cuts = np.flatnonzero(np.diff(np.asarray(span) // side)) + 1
+    yield from (slice(a, b) for a, b in itertools.pairwise([0, *cuts.tolist(), len(span)]))

@@ -12,10 +12,11 @@ import jax
 import numpy as np
 
 from ..compiling import tracing
-from ..model.assignment import Pixels, covered, covered_pixels
+from ..model.assignment import AT_ONCE, Pixels, covered, covered_pixels
 from ..model.outline import GLOW_TERMS
 from ..model.problem import MOST_ROWS, Form, Rows, rows_of, some_rows
 from ..model.rendering import Shared
+from ..storage.memory import give_back
 from .start import Ground, empty_slide
 from .state import Setup, State, circles
 from .steps import optics_step
@@ -81,8 +82,20 @@ def init(setup: Setup, mean: np.ndarray, present: np.ndarray, shared: Shared, gr
     return listed(setup, state, complete=False)
 
 
-def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) -> State:
-    """List the pixels around droplets where they are now, and fit the background there if that is wanted.
+def grounded(setup: Setup, state: State) -> State:
+    """Fit the background to the pixels that droplets leave empty where they are now.
+
+    A step of its own, so that whoever calls it can let go of the background before: of 12 megapixels in color it has
+    150 MB, as the image has.
+    """
+    x, y, radius = (a[state.present] for a in circles(setup, state.mean))
+    hidden = covered(x, y, radius, setup.image.shape[:2], state.blur, setup.reach)
+    slide = empty_slide(setup.image, setup.grid, hidden, state.noise, setup.counted, state.ground.field)
+    return state._replace(ground=slide)
+
+
+def listed(setup: Setup, state: State, *, complete: bool) -> State:
+    """List the pixels around droplets where they are now.
 
     Not all pixels of large droplets are listed unless the list shall be `complete`. Of an image that is read by parts
     there is no complete list of all droplets: it is made block by block, see `evidence.look`.
@@ -91,21 +104,16 @@ def listed(setup: Setup, state: State, *, complete: bool, ground: bool = False) 
     here = np.flatnonzero(state.present)
     shape = setup.image.shape[0], setup.image.shape[1]
     there = x[here], y[here], radius[here]
-    in_blocks = complete and setup.in_blocks and setup.moving is None
-    if in_blocks:
-        state = state._replace(pixels=NO_PIXELS, rows=None, listed_at=state.mean)  # gives their memory back
-    if ground or in_blocks:
-        hidden = covered(*there, shape, state.blur, setup.reach)
-        if ground:
-            slide = empty_slide(setup.image, setup.grid, hidden, state.noise, setup.counted, state.ground.field)
-            state = state._replace(ground=slide)
-        if in_blocks:
-            seen = hidden if setup.counted is None else hidden & setup.counted
-            return state._replace(listed=float(seen.sum()))
+    if complete and setup.in_blocks and setup.moving is None:
+        seen = covered(*there, shape, state.blur, setup.reach)
+        seen = seen if setup.counted is None else seen & setup.counted
+        return state._replace(pixels=NO_PIXELS, rows=None, listed_at=state.mean, listed=float(seen.sum()))
     area = np.pi * radius[here] ** 2
     most = np.inf if complete or area.sum() <= MOST_LISTED else max(LEAST_LISTED, MOST_LISTED / max(len(here), 1))
     wanted = None if setup.moving is None else setup.moving[here]
     found = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=wanted, most=most)
+    if area.sum() > AT_ONCE:
+        give_back()  # what it took to sort so many pixels
     pixels = found._replace(row=here[found.row].astype(np.int32), other=np.append(here, setup.size)[found.other])
     if setup.form.renderer == "nearest":  # a pixel sees one droplet alone
         pixels = alone(pixels, setup.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..images import Image, PixelSize
 from ..lazy import LazyPixels, Pixels
 from ..model.background import SplineGrid
 from ..model.picture import Drawing, draw
-from ..model.problem import PLACE
+from ..model.problem import LEAST_ROWS, PLACE
 from ..model.rendering import Shared
 from ..progress import Clock
 from ..region import centers_in
@@ -188,15 +189,15 @@ class Frame:
             return self._redrawn(setup, state)
         picture = np.array(state.ground.field)
         pixels = state.pixels
-        own = (pixels.own > 0) & (pixels.weight > 0)
-        x, y, drawn = pixels.x[own], pixels.y[own], colors[own]
-        side = np.sqrt(pixels.weight[own]).astype(int)
         h, w = picture.shape[:2]
-        for dy in range(int(side.max(initial=1))):
-            for dx in range(int(side.max(initial=1))):
-                some = (side > max(dx, dy)) & (x + dx < w) & (y + dy < h)
-                picture[y[some] + dy, x[some] + dx] = drawn[some]
-        return np.clip(picture, 0, 1)
+        most = int(np.sqrt(np.max(pixels.weight * (pixels.own > 0), initial=0)))
+        for dy, dx in itertools.product(range(most), repeat=2):
+            for begin in range(0, len(pixels.row), LEAST_ROWS):  # in parts, of which copies take little memory
+                some = slice(begin, begin + LEAST_ROWS)
+                x, y, side = pixels.x[some] + dx, pixels.y[some] + dy, np.sqrt(pixels.weight[some])
+                drawn = (pixels.own[some] > 0) & (side > max(dx, dy)) & (x < w) & (y < h)
+                picture[y[drawn], x[drawn]] = colors[some][drawn]
+        return np.clip(picture, 0, 1, out=picture)
 
     def _redrawn(self, setup: Setup, state: State) -> np.ndarray:
         from ..images import resampled

@@ -21,6 +21,7 @@ from .loop import (
     RELIST,
     STILL,
     Schedule,
+    grounded,
     intensities,
     learn_shared,
     listed,
@@ -112,7 +113,8 @@ def iterate_rounds(
             break
         rounds += 1
         if rounds % RELIST == 1:
-            state = listed(setup, state, complete=False, ground=setup.moving is None)
+            state = grounded(setup, state) if setup.moving is None else state
+            state = listed(setup, state, complete=False)
         state, info = move_droplets(setup, state, DAMPING[0] if setup.learning else DAMPING[1])
         passes += 1
         clock.lap("fit")
@@ -152,10 +154,13 @@ def iterate_rounds(
     census = None
     if setup.probability is not None and not cancelled:
         state, census = reconsidered(setup, state)
-    state = listed(setup, state, complete=True, ground=setup.moving is None and not cancelled)
+    state = grounded(setup, state) if setup.moving is None and not cancelled else state
+    del schedule, sound  # and with them the backgrounds of earlier states: the list of all pixels takes their memory
+    state = listed(setup, state, complete=True)
     still = False
     for _ in range(1 if cancelled else LAST_PASSES):
         sound = state
+        del info  # the colors of the pass before
         state, info = move_droplets(setup, state, DAMPING[1], learned=True)
         if not np.isfinite(info.loss):
             state = sound

@@ -182,7 +182,7 @@ def light_outside(
     if seen.sum() < 12:
         return float("nan")
     usual = np.nanmedian(light[:, seen], 0)
-    basis = np.asarray(glow_basis(dx[seen], dy[seen])).T
+    basis = np.asarray(glow_basis(dx, dy)).T[seen]  # of all places: other sizes would be other programs to compile
     fitted = basis @ np.linalg.lstsq(basis, usual, rcond=1e-3)[0]
     doubt = 0.5 * np.pi * np.nanvar(light[:, seen], 0) / inside.sum(0)[seen, None]  # variance of a median
     light_there = max(np.mean(fitted**2) - np.mean(doubt) * basis.shape[1] / len(basis), 0)

@@ -104,9 +104,9 @@ def _together(parts: list[Pixels]) -> Pixels:
     if not parts:
         return Pixels(np.zeros(0, np.int32), *np.zeros((5, 0, ROW)), 0)
     lonely = np.concatenate([np.arange(len(p.row)) >= p.crowded for p in parts])
-    columns = [np.concatenate(column) for column in zip(*(p[:-1] for p in parts), strict=True)]
-    order = np.lexsort((columns[0], lonely))  # stable
-    return Pixels(*(column[order] for column in columns), int((~lonely).sum()))
+    order = np.lexsort((np.concatenate([p.row for p in parts]), lonely))  # stable
+    columns = (np.concatenate(column)[order] for column in zip(*(p[:-1] for p in parts), strict=True))
+    return Pixels(*columns, int((~lonely).sum()))
 
 
 def _listed(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..lazy import Pixels as Image
 from ..transforms import constrained, unconstrained_size
 from .assignment import ROW, Pixels
 from .rendering import Droplet, Shared, color
@@ -67,29 +68,38 @@ def pad(array: np.ndarray, n: int, value: float = 0) -> np.ndarray:
     return np.pad(array, [(0, n - len(array))] + [(0, 0)] * (array.ndim - 1), constant_values=value)
 
 
-def rows_of(pixels: Pixels, image: np.ndarray, ground: np.ndarray, droplets: int) -> Rows:
+class _Colors:
+    """Colors of the pixels of many rows, looked up in the image (H, W, C) when some of the rows are asked for."""
+
+    def __init__(self, image: np.ndarray, pixels: Pixels) -> None:
+        self.image, self.x, self.y = image, pixels.x, pixels.y
+        self.shape = (*pixels.x.shape, image.shape[2])
+
+    def __getitem__(self, which: slice | np.ndarray) -> Float[np.ndarray, "R S C"]:
+        return self.image[self.y[which], self.x[which]]
+
+
+def rows_of(pixels: Pixels, image: Image, ground: Image, droplets: int) -> Rows:
     """Rows with their intensities for arrays of so many droplets (the last one is none).
 
-    They are padded, unless there are more than `MOST_ROWS`.
+    They are padded, unless there are more than `MOST_ROWS`: these are made of the list of pixels and the image, without
+    copies, when `some_rows` asks for a part of them.
     """
-    none = droplets - 1
-    n = len(pixels.row)
-    at = pixels.y, pixels.x
-    rows = Rows(
-        pixels.row,
-        np.minimum(pixels.other, none).astype(np.int32),
-        *(np.asarray(a, np.float32) for a in (pixels.x, pixels.y, pixels.weight, pixels.own)),
-        image[at].reshape(n, ROW, image.shape[2]),
-        ground[at].reshape(n, ROW, image.shape[2]),
+    many = len(pixels.row) > MOST_ROWS
+    values, behind = (
+        _Colors(source, pixels) if many and isinstance(source, np.ndarray) else source[pixels.y, pixels.x]
+        for source in (image, ground)
     )
-    return rows if n > MOST_ROWS else filled(rows, droplets)
+    rows = Rows(pixels.row, pixels.other, pixels.x, pixels.y, pixels.weight, pixels.own, values, behind)
+    return rows if many else filled(rows, droplets)
 
 
 def filled(rows: Rows, droplets: int) -> Rows:
-    """Rows padded to one of the sizes that programs are compiled for."""
+    """Rows padded to one of the sizes that programs are compiled for, and in the types that these take."""
     total, none = bucket(max(len(rows.row), 1), LEAST_ROWS), droplets - 1
     row, other, *rest = rows
-    return Rows(pad(row, total, none), pad(other, total, none), *(pad(a, total) for a in rest))
+    numbers = pad(row, total, none), pad(np.minimum(other, none).astype(np.int32), total, none)
+    return Rows(*numbers, *(pad(a.astype(np.float32, copy=False), total) for a in rest))
 
 
 def some_rows(rows: Rows, which: slice | np.ndarray, droplets: int) -> Rows:

@@ -1,4 +1,4 @@
-"""How much memory a picture takes by what its header says, and whether this machine has it: asked before it is decoded.
+"""Memory: whether this machine has what a picture takes by its header, asked before it is decoded; and given back.
 
 A file of a few kilobytes may say that it holds a picture of a million by a million pixels, and a large one may be
 meant. Either is refused before anything is decoded, as the system would otherwise end the process with all it has done.
@@ -6,8 +6,10 @@ meant. Either is refused before anything is decoded, as the system would otherwi
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,16 @@ def total() -> int:
     except ImportError:  # Windows
         pass
     return min(limits)
+
+
+def give_back() -> None:
+    """Hand memory that is free back to the system, which the C library else keeps for this process.
+
+    Arrays of some megabytes leave it in pieces that larger ones cannot use. Only with the library of most Linux systems
+    (glibc); others do it by themselves, or not at all.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def in_words(size: float) -> str:

@@ -10,6 +10,9 @@ import napari_droplets as nd
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.movies.simulated import simulate_movie
+from napari_droplets.tracking.frames import frames_of
+from napari_droplets.tracking.linking import TAILS, Rates, _likeliest, _sweep
+from napari_droplets.tracking.motion import learn_motion
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("laptrack"), reason="needs LapTrack")
 SHAPE = (240, 320)
@@ -92,6 +95,18 @@ def test_compositions_tell_droplets_apart_that_move_far():
     without = right_links(nd.track(table[["frame", "x", "y", "radius", "true_id"]], shape=SHAPE))
     assert with_them > 0.99
     assert without < with_them
+
+
+def test_how_displacements_scatter_is_learned():
+    rng = np.random.default_rng(0)
+    assert _likeliest(rng.standard_normal(3000), 1) == TAILS[-1]
+    assert _likeliest(rng.standard_t(4, 3000), 1) == TAILS[0]
+    assert _likeliest(np.hypot(*rng.standard_normal((2, 3000))), 2) == TAILS[-1]
+    # small droplets diffuse faster: the simulation's law is the root of the radius
+    movie = simulate_movie(SHAPE, 60, 16, seed=4, brownian=3.0, radius=3, coalescence=False, pictures=False)
+    frames = frames_of(spoilt(movie.droplets), SHAPE)
+    rates = _sweep(frames, learn_motion(frames), 2, Rates())[1]
+    assert 0.2 < rates.slower < 0.7
 
 
 def test_volume_decides_whether_droplets_merged():

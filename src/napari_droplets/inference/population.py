@@ -66,7 +66,7 @@ def reconsidered(setup: Setup, state: State) -> tuple[State, Census]:
     odds = logit(np.clip(p, FURTHEST, 1 - FURTHEST))
     waiting = ~state.present & (p >= POSSIBLE)
     trial = listed(setup, state._replace(present=state.present | waiting), complete=False)
-    for _ in range(TRIAL_STEPS if waiting.any() else 1):
+    for _ in range(TRIAL_STEPS if waiting.any() or state.guide is None else 1):
         trial, _ = move_droplets(setup, trial, DAMPING[1], learned=True)
     seen = judged(setup, trial)
     unwanted = trial.present & (seen.worth + odds < 0) & (p < 1)

@@ -16,8 +16,9 @@ from scipy.special import gammaln
 from .frames import Frame, Frames
 from .motion import LEAST_MOTION, LEAST_SPREAD, Motion, Step, grown, spread_of
 
-TAILS = 6.0
-"""Degrees of freedom of Student's t: outliers of a measurement are more frequent than a Gaussian's."""
+TAILS = (6.0, 12.0, 30.0)
+"""Degrees of freedom of Student's t, of which the likeliest are taken: outliers of a measurement may be more frequent
+than a Gaussian's. The first is the first guess."""
 GATE = 8.0
 """Links farther than this, in standard deviations of a displacement, are not thought of."""
 CLOSE = 0.5
@@ -32,6 +33,12 @@ LEAST_GAIN = 0.35
 """Weight of a new observation in what is known of a droplet's radius and composition; 1 / n of its first ones."""
 JUMP = 0.1
 """A relative change of the squared radius beyond this is no trend: droplets merged, or a measurement was bad."""
+SLOWER_FROM = 100.0
+"""Links that count as much as the guess that displacements have nothing to do with the radius."""
+SIZE_SPREAD = 0.3
+"""Usual standard deviation of log radii."""
+LEARNED_FROM = 20
+"""Links that say how wide changes scatter, at least."""
 SWEEPS = 2
 """Through the movie after the first one, with what is known of droplets by their later frames."""
 TREND_GAIN, TREND_FROM = 0.1, 5
@@ -47,6 +54,11 @@ class Rates:
     scale: float = 1.0
     """Of the standard deviations of displacements."""
     radius_scale: float = 1.0
+    tails: float = TAILS[0]
+    """Of displacements ..."""
+    radius_tails: float = TAILS[0]
+    slower: float = 0.0
+    """Displacements go with the radius to the power of less this: 0.5 for diffusion."""
 
 
 @dataclass
@@ -132,7 +144,7 @@ def _sweep(
     """Go through the movie once; the links, and what they say of the rates."""
     open_ = _opened(frames.frames[0], np.arange(len(frames.frames[0])))
     links: list[np.ndarray] = []
-    z, radius_z = [np.zeros(0)], [np.zeros(0)]
+    z, radius_z, sizes = [np.zeros(0)], [np.zeros(0)], [np.zeros(0)]
     lost = stayed = born = known = 0
     populations = _Population.of(frames)
     for step, length, b in zip(motion.steps, frames.steps, frames.frames[1:], strict=True):
@@ -148,6 +160,7 @@ def _sweep(
         seen = open_.missed[i] == 0
         z.append(d[i, j][seen])
         radius_z.append(change[i, j][seen])
+        sizes.append(np.log(open_.radius[i][seen]))
         inner, new = inside_by(predicted, step.spread, frames.shape), np.ones(len(b), bool)
         new[j] = False
         lost_rows = np.ones(len(open_.row), bool)
@@ -157,17 +170,20 @@ def _sweep(
         born += int((new & inside_by(b.place, step.spread, frames.shape)).sum())
         known += len(b)
         open_ = _next(open_, b, i, j, lost_rows, predicted, radius, step, length, max_gap)
+    all_z, all_radius_z = np.concatenate(z), np.concatenate(radius_z)
+    enough = len(all_z) > LEARNED_FROM
     rates = replace(
         rates,
         missed=float(np.clip((lost + 1) / (stayed + 20), 0.002, 0.3)),
         born=float(np.clip((born + 1) / (known + 20), 0.002, 0.3)),
         # the median of the length of a vector of two unit normals is 1.1774
-        scale=rates.scale * float(np.clip(np.median(np.concatenate(z) if len(links) else 1.1774) / 1.1774, 0.2, 2))
-        if sum(map(len, z)) > 20
-        else rates.scale,
-        radius_scale=rates.radius_scale * float(np.clip(spread_of(np.concatenate(radius_z)), 0.2, 2))
-        if sum(map(len, z)) > 20
+        scale=rates.scale * float(np.clip(np.median(all_z) / 1.1774, 0.2, 2)) if enough else rates.scale,
+        radius_scale=rates.radius_scale * float(np.clip(spread_of(all_radius_z), 0.2, 2))
+        if enough
         else rates.radius_scale,
+        tails=_likeliest(all_z, 2) if enough else rates.tails,
+        radius_tails=_likeliest(all_radius_z, 1) if enough else rates.radius_tails,
+        slower=rates.slower + _slower(all_z, np.concatenate(sizes)) if enough else rates.slower,
     )
     return np.concatenate(links) if links else np.zeros((0, 2), int), rates
 
@@ -206,7 +222,8 @@ def _gains(
     typical = _typical_sd(open_, b)
     extra = np.maximum(open_.place_sd[:, None] ** 2 + b.place_sd**2 - 2 * typical**2, 0)
     least = LEAST_SPREAD * float(np.median(b.radius)) if len(b) else LEAST_MOTION
-    sd = np.maximum(np.sqrt(rates.scale**2 * (step.spread**2 * length * steps + extra)), least)
+    by_size = np.exp(rates.slower * (population.log_radius - np.log(radius)))[:, None]
+    sd = np.maximum(np.sqrt(rates.scale**2 * ((by_size * step.spread) ** 2 * length * steps + extra)), least)
     away = np.hypot(*np.moveaxis(predicted[:, None] - b.place, -1, 0))
     d = away / sd
     there, made, known = b.radius, b.composition, np.ones(len(b))
@@ -220,7 +237,8 @@ def _gains(
         + np.maximum(error - usual, 0) * (known + open_.uncertainty[:, None]) / 2
     )
     radius_z = change / radius_sd
-    value = log_t(d**2, 2) - 2 * np.log(sd) + log_t(radius_z**2, 1) - np.log(radius_sd)
+    value = log_t(d**2, 2, rates.tails) - 2 * np.log(sd)
+    value = value + log_t(radius_z**2, 1, rates.radius_tails) - np.log(radius_sd)
     other = (np.log(there) - population.log_radius) / population.log_radius_sd
     null = -0.5 * other**2 - np.log(population.log_radius_sd) - 0.919
     k = b.composition.shape[1]
@@ -245,10 +263,25 @@ def _gains(
     return np.where(near, np.maximum(value, 0), 0), d, radius_z
 
 
-def log_t(squared: np.ndarray, dimensions: int) -> np.ndarray:
-    """Log density of Student's t of so many dimensions and unit scale."""
-    constant = gammaln((TAILS + dimensions) / 2) - gammaln(TAILS / 2) - dimensions / 2 * np.log(TAILS * np.pi)
-    return constant - (TAILS + dimensions) / 2 * np.log1p(squared / TAILS)
+def log_t(squared: np.ndarray, dimensions: int, tails: float = TAILS[0]) -> np.ndarray:
+    """Log density of Student's t of so many dimensions and degrees of freedom, and unit scale."""
+    constant = gammaln((tails + dimensions) / 2) - gammaln(tails / 2) - dimensions / 2 * np.log(tails * np.pi)
+    return constant - (tails + dimensions) / 2 * np.log1p(squared / tails)
+
+
+def _likeliest(z: np.ndarray, dimensions: int) -> float:
+    """The degrees of freedom under which lengths, in standard deviations of their bulk, are the most probable."""
+    unit = np.median(np.abs(z)) / (1.1774 if dimensions == 2 else 0.6745)
+    score = [log_t((z / max(unit, 1e-9)) ** 2, dimensions, tails).sum() for tails in TAILS]
+    return TAILS[int(np.argmax(score))]
+
+
+def _slower(z: np.ndarray, log_radius: np.ndarray) -> float:
+    """By what power of the radius large droplets move less than they are thought to."""
+    away, size = np.log(np.maximum(z, 1e-3)), log_radius - log_radius.mean()
+    square = float(size @ size)
+    power = -float(size @ away) / max(square, 1e-9)
+    return float(np.clip(power, -1, 1) * square / (square + SLOWER_FROM * SIZE_SPREAD**2))
 
 
 def _typical_sd(open_: _Open, b: Frame) -> float:

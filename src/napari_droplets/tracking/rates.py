@@ -118,7 +118,7 @@ def _scatter(
         weight[k] = (len(g) - 2) * 2 / 3  # neighbors share measurements: fewer degrees of freedom than differences
         if len(g) >= SMOOTH_FROM:
             scaled = (t - t.mean()) / np.ptp(t)
-            parabola = np.polynomial.polynomial.polyfit(scaled, v, 2)
+            parabola = np.polynomial.polynomial.polyfit(scaled, v, 2, w=1 / u)
             rest = (v - np.polynomial.polynomial.polyval(scaled, parabola)) / u
             near.append(own[k])
             smooth.append(np.sum(rest**2) / (len(g) - 3))

@@ -154,7 +154,7 @@ def iterate_rounds(
             state, info = move_droplets(setup, state, DAMPING[1], learned=True)
     census = None
     if setup.probability is not None and not cancelled:
-        state, census = reconsidered(setup, state)
+        state, census = reconsidered(setup, state, settled=passes > 0)
     state = listed(setup, state, complete=True, ground=setup.moving is None and not cancelled)
     still = False
     for _ in range(1 if cancelled else LAST_PASSES):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_droplets.tracking.rates import track_table
+from napari_droplets.tracking.rates import OVER_SCALE, track_table
 from napari_droplets.tracking.tracks import Tracks, with_ids
 
 
@@ -57,7 +57,19 @@ def test_a_scale_that_may_be_wrong_is_an_error_of_every_rate():
     radius = 20 - 0.3 * np.arange(30) + 0.01 * rng.standard_normal((50, 30))
     alone = track_table(followed(radius))["dr_dt_sd"].median()
     shared = track_table(followed(radius, radius_sd=0.04 * radius.ravel()))["dr_dt_sd"].median()
-    assert shared == pytest.approx(np.hypot(alone, 0.3 * 0.04), rel=0.1)
+    assert shared == pytest.approx(np.hypot(alone, OVER_SCALE * 0.3 * 0.04), rel=0.1)
+
+
+def test_measurements_that_are_worse_than_others_count_as_such():
+    rng = np.random.default_rng(3)
+    worse = np.where(np.arange(15) > 11, 8.0, 1.0)  # in the last frames, as of droplets that leave the image
+    error = 0.05 * worse * rng.standard_normal((500, 15))
+    stated = np.broadcast_to(0.05 * worse, error.shape).ravel()
+    true = np.polyfit(np.arange(15), error.T, 1)[0]
+    told, untold = track_table(followed(8 + error, radius_sd=stated)), track_table(followed(8 + error))
+    assert told["dr_dt_sd"].median() == pytest.approx(true.std(), rel=0.15)
+    assert untold["dr_dt_sd"].median() < 0.8 * true.std()
+    assert 0.91 <= ((told["dr_dt_low"] <= 0) & (told["dr_dt_high"] >= 0)).mean() <= 0.985
 
 
 def test_one_frame_gives_no_rate():

@@ -185,7 +185,7 @@ def iterate_from(
     """A fit from candidates at hand, of an image all of one picture or put together of `tiles`.
 
     After the fit `before`, of which candidates have their compositions, what stands out of the empty slide is told from
-    that of it, and one pass over the pixels is enough to decide who is a droplet.
+    that of it, and all candidates are tried at once.
     """
     from .posterior import Frame
     from .prepare import prepare
@@ -195,7 +195,7 @@ def iterate_from(
     work = image.rescaled(settings.scale)
     setup, state = prepare(work, start.scaled(settings.scale), optics, settings, slide=slide, tiles=tiles)
     frame = Frame(image, settings, start, optics)
-    passes = MOST_PASSES if before is None else 1
+    passes = MOST_PASSES if before is None else 0
     outcome = yield from iterate_rounds(setup, state, settings, clock, image.name, frame.snapshot, passes)
     n, loss, step = int(outcome.state.present.sum()), outcome.losses[-1][1], int(outcome.losses[-1][0])
     yield Progress(

@@ -55,18 +55,18 @@ def worth(evidence: Evidence, guide: Guide, prior: Prior, setup: Setup) -> np.nd
     return evidence.gain / evidence.inflation - divergence(guide, prior, setup.form)
 
 
-def reconsidered(setup: Setup, state: State) -> tuple[State, Census]:
+def reconsidered(setup: Setup, state: State, *, settled: bool = True) -> tuple[State, Census]:
     """Let candidates that wait join, and droplets leave that the pixels do not want.
 
-    All candidates are tried together. Of those that lie on one another, and of which each could stand for the other,
-    one goes.
+    All candidates are tried together; where those present have not `settled` yet, they find their places with them. Of
+    those that lie on one another, and of which each could stand for the other, one goes.
     """
     assert setup.probability is not None
     p = np.asarray(setup.probability)
     odds = logit(np.clip(p, FURTHEST, 1 - FURTHEST))
     waiting = ~state.present & (p >= POSSIBLE)
     trial = listed(setup, state._replace(present=state.present | waiting), complete=False)
-    for _ in range(TRIAL_STEPS if waiting.any() else 1):
+    for _ in range(TRIAL_STEPS if waiting.any() or not settled else 1):
         trial, _ = move_droplets(setup, trial, DAMPING[1], learned=True)
     seen = judged(setup, trial)
     unwanted = trial.present & (seen.worth + odds < 0) & (p < 1)

@@ -110,7 +110,9 @@ def prepare(
     ground = empty_slide(image, grid, covered(*here, image.shape[:2], INITIAL_BLUR), noise, counted, slide)
     known = known_compositions(start, form.types, form.composition)
     recognized = np.isfinite(start.x_sd) if start.x_sd is not None else np.zeros(n, bool)
-    light = light_outside(image, ground, *here, INITIAL_BLUR)
+    learning = settings.learn_optics or optics is None
+    # of use only where optics are learned
+    light = light_outside(image, ground, *here, INITIAL_BLUR) if learning else float("nan")
     if optics is None:
         length = typical_radius(start, present)
         composition = first_compositions(image, ground, place, form, settings.seed, known, present)
@@ -136,7 +138,6 @@ def prepare(
         start.radius, (start.x_sd, start.x_sd if start.y_sd is None else start.y_sd, start.radius_sd), recognized
     )
 
-    learning = settings.learn_optics or optics is None
     setup = Setup(
         image,
         counted,

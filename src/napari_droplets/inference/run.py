@@ -76,7 +76,8 @@ def iterate_rounds(
 ) -> Generator[Progress, bool | None, Outcome]:
     """Run rounds until settled, out of steps or time, or told to stop; the last sound state is kept.
 
-    `most_passes` over the pixels precede the decision who is a droplet, where optics are held.
+    `most_passes` over the pixels precede the decision who is a droplet, where optics are held; with none of them all
+    candidates are tried at once.
 
     Raises
     ------
@@ -96,12 +97,14 @@ def iterate_rounds(
 
     reply = yield progress("compile", nan, nan, settings.steps)
     cancelled = reply is False
-    state, info = move_droplets(setup, state, DAMPING[0])
-    if not np.isfinite(info.loss):
-        raise InputError(f"{name}: the loss is not finite; are these intensities of an image?")
-    clock.lap("compile")
-    passes = 1
-    losses.append((state.step, info.loss, clock.total))
+    passes = 0
+    if setup.learning or most_passes > 0:
+        state, info = move_droplets(setup, state, DAMPING[0])
+        if not np.isfinite(info.loss):
+            raise _not_finite(name)
+        clock.lap("compile")
+        passes = 1
+        losses.append((state.step, info.loss, clock.total))
     rounds, began, sound = 0, clock.total, state
     while not cancelled:
         if setup.learning:
@@ -153,7 +156,7 @@ def iterate_rounds(
             state, info = move_droplets(setup, state, DAMPING[1], learned=True)
     census = None
     if setup.probability is not None and not cancelled:
-        state, census = reconsidered(setup, state)
+        state, census = reconsidered(setup, state, settled=passes > 0)
     state = grounded(setup, state) if setup.moving is None and not cancelled else state
     del schedule, sound  # and with them the backgrounds of earlier states: the list of all pixels takes their memory
     state = listed(setup, state, complete=True)
@@ -163,6 +166,8 @@ def iterate_rounds(
         del info  # the colors of the pass before
         state, info = move_droplets(setup, state, DAMPING[1], learned=True)
         if not np.isfinite(info.loss):
+            if not losses:
+                raise _not_finite(name)
             state = sound
             break
         still = info.movement < STILL
@@ -178,6 +183,10 @@ def iterate_rounds(
         census = Census(*(np.where(state.present, a, b) for a, b in zip(last, census, strict=True)))
     else:
         census = last
-    losses.append((losses[-1][0], info.loss, clock.total))
+    losses.append((losses[-1][0] if losses else state.step, info.loss, clock.total))
     clock.lap("fit")
     return Outcome(setup, state, losses, stopped, intensities(setup, state), census, colors)
+
+
+def _not_finite(name: str) -> InputError:
+    return InputError(f"{name}: the loss is not finite; are these intensities of an image?")

@@ -86,7 +86,7 @@ class FakeFit:
                 break
         return self.result(image, droplets, self.chunks_done, settings)
 
-    def iterate(self, image, droplets=None, optics=None, **settings):
+    def iterate(self, image, droplets=None, optics=None, *, candidates=None, ahead=True, **settings):
         image = fitting.image_of(image, fitting.Settings(**settings))
         self.calls.append(("iterate", image, droplets, settings))
         start = found(self.n, settings.get("types", 3)) if droplets is None else Droplets.from_dataframe(droplets)

@@ -20,6 +20,7 @@ from .loop import (
     MOST_PASSES,
     RELIST,
     STILL,
+    Info,
     Schedule,
     grounded,
     intensities,
@@ -97,6 +98,7 @@ def iterate_rounds(
 
     reply = yield progress("compile", nan, nan, settings.steps)
     cancelled = reply is False
+    info: Info | None = None
     passes = 0
     if setup.learning or most_passes > 0:
         state, info = move_droplets(setup, state, DAMPING[0])
@@ -163,7 +165,7 @@ def iterate_rounds(
     still = False
     for _ in range(1 if cancelled else LAST_PASSES):
         sound = state
-        del info  # the colors of the pass before
+        info = None  # lets go of the colors of the pass before
         state, info = move_droplets(setup, state, DAMPING[1], learned=True)
         if not np.isfinite(info.loss):
             if not losses:
@@ -173,6 +175,7 @@ def iterate_rounds(
         still = info.movement < STILL
         if still or clock.left < RESERVE:
             break
+    assert info is not None
     colors = info.colors
     if not still:
         evidence, colors = look(setup, state)

@@ -31,7 +31,7 @@ def errors(truth, found):
     return np.median(off, 0), bias, np.hypot(*relative.T), relative
 
 
-def check_places(truth, fit, scatter=0.03):
+def check_places(truth, fit, scatter=0.035):
     """Light from one side hides where centers are: their common error is as told, and the rest is small."""
     i, j = match(truth, fit.droplets)
     off = np.stack([fit.droplets.x[j] - truth.x[i], fit.droplets.y[j] - truth.y[i]], -1) / truth.radius[i, None]

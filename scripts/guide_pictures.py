@@ -37,8 +37,11 @@ def main():
     if args.steps:
         widget.form.set(steps=args.steps)
 
-    def show(name, tab):
+    def turn_to(tab):
         tabs.setCurrentIndex([tabs.tabText(i) for i in range(tabs.count())].index(tab))
+
+    def show(name, tab):
+        turn_to(tab)
         wait(1.5)
         picture = Image.fromarray(viewer.window.screenshot(canvas_only=False, flash=False)[..., :3])
         picture.save(args.folder / f"{name}.jpg", quality=QUALITY, subsampling=0)  # rings keep their colors
@@ -71,7 +74,7 @@ def main():
     show("6_show", "Show")
     views.filters.take_off()
     widget.color.value = "composition"
-    tabs.setCurrentIndex(tabs.count() - 1)
+    turn_to("Plots")
     wait_until(lambda: views.plots.figure is not None, LONGEST)
     show("7_sizes", "Plots")
     views.plots.kind.setCurrentIndex(views.plots.kind.findData("simplex"))

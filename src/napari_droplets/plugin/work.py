@@ -55,7 +55,8 @@ class Fitted(NamedTuple):
 
 def fit_from(table: Any, plane: Plane, settings: dict[str, Any]) -> Steps:
     """Fit an image, from a table of droplets or (None) from those detected; returns what was `Fitted`."""
-    result = yield from fitting.iterate(plane, table, ahead=plane.data.size >= LONG, **settings)
+    height, width = plane.data.shape[-2 - plane.rgb :][:2]
+    result = yield from fitting.iterate(plane, table, ahead=height * width >= LONG, **settings)
     made_ready(result.reconstruction)
     return Fitted(result, sizes_text(result, result.reconstruction.shape[:2]))
 

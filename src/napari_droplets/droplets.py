@@ -242,6 +242,8 @@ class Optics:
     classes : dict, optional
         The classes found among the droplets that these optics were learned on, `Fit.summary["class_mixture"]`: images
         fitted with these optics as they are sort their droplets into the same ones.
+    systematic : list of float, optional
+        Standard deviations of the error that these optics give to all circles: shift in radii, and log radius.
     """
 
     weights: dict[str, np.ndarray]
@@ -254,6 +256,7 @@ class Optics:
     noise_sd: float
     blur_px: float
     classes: dict[str, list[Any]] | None = None
+    systematic: list[float] | None = None
 
 
 @dataclass(frozen=True)

@@ -198,9 +198,7 @@ def iterate_from(
     passes = MOST_PASSES if before is None else 0
     outcome = yield from iterate_rounds(setup, state, settings, clock, image.name, frame.snapshot, passes)
     n, loss, step = int(outcome.state.present.sum()), outcome.losses[-1][1], int(outcome.losses[-1][0])
-    yield Progress(
-        "posterior", step, step, loss, 0.0, n, lambda: frame.snapshot(outcome.setup, outcome.state, outcome.colors)
-    )
+    yield Progress("posterior", step, step, loss, 0.0, n, lambda: frame.snapshot(outcome.setup, outcome.state))
     return frame.result(outcome, clock)
 
 

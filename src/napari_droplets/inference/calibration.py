@@ -35,6 +35,10 @@ class Systematic(NamedTuple):
     shift: float
     radius: float
 
+    def at_least(self, shift: float, radius: float) -> Systematic:
+        """Those of optics that were given, where these are larger: what is right there and wrong is so here."""
+        return Systematic(max(self.shift, shift), max(self.radius, radius))
+
     @property
     def array(self) -> np.ndarray:
         """(3,) for x, y and log radius."""

@@ -35,10 +35,8 @@ CHUNKS = 2
 """Calls of stochastic steps between two steps of the droplets."""
 SETTLED_GAIN = 0.02
 """Nats per intensity: the ELBO has settled when the last round of a cycle gains less."""
-MOVING = 0.9
-"""Quantile of the droplets whose movement counts …"""
 STILL = 0.3
-"""… in posterior standard deviations: droplets are still when it moves less."""
+"""Posterior standard deviations: a droplet that moves less in one step is still, and is not looked at again."""
 MOST_PASSES = 5
 """Steps of the droplets at most, where nothing else is to be learned or at the end."""
 DAMPING = (0.1, 0.01)
@@ -69,10 +67,8 @@ class Info(NamedTuple):
     """Negative ELBO …"""
     settling: float
     """… and with the likeliest noise."""
-    movement: float
-    """How far nearly all droplets moved at most, in posterior standard deviations."""
-    colors: np.ndarray
-    """Drawn before they moved, (R, S, C) for the pixels listed."""
+    moving: np.ndarray
+    """(N,) bool, droplets that are not still."""
 
 
 def init(setup: Setup, mean: np.ndarray, present: np.ndarray, shared: Shared, ground: Ground, noise: float) -> State:
@@ -107,7 +103,7 @@ def listed(setup: Setup, state: State, *, complete: bool) -> State:
     if complete and setup.in_blocks and setup.moving is None:
         seen = covered(*there, shape, state.blur, setup.reach)
         seen = seen if setup.counted is None else seen & setup.counted
-        return state._replace(pixels=NO_PIXELS, rows=None, listed_at=state.mean, listed=float(seen.sum()))
+        return state._replace(pixels=NO_PIXELS, rows=None, seen=None, listed_at=state.mean, listed=float(seen.sum()))
     area = np.pi * radius[here] ** 2
     most = np.inf if complete or area.sum() <= MOST_LISTED else max(LEAST_LISTED, MOST_LISTED / max(len(here), 1))
     wanted = None if setup.moving is None else setup.moving[here]
@@ -121,7 +117,7 @@ def listed(setup: Setup, state: State, *, complete: bool) -> State:
     rows = rows_of(pixels, setup.image, state.ground.field, len(setup.anchor))
     if len(rows.row) <= MOST_ROWS:
         rows = jax.device_put(rows)
-    return state._replace(pixels=pixels, rows=rows, listed=float((pixels.own * pixels.weight).sum()))
+    return state._replace(pixels=pixels, rows=rows, seen=None, listed=float((pixels.own * pixels.weight).sum()))
 
 
 def steps_of(
@@ -154,29 +150,31 @@ def steps_of(
         )
 
 
-def move_droplets(setup: Setup, state: State, damping: float, *, learned: bool = False) -> tuple[State, Info]:
-    """A natural-gradient step of all droplets.
+def move_droplets(
+    setup: Setup, state: State, damping: float, *, learned: bool = False, some: np.ndarray | None = None
+) -> tuple[State, Info]:
+    """A natural-gradient step of all droplets, of which `some` (N,) are looked at, or all.
 
-    Once what they share is `learned`, what is left unexplained counts against the circles that pixels show; before, it
-    says that optics are not learned yet.
+    The log likelihood of the others is the quadratic that was seen of them last. Once what droplets share is `learned`,
+    what is left unexplained counts against the circles that pixels show; before, it says that optics are not learned
+    yet.
     """
-    evidence, colors = look(setup, state)
+    evidence, seen = look(setup, state, some)
     here = state.present if setup.moving is None else state.present & setup.moving
     guide, common = step(
         state.mean, evidence, setup.prior, setup.free & here[:, None], setup.form, damping, learned=learned
     )
     loss, settling = _loss(setup, state, evidence, guide._replace(mean=state.mean), here)
-    deviation = np.sqrt(np.einsum("nii->ni", guide.covariance)[here])
-    off = np.abs(guide.mean - state.mean)[here] / np.maximum(deviation, 1e-12)
-    movement = float(np.quantile(off.max(1), MOVING)) if here.any() else 0.0
+    deviation = np.sqrt(np.einsum("nii->ni", guide.covariance))
+    moving = here & (np.abs(guide.mean - state.mean) > STILL * deviation).any(1)
     mean = guide.mean
     if setup.learning and setup.moving is None:
         proposed = Prior(*(a[here] for a in setup.prior))
         mean = moved(mean, -(1 - state.trust) * common_offset(mean[here], proposed), setup.free & here[:, None])
         common = common_offset(mean[here], proposed)
-    guide = guide._replace(mean=mean)
-    state = state._replace(mean=mean, guide=guide, evidence=evidence, noise=evidence.noise, common=common)
-    return state, Info(loss, settling, movement, colors)
+    guide, seen = guide._replace(mean=mean), seen.moved(mean - state.mean)
+    state = state._replace(mean=mean, guide=guide, evidence=evidence, seen=seen, noise=evidence.noise, common=common)
+    return state, Info(loss, settling, moving)
 
 
 def outline_trust(light: float, unexplained: float | None = None) -> float:
@@ -274,15 +272,15 @@ class Schedule:
     follows at half the rate.
     """
 
-    def __init__(self, cycle: int = CYCLE) -> None:
-        self.cycle, self.round, self.best = cycle, 0, np.inf
+    def __init__(self, rate: float = LEARNING_RATE, cycle: int = CYCLE) -> None:
+        self.first, self.cycle, self.round, self.best = rate, cycle, 0, np.inf
         self.state: State | None = None
 
     @property
     def rate(self) -> float:
         """Of the coming round."""
         done, within = divmod(self.round, self.cycle)
-        return LEARNING_RATE * 0.5**done * (1 - within / self.cycle)
+        return self.first * 0.5**done * (1 - within / self.cycle)
 
     def observe(self, setup: Setup, state: State, loss: float) -> tuple[State, bool]:
         """Note the loss of a round; returns the best state at the end of a cycle, and whether the fit has settled."""

@@ -66,8 +66,9 @@ def reconsidered(setup: Setup, state: State, *, settled: bool = True) -> tuple[S
     odds = logit(np.clip(p, FURTHEST, 1 - FURTHEST))
     waiting = ~state.present & (p >= POSSIBLE)
     trial = listed(setup, state._replace(present=state.present | waiting), complete=False)
+    moving = None
     for _ in range(TRIAL_STEPS if waiting.any() or not settled else 1):
-        trial, _ = move_droplets(setup, trial, DAMPING[1], learned=True)
+        trial, (*_, moving) = move_droplets(setup, trial, DAMPING[1], learned=True, some=moving)
     seen = judged(setup, trial)
     unwanted = trial.present & (seen.worth + odds < 0) & (p < 1)
     leaving = _one_by_one(unwanted, seen.worth + odds, *circles(setup, trial.mean))

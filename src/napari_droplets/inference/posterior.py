@@ -119,6 +119,7 @@ class Frame:
     def __init__(self, image: Image, settings: Settings, start: Droplets | None, optics: Optics | None = None) -> None:
         """`start` is what the fit starts from; it gives the labels. With optics that are held classes are theirs."""
         self.image, self.settings, self.start = image, settings, start
+        self.inherited = (optics.systematic if optics is not None else None) or [0.0, 0.0]
         self.classes = None if optics is None or settings.learn_optics else optics.classes
 
     def _anchor(self, setup: Setup) -> np.ndarray:
@@ -172,14 +173,14 @@ class Frame:
             "background_sd": state.ground.deviations.astype(np.float32),
         }
 
-    def snapshot(self, setup: Setup, state: State, colors: np.ndarray) -> tuple[Droplets, Pixels]:
+    def snapshot(self, setup: Setup, state: State) -> tuple[Droplets, Pixels]:
         """Droplets as they are now, and what is drawn of them."""
         kept = self.kept(setup, state)
         guide = self.guide(setup, state, kept, np.zeros(PLACE))
         droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
-        return droplets, self.picture(setup, state, colors)
+        return droplets, self.picture(setup, state)
 
-    def picture(self, setup: Setup, state: State, colors: np.ndarray) -> Pixels:
+    def picture(self, setup: Setup, state: State) -> Pixels:
         """The image drawn (H, W, C) float32, at the size of the image given; of a large one when it is asked for."""
         if isinstance(self.image.pixels, LazyPixels):
             h, w, _ = self.image.shape
@@ -188,7 +189,8 @@ class Frame:
         if self.settings.scale != 1:
             return self._redrawn(setup, state)
         picture = np.array(state.ground.field)
-        pixels = state.pixels
+        assert state.seen is not None
+        pixels, colors = state.pixels, state.seen.colors
         h, w = picture.shape[:2]
         most = int(np.sqrt(np.max(pixels.weight * (pixels.own > 0), initial=0)))
         for dy, dx in itertools.product(range(most), repeat=2):
@@ -252,10 +254,10 @@ class Frame:
             count = calibration.count(p[self.counted(setup, state)])
         kept = self.kept(setup, state, p)
         unexplained = state.evidence.unexplained_of(kept)
-        common = calibration.systematic(state.trust, unexplained)
+        common = calibration.systematic(state.trust, unexplained).at_least(*self.inherited)
         guide = self.guide(setup, state, kept, common.array)
         droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
-        optics = self.optics(setup, state)
+        optics = replace(self.optics(setup, state), systematic=list(common))
         labels: dict[str, Any] = {}
         if self.start is not None:
             labels = {k: np.asarray(v)[kept] for k, v in self.start.labels.items()}
@@ -270,7 +272,7 @@ class Frame:
             optics = replace(optics, classes=classes.parameters)
             labels |= classes.columns
             droplets = replace(droplets, labels=labels)
-        picture = self.picture(setup, state._replace(present=kept), outcome.colors)
+        picture = self.picture(setup, state._replace(present=kept))
         clock.lap("posterior")
         loss = outcome.losses[-1][1] if outcome.losses else None
         names = ("import", "compile", "detect", "fit", "posterior")

@@ -19,7 +19,6 @@ from .loop import (
     LEARNING_RATE,
     MOST_PASSES,
     RELIST,
-    STILL,
     Info,
     Schedule,
     grounded,
@@ -37,10 +36,10 @@ from .steps.optics_step import STEPS
 BACK, AFTERWARDS = 0.9, 2
 """Where less than this part of the trust in outlines is left once optics are learned, droplets go back to their
 proposals on the whole, and optics follow in so many rounds."""
-LAST_RATE = 0.25 * LEARNING_RATE
-"""Learning rate of the first of them."""
-LAST_PASSES = 3
-"""Passes over all pixels at most in the end."""
+KNOWN = 0.25
+"""Of the learning rate, where optics are known already."""
+LAST_PASSES = 6
+"""Steps of droplets at most in the end; after the first only those that still move are looked at."""
 RESERVE = 1.0
 """Seconds of a time limit kept for the posterior at the end."""
 
@@ -59,11 +58,9 @@ class Outcome(NamedTuple):
     values: float
     """Intensities that the loss counts; after a local refit not those of the whole image."""
     census: Census | None
-    colors: np.ndarray
-    """Drawn in the end, (R, S, C) for the pixels listed."""
 
 
-Snapshot = Callable[[Setup, State, np.ndarray], tuple[Droplets, Pixels]]
+Snapshot = Callable[[Setup, State], tuple[Droplets, Pixels]]
 
 
 def iterate_rounds(
@@ -86,13 +83,15 @@ def iterate_rounds(
         The loss is not finite at the start.
     """
     losses: Losses = []
-    schedule = Schedule(min(CYCLE, max(1, settings.steps // (CHUNKS * STEPS))))
+    rate = (KNOWN if setup.given else 1) * LEARNING_RATE
+    schedule = Schedule(rate, min(CYCLE, max(1, settings.steps // (CHUNKS * STEPS))))
     nan = float("nan")
     stopped = "steps"
 
     def progress(stage: str, loss: float, left: float, end: int) -> Progress:
         def picture() -> tuple[Droplets, Pixels]:
-            return snapshot(setup, state, np.zeros(0) if setup.in_blocks else look(setup, state)[1])
+            shown = state if setup.in_blocks or state.seen else state._replace(seen=look(setup, state)[1])
+            return snapshot(setup, shown)
 
         return Progress(stage, state.step, max(end, state.step), loss, left, int(state.present.sum()), picture)
 
@@ -107,21 +106,24 @@ def iterate_rounds(
         clock.lap("compile")
         passes = 1
         losses.append((state.step, info.loss, clock.total))
-    rounds, began, sound = 0, clock.total, state
+    rounds, began, sound, settling = 0, clock.total, state, setup.given
     while not cancelled:
-        if setup.learning:
-            if state.step >= settings.steps:
-                break
+        moving = info.moving if info is not None and settling and passes < most_passes else None
+        settling = moving is not None and bool(moving.any())
+        if not settling and (not setup.learning or state.step >= settings.steps):
+            stopped = "steps" if setup.learning else "settled"
+            break
+        if not settling:
             for _ in range(CHUNKS):
                 state = learn_shared(setup, state, schedule.rate)
-        elif passes >= most_passes:
-            break
-        rounds += 1
-        if rounds % RELIST == 1:
+        if passes == 1 or (not settling and schedule.round % RELIST == 0):
             state = grounded(setup, state) if setup.moving is None else state
             state = listed(setup, state, complete=False)
-        state, info = move_droplets(setup, state, DAMPING[0] if setup.learning else DAMPING[1])
-        passes += 1
+        if settling:
+            state, info = move_droplets(setup, state, DAMPING[1], some=moving)
+        else:
+            state, info = move_droplets(setup, state, DAMPING[0])
+        passes, rounds = passes + 1, rounds + 1
         clock.lap("fit")
         if not np.isfinite(info.loss):
             stopped = "not finite"
@@ -132,8 +134,8 @@ def iterate_rounds(
         per_round = (clock.total - began) / rounds
         left = per_round * max(0, settings.steps - state.step) / (CHUNKS * STEPS)
         reply = yield progress("fit", info.loss, left, settings.steps)
-        settled = info.movement < STILL
-        if setup.learning:
+        settled = False
+        if not settling:
             state, settled = schedule.observe(setup, state, info.settling)
         if reply is False:
             cancelled = True
@@ -143,8 +145,6 @@ def iterate_rounds(
         elif clock.left < RESERVE + 3 * per_round:
             stopped = "time"
             break
-    if not setup.learning and stopped == "steps":
-        stopped = "settled"
     stopped = "cancelled" if cancelled else stopped
     if setup.learning and not cancelled:
         before = state.trust
@@ -154,7 +154,7 @@ def iterate_rounds(
         state, info = move_droplets(setup, state, DAMPING[1], learned=True)
         for part in range(AFTERWARDS if state.trust < BACK * before and stopped != "time" else 0):
             for _ in range(CHUNKS):
-                state = learn_shared(setup, state, LAST_RATE * (1 - part / AFTERWARDS))
+                state = learn_shared(setup, state, KNOWN * LEARNING_RATE * (1 - part / AFTERWARDS))
             state, info = move_droplets(setup, state, DAMPING[1], learned=True)
     census = None
     if setup.probability is not None and not cancelled:
@@ -162,25 +162,24 @@ def iterate_rounds(
     state = grounded(setup, state) if setup.moving is None and not cancelled else state
     del schedule, sound  # and with them the backgrounds of earlier states: the list of all pixels takes their memory
     state = listed(setup, state, complete=True)
-    still = False
+    moving = None
     for _ in range(1 if cancelled else LAST_PASSES):
         sound = state
-        info = None  # lets go of the colors of the pass before
-        state, info = move_droplets(setup, state, DAMPING[1], learned=True)
+        state, info = move_droplets(setup, state, DAMPING[1], learned=True, some=moving)
         if not np.isfinite(info.loss):
             if not losses:
                 raise _not_finite(name)
-            state = sound
+            state = sound._replace(seen=None)
+            moving = None
             break
-        still = info.movement < STILL
-        if still or clock.left < RESERVE:
+        moving = info.moving
+        if not moving.any() or clock.left < RESERVE:
             break
     assert info is not None
-    colors = info.colors
-    if not still:
-        evidence, colors = look(setup, state)
+    if moving is None or moving.any():
+        evidence, seen = look(setup, state, moving)
         if np.isfinite(evidence.squares):
-            state = state._replace(evidence=evidence, noise=evidence.noise)
+            state = state._replace(evidence=evidence, seen=seen, noise=evidence.noise)
     last = judged(setup, state)
     if census is not None:
         census = Census(*(np.where(state.present, a, b) for a, b in zip(last, census, strict=True)))
@@ -188,7 +187,7 @@ def iterate_rounds(
         census = last
     losses.append((losses[-1][0] if losses else state.step, info.loss, clock.total))
     clock.lap("fit")
-    return Outcome(setup, state, losses, stopped, intensities(setup, state), census, colors)
+    return Outcome(setup, state, losses, stopped, intensities(setup, state), census)
 
 
 def _not_finite(name: str) -> InputError:

@@ -17,7 +17,7 @@ from ..model.tiles import TiledGrid
 from .start import Ground
 from .steps import optics_step
 from .steps.droplet_step import Guide, Prior
-from .steps.gauss_newton import Evidence
+from .steps.gauss_newton import Evidence, Seen
 
 
 class Setup(NamedTuple):
@@ -47,6 +47,8 @@ class Setup(NamedTuple):
     seed: int
     moving: np.ndarray | None = None
     """(N,) bool, droplets whose pixels are looked at; None for all."""
+    given: bool = True
+    """Whether optics are known from the beginning: droplets find their places before these are learned on."""
 
     @property
     def size(self) -> int:
@@ -79,7 +81,9 @@ class State(NamedTuple):
     noise: float
     guide: Guide | None = None
     evidence: Evidence | None = None
-    """What the pixels said when the droplets were last moved."""
+    """What the pixels said when the droplets were last moved …"""
+    seen: Seen | None = None
+    """… and what it is made of, as long as the list of pixels is the same."""
     common: np.ndarray = np.zeros(PLACE)
     trust: float = 0.0
     """How far the pixels decide on the common error of all proposals, 0 to 1; see `outline_trust`."""

@@ -94,17 +94,18 @@ def rows_of(pixels: Pixels, image: Image, ground: Image, droplets: int) -> Rows:
     return rows if many else filled(rows, droplets)
 
 
-def filled(rows: Rows, droplets: int) -> Rows:
+def filled(rows: Rows, droplets: int, least: int = LEAST_ROWS) -> Rows:
     """Rows padded to one of the sizes that programs are compiled for, and in the types that these take."""
-    total, none = bucket(max(len(rows.row), 1), LEAST_ROWS), droplets - 1
+    total, none = bucket(max(len(rows.row), 1), least), droplets - 1
     row, other, *rest = rows
     numbers = pad(row, total, none), pad(np.minimum(other, none).astype(np.int32), total, none)
     return Rows(*numbers, *(pad(a.astype(np.float32, copy=False), total) for a in rest))
 
 
 def some_rows(rows: Rows, which: slice | np.ndarray, droplets: int) -> Rows:
-    """Some of many rows, padded."""
-    return filled(Rows(*(a[which] for a in rows)), droplets)
+    """Some of the rows, padded; few rows as all of them are, for the same program."""
+    least = len(rows.row) if len(rows.row) <= MOST_ROWS else LEAST_ROWS
+    return filled(Rows(*(a[which] for a in rows)), droplets, least)
 
 
 def placed(raw: Float[Array, "D P"], anchor: Float[Array, "3 P"], form: Form) -> Droplet:

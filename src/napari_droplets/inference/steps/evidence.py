@@ -12,7 +12,7 @@ from ...model.assignment import Pixels, covered_pixels, edge_reach
 from ...model.problem import LEAST_DROPLETS, LEAST_ROWS, MOST_ROWS, Form, Rows, bucket, pad, rows_of, some_rows
 from ...model.rendering import Shared
 from ..state import Setup, State, circles
-from .gauss_newton import Evidence, Sums, anchors_of, blocks_of, measure, white_noise
+from .gauss_newton import Evidence, Seen, Sums, anchors_of, blocks_of, measure, white_noise
 
 NOISE_LISTED = 100_000
 """Pixels from which the noise is read, at most."""
@@ -20,27 +20,38 @@ SIDE = 2048
 """Of the blocks in which all pixels are looked at: their rows of pixels fill the arrays of an everyday image."""
 
 
-def look(setup: Setup, state: State) -> tuple[Evidence, np.ndarray]:
-    """One pass over the pixels: what they say, and the colors drawn (R, S, C) for those listed."""
+def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Evidence, Seen]:
+    """One pass over the pixels listed, or over those of `some` droplets (N,): the others are as last seen."""
     if state.rows is None:
-        return _look_by_blocks(setup, state), np.zeros((0, 0, setup.form.channels), np.float32)
+        return _look_by_blocks(setup, state, some)
     raw = padded(len(setup.anchor), state.mean)
-    pixels = state.pixels
-    sums, colors = pass_over_all(
-        raw, setup.anchor, state.shared, state.rows, len(pixels.row), pixels.crowded, setup.form
-    )
-    values = state.rows.values if len(pixels.row) > MOST_ROWS else np.asarray(state.rows.values)
+    pixels, rows = state.pixels, state.rows
+    used, crowded, before = len(pixels.row), pixels.crowded, state.seen
+    if some is not None and before is not None:
+        chosen = np.flatnonzero(some[pixels.row])
+        if used <= MOST_ROWS:
+            rows = Rows(*(np.asarray(a) for a in rows))
+        part = some_rows(rows, chosen, len(raw))
+        crowded = int(np.searchsorted(chosen, crowded))
+        sums, drawn_anew = pass_over_all(raw, setup.anchor, state.shared, part, len(chosen), crowded, setup.form)
+        colors = before.colors if before.colors.flags.writeable else before.colors.copy()
+        colors[chosen] = drawn_anew
+        found = before.with_(some, Sums(*(s[: setup.size] for s in sums)))
+    else:
+        sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form)
+        found = Sums(*(s[: setup.size] for s in sums))
+    values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
     residual = np.empty_like(colors)
     for begin in range(0, len(residual), LEAST_ROWS):  # of all at once the indices would take more than the values
-        some = slice(begin, min(begin + LEAST_ROWS, len(residual)))
-        residual[some] = values[some] - colors[some]
+        now = slice(begin, min(begin + LEAST_ROWS, len(residual)))
+        residual[now] = values[now] - colors[now]
     lines = _Lines(setup, state)
     squares = _own(pixels, residual, lines)
-    found = Sums(*(s[: setup.size] for s in sums))
-    return Evidence.of(found, setup.noise or lines.noise(state.noise), squares, setup.form.channels), colors
+    evidence = Evidence.of(found, setup.noise or lines.noise(state.noise), squares, setup.form.channels)
+    return evidence, Seen(found, colors)
 
 
-def _look_by_blocks(setup: Setup, state: State) -> Evidence:
+def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tuple[Evidence, Seen]:
     """The same over all pixels of a large image.
 
     Each droplet is looked at in the block that owns it, with all droplets around the block that reach over its pixels.
@@ -53,8 +64,9 @@ def _look_by_blocks(setup: Setup, state: State) -> Evidence:
     reach = edge_reach(circle[2], state.blur, setup.reach)
     lines = _Lines(setup, state)
     squares = 0.0
+    wanted = state.present if some is None else state.present & some
     for block in blocks(setup.image.shape, SIDE):
-        own = state.present & block.owns(x, y, setup.image.shape)
+        own = wanted & block.owns(x, y, setup.image.shape)
         if not own.any():
             continue
         near = np.flatnonzero(state.present & block.around(own, x, y, reach))
@@ -62,7 +74,12 @@ def _look_by_blocks(setup: Setup, state: State) -> Evidence:
         for whole, here in zip(found, part, strict=True):
             whole[near[own[near]]] = here[own[near]]
         squares += _own(*left, lines)
-    return Evidence.of(found, setup.noise or lines.noise(state.noise), squares, setup.form.channels)
+    noise = setup.noise or lines.noise(state.noise)
+    if some is not None and state.seen is not None and state.evidence is not None:
+        found = state.seen.with_(some, found)
+        noise, squares = state.noise, state.evidence.squares  # hardly another
+    colors = np.zeros((0, 0, setup.form.channels), np.float32)
+    return Evidence.of(found, noise, squares, setup.form.channels), Seen(found, colors)
 
 
 def _block(

@@ -44,6 +44,24 @@ class Sums(NamedTuple):
     """Intensities that those listed stand for."""
 
 
+class Seen(NamedTuple):
+    """What was seen of droplets when each was last looked at."""
+
+    sums: Sums
+    colors: np.ndarray
+    """Drawn before they moved, (R, S, C) for the pixels listed."""
+
+    def with_(self, some: np.ndarray, sums: Sums) -> Sums:
+        """The sums of `some` droplets (N,), and of the others as they were."""
+        new = (np.where(some.reshape(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(sums, self.sums, strict=True))
+        return Sums(*new)
+
+    def moved(self, change: np.ndarray) -> Seen:
+        """As if droplets had been looked at after a `change` (N, D) of their numbers: to first order in gradients."""
+        left = self.sums.gradient - np.einsum("nij,nj->ni", self.sums.information, change)
+        return self._replace(sums=self.sums._replace(gradient=left))
+
+
 @partial(jax.jit, static_argnames="form")
 def measure(
     raw: Float[Array, "N D"],

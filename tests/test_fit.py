@@ -239,6 +239,8 @@ def test_held_optics_take_a_few_passes(fitted, traced, monkeypatch):
     for name, weights in result.optics.weights.items():
         np.testing.assert_array_equal(weights, fitted.optics.weights[name])
     assert result.optics.classes == fitted.optics.classes
+    assert result.optics.systematic == fitted.optics.systematic  # what is wrong with them is so here
+    assert result.guide["systematic"] == pytest.approx(np.array(fitted.optics.systematic)[[0, 0, 1]])
     _, bias, *_ = errors(truth, result.droplets)
     assert abs(bias) < 2 * result.summary["systematic"]["radius_percent"] / 100
     check_places(truth, result)
@@ -248,6 +250,30 @@ def test_optics_of_an_earlier_fit_are_where_the_next_one_starts(simulated, fitte
     again = nd.fit(simulated[0], droplets=fitted.table[PLACES], optics=fitted.optics, steps=50)
     assert (again.losses[:2, 1] < fitted.losses[:2, 1]).all()
     assert compare(simulated[1], again.droplets).f1 == 1
+
+
+def test_a_droplet_far_off_its_place_finds_it_although_all_others_are_still(simulated, fitted):
+    table = fitted.table[PLACES].copy()
+    table.loc[5, "x"] += 0.7 * table.radius[5]
+    table.loc[5, "radius"] *= 2.2
+    result = nd.fit(simulated[0], table, optics=fitted.optics, learn_optics=False, population="given")
+    moved, stayed = result.table.loc[5], fitted.table.loc[5]
+    assert np.hypot(moved.x - stayed.x, moved.y - stayed.y) < stayed.x_sd
+    assert moved.radius == pytest.approx(stayed.radius, rel=0.03)
+
+
+def test_optics_that_are_learned_on_do_not_follow_droplets_that_are_not_in_place_yet(fitted):
+    rng = np.random.default_rng(0)
+    pixels = fitted.reconstruction + rng.normal(0, 0.01, fitted.reconstruction.shape).astype(np.float32)
+    table = fitted.table[PLACES].copy()
+    radius = table.radius.to_numpy()
+    table[["x", "y"]] += 0.2 * radius[:, None] * rng.standard_normal((len(table), 2))
+    table["radius"] *= np.exp(0.15 * rng.standard_normal(len(table)))
+    again = nd.fit(pixels, table, optics=fitted.optics, population="given", steps=100)
+    shift, bias, _, relative = errors(fitted.droplets, again.droplets)
+    assert np.abs(shift).max() < 0.03 * np.median(radius)
+    assert abs(bias) < 0.02
+    assert np.median(np.abs(relative - np.median(relative, 0))) < 0.005
 
 
 def test_a_table_of_a_fit_does_not_count_its_pixels_twice(simulated, fitted):

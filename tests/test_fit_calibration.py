@@ -41,12 +41,12 @@ def test_the_numbers_of_the_package_are_whole():
 
 def test_the_common_error_is_that_of_whoever_decides():
     terms = {"shift": [0.2, 0.04], "radius": [0.3, 0.05]}
-    assert calibration.systematic(1.0, 0.01, terms) == pytest.approx((0.02, 0.03))  # the pixels
-    assert calibration.systematic(0.0, 0.01, terms) == pytest.approx((0.04, 0.05))  # the proposals
-    both = calibration.systematic(0.5, 0.01, terms)
+    assert calibration.systematic(1.0, 0.01, terms=terms) == pytest.approx((0.02, 0.03))  # the pixels
+    assert calibration.systematic(0.0, 0.01, terms=terms) == pytest.approx((0.04, 0.05))  # the proposals
+    both = calibration.systematic(0.5, 0.01, terms=terms)
     assert both == pytest.approx((np.hypot(0.01, 0.02), np.hypot(0.015, 0.025)))
     np.testing.assert_array_equal(both.array, [both.shift, both.shift, both.radius])
-    assert calibration.systematic(1.0, -0.1, terms) == (0, 0)
+    assert calibration.systematic(1.0, -0.1, terms=terms) == (0, 0)
 
 
 def test_overwhelming_evidence_makes_sure_and_its_lack_doubtful():

@@ -8,6 +8,7 @@ own are larger by a factor, and there is the error that all droplets of the imag
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,29 +36,27 @@ class Systematic(NamedTuple):
     shift: float
     radius: float
 
-    def at_least(self, shift: float, radius: float) -> Systematic:
-        """Those of optics that were given, where these are larger: what is right there and wrong is so here."""
-        return Systematic(max(self.shift, shift), max(self.radius, radius))
-
     @property
     def array(self) -> np.ndarray:
         """(3,) for x, y and log radius."""
         return np.array([self.shift, self.shift, self.radius])
 
 
-def systematic(trust: float, unexplained: float, terms: dict[str, Any] | None = None) -> Systematic:
+def systematic(
+    trust: float, unexplained: float, given: Sequence[float] | None = None, terms: dict[str, Any] | None = None
+) -> Systematic:
     """Deviations of the common error, from how far the pixels decide on it and the part that is left unexplained.
 
     The common error of the fit is that of what the pixels show, which grows with the root of the part left, and that of
-    the proposals, each as far as it decides: `trust` and one less that.
+    the proposals, each as far as it decides: `trust` and one less that. With optics of an earlier fit, whose common
+    error had the deviations `given` (shift, radius), that takes the place of the proposals'.
     """
     known = numbers()["systematic"] if terms is None else terms
     left = float(np.sqrt(max(unexplained, 0)))
+    growth, proposed = zip(known["shift"], known["radius"], strict=True)
+    others = proposed if given is None else given
     return Systematic(
-        *(
-            float(np.hypot(trust * growth * left, (1 - trust) * proposed))
-            for growth, proposed in (known["shift"], known["radius"])
-        )
+        *(float(np.hypot(trust * g * left, (1 - trust) * p)) for g, p in zip(growth, others, strict=True))
     )
 
 

@@ -73,7 +73,7 @@ class Info(NamedTuple):
 
 def init(setup: Setup, mean: np.ndarray, present: np.ndarray, shared: Shared, ground: Ground, noise: float) -> State:
     """The first state; its lists are made."""
-    trust = outline_trust(setup.light) if setup.learning else 1.0
+    trust = outline_trust(setup.light) if setup.learning else 0.0  # optics that are held have decided
     state = State(mean, present, optics_step.init(shared), ground, NO_PIXELS, None, noise, trust=trust)
     return listed(setup, state, complete=False)
 
@@ -169,12 +169,17 @@ def move_droplets(
     moving = here & (np.abs(guide.mean - state.mean) > STILL * deviation).any(1)
     mean = guide.mean
     if setup.learning and setup.moving is None:
-        proposed = Prior(*(a[here] for a in setup.prior))
-        mean = moved(mean, -(1 - state.trust) * common_offset(mean[here], proposed), setup.free & here[:, None])
-        common = common_offset(mean[here], proposed)
+        off = offset(setup, mean, here) - state.offset
+        mean = moved(mean, -(1 - state.trust) * off, setup.free & here[:, None])
+        common = offset(setup, mean, here)
     guide, seen = guide._replace(mean=mean), seen.moved(mean - state.mean)
     state = state._replace(mean=mean, guide=guide, evidence=evidence, seen=seen, noise=evidence.noise, common=common)
     return state, Info(loss, settling, moving)
+
+
+def offset(setup: Setup, mean: np.ndarray, some: np.ndarray) -> np.ndarray:
+    """(3,) what `some` droplets (N,) have in common against their proposals, see `common_offset`."""
+    return common_offset(mean[some], Prior(*(a[some] for a in setup.prior)))
 
 
 def outline_trust(light: float, unexplained: float | None = None) -> float:

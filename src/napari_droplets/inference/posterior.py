@@ -119,7 +119,7 @@ class Frame:
     def __init__(self, image: Image, settings: Settings, start: Droplets | None, optics: Optics | None = None) -> None:
         """`start` is what the fit starts from; it gives the labels. With optics that are held classes are theirs."""
         self.image, self.settings, self.start = image, settings, start
-        self.inherited = (optics.systematic if optics is not None else None) or [0.0, 0.0]
+        self.inherited = None if optics is None else optics.systematic
         self.classes = None if optics is None or settings.learn_optics else optics.classes
 
     def _anchor(self, setup: Setup) -> np.ndarray:
@@ -254,7 +254,7 @@ class Frame:
             count = calibration.count(p[self.counted(setup, state)])
         kept = self.kept(setup, state, p)
         unexplained = state.evidence.unexplained_of(kept)
-        common = calibration.systematic(state.trust, unexplained).at_least(*self.inherited)
+        common = calibration.systematic(state.trust, unexplained, self.inherited)
         guide = self.guide(setup, state, kept, common.array)
         droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
         optics = replace(self.optics(setup, state), systematic=list(common))

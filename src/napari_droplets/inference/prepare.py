@@ -111,8 +111,8 @@ def prepare(
     known = known_compositions(start, form.types, form.composition)
     recognized = np.isfinite(start.x_sd) if start.x_sd is not None else np.zeros(n, bool)
     learning = settings.learn_optics or optics is None
-    # where optics are given, they know what belongs to a droplet
-    light = light_outside(image, ground, *here, INITIAL_BLUR) if optics is None else 0.0
+    # of use only where optics are learned
+    light = light_outside(image, ground, *here, INITIAL_BLUR) if learning else float("nan")
     if optics is None:
         length = typical_radius(start, present)
         composition = first_compositions(image, ground, place, form, settings.seed, known, present)

@@ -26,6 +26,7 @@ from .loop import (
     learn_shared,
     listed,
     move_droplets,
+    offset,
     outline_trust,
 )
 from .population import Census, judged, reconsidered
@@ -114,6 +115,8 @@ def iterate_rounds(
             stopped = "steps" if setup.learning else "settled"
             break
         if not settling:
+            if setup.given and schedule.round == 0:  # these optics say where droplets are
+                state = state._replace(offset=offset(setup, state.mean, state.present))
             for _ in range(CHUNKS):
                 state = learn_shared(setup, state, schedule.rate)
         if passes == 1 or (not settling and schedule.round % RELIST == 0):

@@ -86,7 +86,9 @@ class State(NamedTuple):
     """… and what it is made of, as long as the list of pixels is the same."""
     common: np.ndarray = np.zeros(PLACE)
     trust: float = 0.0
-    """How far the pixels decide on the common error of all proposals, 0 to 1; see `outline_trust`."""
+    """How far the pixels decide on the common error of all proposals, 0 to 1; see `outline_trust` …"""
+    offset: np.ndarray = np.zeros(PLACE)
+    """… and what it is otherwise: none, or what it was found to be with the optics that were given."""
     step: int = 0
     """Stochastic steps done."""
     listed: float = 0.0

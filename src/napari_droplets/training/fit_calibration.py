@@ -327,7 +327,7 @@ def held(part: Part, numbers: dict[str, Any]) -> dict[str, float]:
     p, right, count = [], [], []
     for image in _images(part):
         good = _found(image)
-        common = calibration.systematic(image["trust"][0], image["unexplained"][0], numbers["systematic"]).array
+        common = calibration.systematic(image["trust"][0], image["unexplained"][0], terms=numbers["systematic"]).array
         factors = np.array([numbers["place"], numbers["place"], numbers["radius"]])
         z.append(np.abs(image["error"][good]) / np.hypot(factors * image["laplace"][good], common))
         told = expit(np.clip(image["features"][image["tried"]] @ np.array(numbers["presence"]), -9, 9))

@@ -74,7 +74,7 @@ CORRECTIONS = {
     "outline trust": Correction(
         tuple(Change(f"{INFERENCE}.{m}", "outline_trust", lambda _: lambda *args: 1.0) for m in ("loop", "run"))
     ),
-    "discrepancy": Correction((Change(f"{INFERENCE}.steps.droplet_step", "DISCREPANCY", lambda _: 0.0),)),
+    "discrepancy": Correction((Change(f"{INFERENCE}.calibration", "discrepancy", lambda _: lambda: 0.0),)),
     "inflation": Correction((Change(f"{INFERENCE}.steps.gauss_newton.Evidence", "of", _White.of),)),
     "glow": Correction((Change(f"{INFERENCE}.prepare", "GLOW_FROM", lambda _: np.inf),)),
     "common prior": Correction(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from napari_droplets.inference.calibration import discrepancy
 from napari_droplets.inference.steps.droplet_step import (
-    DISCREPANCY,
     LONGEST,
     UNKNOWN_PLACE_SD,
     UNKNOWN_RADIUS_SD,
@@ -124,7 +124,7 @@ def test_what_is_no_circle_counts_as_if_circles_scattered():
     part = 0.04
     information, gradient = tempered(evidence._replace(unexplained=np.full(N, part)), learned=True)
     scatter = np.zeros((D, D))
-    scatter[:PLACE, :PLACE] = np.eye(PLACE) * DISCREPANCY**2 * part
+    scatter[:PLACE, :PLACE] = np.eye(PLACE) * discrepancy() ** 2 * part
     for k in range(N):
         expected = np.linalg.inv(np.linalg.inv(evidence.information[k]) + scatter)
         np.testing.assert_allclose(information[k], expected, rtol=1e-6, atol=1e-6)

@@ -60,6 +60,11 @@ def systematic(
     )
 
 
+def discrepancy() -> float:
+    """Scatter, in radii, of the circles that pixels show of droplets of which nothing is explained."""
+    return float(numbers()["discrepancy"])
+
+
 def calibrated(covariance: np.ndarray) -> np.ndarray:
     """Cholesky factors (N, D, D) of the covariances to tell, from those of the guide, without the common error."""
     laplace = np.sqrt(np.einsum("nii->ni", covariance))

@@ -30,7 +30,9 @@ from ..inference import calibration
 from ..inference.api import start_of
 from ..inference.prepare import prepare
 from ..inference.run import iterate_rounds
-from ..inference.state import circles
+from ..inference.state import Setup, State, circles
+from ..inference.steps.droplet_step import composition_prior
+from ..model.problem import PLACE
 from ..progress import Clock
 from ..settings import Settings
 from ..simulate import simulate
@@ -50,6 +52,8 @@ PENALTY = 1.0
 """On squared coefficients of the logistic regression of presence."""
 SLOPE = 0.2
 """Of a sigmoid about the middle of its range: changes of a fraction for one of its logit."""
+DISCREPANCIES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5)
+"""Tried, in radii."""
 ENOUGH = 4
 """Droplets that tell the common error of an image, at least."""
 
@@ -131,7 +135,15 @@ def gathered(kind: str, number: int) -> Part | None:
     features = calibration.presence_features(np.asarray(setup.probability), *census[:4])
     h, w = image.shape[:2]
     there = beyond_border(truth.x, truth.y, (h, w)) == 0
+    shown, information = _shown(setup, state)
+    common = np.where(setup.prior.recognized[:, None], state.common, 0)
     return {
+        "shown": shown - state.mean[:, :PLACE],
+        "information": information,
+        "proposed": setup.prior.mean + common - state.mean[:, :PLACE],
+        "proposed_sd": setup.prior.sd,
+        "left": state.evidence.unexplained,
+        "relative": relative,
         "image": np.full(n, number),
         "features": features,
         "tried": (census.tried | state.present) & judged,
@@ -144,6 +156,59 @@ def gathered(kind: str, number: int) -> Part | None:
         "inside": beyond_border(x, y, (h, w)) == 0,
         "there": np.full(n, there.sum()),
     }
+
+
+def _shown(setup: Setup, state: State) -> tuple[np.ndarray, np.ndarray]:
+    """Circles (N, 3) that pixels alone show, in radii of the anchor and log radius, and their information (N, 3, 3).
+
+    Compositions are integrated out, and what neighboring pixels err together is counted.
+    """
+    assert state.seen is not None
+    assert state.evidence is not None
+    sums, inflation = state.seen.sums, state.evidence.inflation * state.evidence.noise**2
+    information, gradient = sums.information / inflation[:, None, None], sums.gradient / inflation[:, None]
+    composition = state.mean[:, PLACE:]
+    pull, curvature = composition_prior(composition, setup.form)
+    index = np.arange(PLACE, state.mean.shape[1])
+    information[:, index, index] += curvature
+    gradient[:, PLACE:] += pull
+    place, mixed = information[:, :PLACE, :PLACE], information[:, :PLACE, PLACE:]
+    given = np.linalg.solve(
+        information[:, PLACE:, PLACE:], np.concatenate([mixed.transpose(0, 2, 1), gradient[:, PLACE:, None]], -1)
+    )
+    place = place - mixed @ given[..., :-1] + 1e-6 * np.eye(PLACE)
+    slope = gradient[:, :PLACE, None] - mixed @ given[..., -1:]
+    return state.mean[:, :PLACE] + np.linalg.solve(place, slope)[..., 0], np.asarray(place)
+
+
+def with_discrepancy(image: Part, discrepancy: float) -> Part:
+    """What was noted of an image, as if it had been fitted with this discrepancy: errors but for the common one."""
+    scatter = discrepancy**2 * image["left"][:, None, None] * np.eye(PLACE)
+    information = np.linalg.inv(np.linalg.inv(image["information"]) + scatter)
+    weight = image["proposed_sd"] ** -2
+    precision = information + weight[:, :, None] * np.eye(PLACE)
+    pull = information @ image["shown"][..., None] + (weight * image["proposed"])[..., None]
+    move = np.linalg.solve(precision, pull)[..., 0]
+    move[:, :2] /= image["relative"][:, None]
+    deviation = np.sqrt(np.einsum("nii->ni", np.linalg.inv(precision)))
+    deviation[:, :2] /= image["relative"][:, None]
+    found = _found(image)
+    if found.any():
+        move = move - np.median(move[found], 0)
+    return image | {"error": image["error"] + move, "laplace": deviation}
+
+
+def _discrepancy(kinds: list[list[Part]]) -> float:
+    """The discrepancy with which errors, and what is told of them, are likeliest."""
+
+    def surprise(value: float) -> float:
+        seen = [[with_discrepancy(image, value) for image in kind] for kind in kinds]
+        own, laplace, weight = _own_errors(seen)
+        place, radius = (_factor((own / laplace)[:, some], weight) for some in (slice(0, 2), slice(2, 3)))
+        sd = laplace * np.array([place, place, radius])
+        return float(weight @ np.mean(np.log(sd) + 2.5 * np.log1p((own / sd) ** 2 / 4), 1))
+
+    return min(DISCREPANCIES, key=surprise)
 
 
 def _composition_errors(logits: np.ndarray, truth: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,9 +237,12 @@ def gather(kind: str, first: int, count: int, path: Path) -> None:
 def learn(parts: dict[str, Part]) -> dict[str, Any]:
     """The calibration's numbers from what was noted on several kinds of images, each kind counting alike."""
     kinds = [_images(part) for part in parts.values()]
+    discrepancy = _discrepancy(kinds)
+    kinds = [[with_discrepancy(image, discrepancy) for image in kind] for kind in kinds]
     images = [image for kind in kinds for image in kind]
     own, laplace, weight = _own_errors(kinds)
     numbers: dict[str, Any] = {
+        "discrepancy": discrepancy,
         "place": _factor((own / laplace)[:, :2], weight),
         "radius": _factor((own / laplace)[:, 2:], weight),
         "systematic": _systematic(kinds),
@@ -325,7 +393,7 @@ def held(part: Part, numbers: dict[str, Any]) -> dict[str, float]:
     """How numbers hold on images of one kind: parts inside of 68 and 95 % intervals, calibration error, counts."""
     z: list[np.ndarray] = []
     p, right, count = [], [], []
-    for image in _images(part):
+    for image in (with_discrepancy(i, numbers["discrepancy"]) for i in _images(part)):
         good = _found(image)
         common = calibration.systematic(image["trust"][0], image["unexplained"][0], terms=numbers["systematic"]).array
         factors = np.array([numbers["place"], numbers["place"], numbers["radius"]])

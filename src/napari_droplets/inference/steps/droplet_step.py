@@ -16,6 +16,7 @@ from ...image_statistics import weighted_median
 from ...model.priors import COMMON_SD
 from ...model.problem import PLACE, Form
 from ...transforms import constrained, log_density
+from .. import calibration
 from .gauss_newton import Evidence
 
 LONGEST = np.array([0.2, 0.2, 0.15])
@@ -24,8 +25,6 @@ LONGEST_LOGIT = 1.0
 """… and in each unconstrained number of a composition."""
 LEAST_CURVATURE = 0.02
 """Of the log prior of a composition: far out it is flat."""
-DISCREPANCY = 0.2
-"""Scatter of the circles that pixels show, in radii, where nothing is explained."""
 HELD = 1e8
 """Precision of what is held."""
 UNKNOWN_PLACE_SD, UNKNOWN_RADIUS_SD = 1.0, 0.5
@@ -90,9 +89,9 @@ def tempered(evidence: Evidence, *, learned: bool) -> tuple[np.ndarray, np.ndarr
     """Information (N, D, D) and gradient (N, D) as they count.
 
     Neighboring pixels that err together count less, see `Evidence.inflation`. And the circle that pixels show is that
-    of the droplet with a scatter d = `DISCREPANCY * sqrt(unexplained)`, in radii: a droplet that leaves much
-    unexplained is none of the circles that the model draws. The likelihood L(z) becomes that of z + Normal(0, d^2).
-    That counts once optics are `learned`: before, all is unexplained.
+    of the droplet with a scatter d = `calibration.discrepancy() * sqrt(unexplained)`, in radii: a droplet that leaves
+    much unexplained is none of the circles that the model draws. The likelihood L(z) becomes that of z + Normal(0,
+    d^2). That counts once optics are `learned`: before, all is unexplained.
     """
     information = evidence.information / evidence.inflation[:, None, None]
     gradient = evidence.gradient / evidence.inflation[:, None]
@@ -100,7 +99,7 @@ def tempered(evidence: Evidence, *, learned: bool) -> tuple[np.ndarray, np.ndarr
         return information, gradient
     n, d = gradient.shape
     scatter = np.zeros((n, d))
-    scatter[:, :PLACE] = DISCREPANCY**2 * evidence.unexplained[:, None]
+    scatter[:, :PLACE] = calibration.discrepancy() ** 2 * evidence.unexplained[:, None]
     wider = np.eye(d) + information * scatter[:, None, :]
     solved = np.linalg.solve(wider, np.concatenate([information, gradient[..., None]], -1))
     both = solved[..., :-1]

@@ -6,8 +6,8 @@ from fake_fit import FakeFit
 
 import napari_droplets as nd
 from napari_droplets.inference import api as fitting
-from napari_droplets.plugin import work
 from napari_droplets.plugin.controls.command import command_text
+from napari_droplets.plugin.jobs import work
 from napari_droplets.plugin.layers import fit_layer
 from napari_droplets.plugin.layers.correction import corrected
 from napari_droplets.plugin.layers.place import place_of

@@ -22,10 +22,10 @@ from ...workbench.autosave import data_folder
 from ...workbench.movies import movie
 from ...workbench.session import Session
 from ...workbench.sheet import PLACE, Sheet
-from ..computing import Computing
 from ..controls.panel import Panel
 from ..desk import Desk
-from ..job import Job, Outcome
+from ..jobs.computing import Computing
+from ..jobs.job import Job, Outcome
 from ..layers import Output
 from ..layers.linking import sheet_of
 from ..layers.place import check_shown, whole_of

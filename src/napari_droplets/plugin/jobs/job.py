@@ -10,12 +10,12 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
-from ..errors import InputError
+from ...errors import InputError
 
 if TYPE_CHECKING:
-    from ..droplets import Droplets
-    from ..lazy import Pixels
-    from ..progress import Progress
+    from ...droplets import Droplets
+    from ...lazy import Pixels
+    from ...progress import Progress
 
 WITH_PICTURE = ("fit", "posterior")
 FOUND = "detect"

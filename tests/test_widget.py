@@ -13,11 +13,11 @@ import pytest
 from fake_fit import FOUND, found
 
 from napari_droplets import statistics
-from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, readable
 from napari_droplets.droplets import Fit
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
 from napari_droplets.inference import api as fitting
+from napari_droplets.plot.colors import UNKNOWN_COLOR, composition_colors, readable
 from napari_droplets.plugin.jobs import work
 from napari_droplets.results.files import read_table
 

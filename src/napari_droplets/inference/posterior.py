@@ -14,13 +14,13 @@ from ..composition.classes import Classes, classify, same_classes
 from ..composition.draws import draws_for_classes
 from ..droplets import Droplets, Fit, Optics, beyond_border
 from ..images import Image, PixelSize
+from ..images.region import centers_in
 from ..lazy import LazyPixels, Pixels
 from ..model.background import SplineGrid
 from ..model.picture import Drawing, draw
 from ..model.problem import LEAST_ROWS, PLACE
 from ..model.rendering import Shared
 from ..progress import Clock
-from ..region import centers_in
 from ..settings import Settings
 from ..transforms import constrained, sigmoid_moments
 from . import calibration

@@ -54,7 +54,7 @@ def read_zarr(path: Path) -> None:
 
 def read_mask(path: Path) -> None:
     """A file that says where droplets are looked for, and one that is in a summary."""
-    from napari_droplets.region import URI, region_mask
+    from napari_droplets.images.region import URI, region_mask
 
     try:
         region_mask(str(path), SIDES)

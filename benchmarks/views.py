@@ -16,9 +16,9 @@ from napari.layers import Layer
 from qtpy.QtWidgets import QApplication
 
 from napari_droplets.droplets import Droplets
+from napari_droplets.images.region import checked_region
 from napari_droplets.plugin.layers import to_layers
 from napari_droplets.plugin.layers.place import place_of
-from napari_droplets.region import checked_region
 
 SHAPE = (2000, 3000)
 

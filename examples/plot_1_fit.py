@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 
 import napari_droplets as nd
 from napari_droplets.compare import compare
-from napari_droplets.overlay import overlay
+from napari_droplets.plot.overlay import overlay
 from napari_droplets.simulate import sample
 
 image, truth = sample()

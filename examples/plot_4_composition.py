@@ -11,8 +11,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import napari_droplets as nd
-from napari_droplets.colors import composition_colors
 from napari_droplets.compare import match
+from napari_droplets.plot.colors import composition_colors
 
 image, truth = nd.simulate((120, 160), 50, seed=5)
 result = nd.fit(image, types=3, steps=400)

@@ -61,7 +61,7 @@ def fake(monkeypatch):
     from fake_fit import FakeFit
 
     from napari_droplets.inference import api as fitting
-    from napari_droplets.plugin import work
+    from napari_droplets.plugin.jobs import work
 
     fake = FakeFit()
     for name in ("iterate", "iterate_refit", "detect_all"):

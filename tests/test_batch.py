@@ -199,7 +199,7 @@ def test_an_overlay_that_cannot_be_drawn_does_not_cost_the_fit(tmp_path, three, 
     def broken(*_):
         raise MemoryError("no room for a picture")
 
-    monkeypatch.setattr("napari_droplets.overlay.save_overlay", broken)
+    monkeypatch.setattr("napari_droplets.plot.overlay.save_overlay", broken)
     (outcome,) = go(three[:1], tmp_path / "out", overlay=True)
     assert isinstance(outcome.error, MemoryError)
     assert len(nd.read(tmp_path / "out/a").droplets) == 1

@@ -19,7 +19,7 @@ from napari_droplets import child_process
 from napari_droplets.child_process import tell_to
 from napari_droplets.errors import InputError
 from napari_droplets.inference import api as fitting
-from napari_droplets.plugin import work
+from napari_droplets.plugin.jobs import work
 from napari_droplets.series import child
 from napari_droplets.series.batch import Plan, run
 from napari_droplets.settings import Settings

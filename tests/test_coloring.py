@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_droplets.colors import UNKNOWN_COLOR, composition_colors
 from napari_droplets.droplets import Droplets
+from napari_droplets.plot.colors import UNKNOWN_COLOR, composition_colors
 
 pytest.importorskip("napari")
 from napari.layers import Layer

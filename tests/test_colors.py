@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from napari_droplets.colors import (
+from napari_droplets.droplets import Droplets
+from napari_droplets.plot.colors import (
     CONTRAST,
     IMPROBABLE_COLOR,
     SAFE_COLORS,
@@ -11,7 +12,6 @@ from napari_droplets.colors import (
     luminance,
     readable,
 )
-from napari_droplets.droplets import Droplets
 
 
 @pytest.mark.parametrize("k", range(2, 7))

@@ -51,7 +51,15 @@ def ran(code, **environment):
 
 
 @pytest.mark.parametrize(
-    "module", ["detection.scales", "detection.blobs", "inference.api", "inference.run", "training.loop", "plugin.work"]
+    "module",
+    [
+        "detection.scales",
+        "detection.blobs",
+        "inference.api",
+        "inference.run",
+        "training.loop",
+        "plugin.jobs.work",
+    ],
 )
 def test_an_import_changes_nothing_of_jax(module):
     if module.startswith("plugin"):

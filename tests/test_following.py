@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from napari_droplets.colors import UNKNOWN_COLOR
 from napari_droplets.droplets import Droplets
+from napari_droplets.plot.colors import UNKNOWN_COLOR
 from napari_droplets.tables import read_table
 
 pytest.importorskip("napari")

@@ -21,11 +21,11 @@ from napari_droplets import InputError, lazy
 from napari_droplets.cli import main
 from napari_droplets.detection.network import read_weights
 from napari_droplets.detection.scales import WEIGHTS
+from napari_droplets.images.region import URI, region_mask
 from napari_droplets.inference.prepare import check_optics
 from napari_droplets.model.problem import Form
 from napari_droplets.plugin.files.opening import image_layer_data
 from napari_droplets.plugin.files.readers import get_reader
-from napari_droplets.region import URI, region_mask
 from napari_droplets.results.files import read_optics, read_table
 from napari_droplets.storage.atomic import writable_folder, write_whole
 from napari_droplets.storage.memory import OVERRIDE

@@ -6,8 +6,8 @@ import pytest
 from napari_droplets.training.scenes import KINDS, RADII, mix
 from napari_droplets.training.scenes.camera import Noise, draw_noise, grain, photographed
 from napari_droplets.training.scenes.clutter import add_clutter
-from napari_droplets.training.scenes.foam import _additive_distances, _cells, _packing
-from napari_droplets.training.scenes.smears import _chains
+from napari_droplets.training.scenes.kinds.foam import _additive_distances, _cells, _packing
+from napari_droplets.training.scenes.kinds.smears import _chains
 
 SIDE = 64
 

@@ -217,7 +217,7 @@ def test_images_of_nothing_are_refused(in_blocks, values, message):
 
 def test_result_is_saved_read_refitted_and_drawn(photograph, fitted, in_blocks, tmp_path):
     pytest.importorskip("zarr")
-    from napari_droplets.overlay import save_overlay
+    from napari_droplets.plot.overlay import save_overlay
 
     image = as_image(photograph[0])
     fit = nd.fit(image, steps=25)

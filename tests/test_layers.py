@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from fake_fit import FakeFit
 
-from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, luminance, readable
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
+from napari_droplets.plot.colors import UNKNOWN_COLOR, composition_colors, luminance, readable
 from napari_droplets.plugin.layers import (
     Output,
     default_image,

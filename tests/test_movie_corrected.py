@@ -17,22 +17,32 @@ def result(steps):
             return end.value
 
 
-def test_what_was_moved_stays_and_what_is_far_is_left(simulated, fitted):
+def test_what_was_moved_stays_what_was_around_the_deleted_changes_and_what_is_far_is_left(simulated, fitted):
     frames = np.stack([simulated[0], simulated[0]])
     settings = Settings(steps=100)
     table = fitted.table.set_axis(fitted.table.index + 7, axis=0)
     table["frame"] = 1
     alone = int(table.index[5])
-    moved = table.copy()
+    far = np.hypot(table["x"] - table.loc[alone, "x"], table["y"] - table.loc[alone, "y"])
+    deleted = far.index[far.argmax()]
+    around = np.hypot(table["x"] - table.loc[deleted, "x"], table["y"] - table.loc[deleted, "y"]).drop(deleted)
+    pinned = around.index[around.argmin()]  # was corrected before
+    moved = table.drop(index=deleted).assign(pinned=lambda t: t.index == pinned)
     moved.loc[alone, "x"] += 2.0
     moved.loc[alone, "composition_0"] = np.nan
-    rows = result(refit_frame(footage_of(frames, settings), fitted.optics, settings, 1, moved, table.index[[5]]))
+    edits = moved, table.index[[5]], table.loc[[deleted]]
+    rows = result(refit_frame(footage_of(frames, settings), fitted.optics, settings, 1, *edits))
     assert rows.loc[alone, "x"] == moved.loc[alone, "x"]
     assert rows.loc[alone, "radius"] == moved.loc[alone, "radius"]
     assert 0 <= rows.loc[alone, "composition_0"] <= 1
-    x, y, radius = table.loc[alone, ["x", "y", "radius"]]
-    away = np.hypot(rows["x"] - x, rows["y"] - y)
-    assert (away < 2 + 3 * radius + rows["radius"]).all()
+    near = {}
+    for number in (alone, deleted):
+        x, y, radius = table.loc[number, ["x", "y", "radius"]]
+        near[number] = np.hypot(rows["x"] - x, rows["y"] - y) < 2 + 3 * radius + rows["radius"]
+    assert (near[alone] | near[deleted]).all()
+    assert near[deleted].any()
+    assert deleted not in rows.index
+    assert pinned not in rows.index
     assert len(rows) < len(table) / 2
     assert (rows["frame"] == 1).all()
 
@@ -42,5 +52,6 @@ def test_a_droplet_outside_of_the_frame_is_told(simulated, fitted):
     table = fitted.table.iloc[:3].copy()
     table.loc[0, "x"] = -500.0
     settings = Settings(steps=20)
+    edits = table, table.index[[0]], table.iloc[:0]
     with pytest.raises(InputError, match=r"outside|image"):
-        result(refit_frame(footage_of(frames, settings), fitted.optics, settings, 0, table, table.index[[0]]))
+        result(refit_frame(footage_of(frames, settings), fitted.optics, settings, 0, *edits))

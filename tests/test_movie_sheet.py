@@ -9,7 +9,7 @@ import pytest
 from napari_droplets.errors import InputError
 from napari_droplets.movies.simulated import simulate_movie
 from napari_droplets.tracking.api import track
-from napari_droplets.workbench.movies import movie
+from napari_droplets.workbench.movies import movie, refits
 from napari_droplets.workbench.session import Session
 from napari_droplets.workbench.sheet import ImageReference, Sheet
 from napari_droplets.workbench.storing import moment_of, read_session, save_session
@@ -136,6 +136,58 @@ def test_links_found_for_droplets_that_were_edited_meanwhile_are_not_taken(sheet
     movie.catch_up(sheet)
     assert len(sheet.table[sheet.table["track_id"].isin([middle(sheet)[0]])]) == 9
     assert sheet.journal[-1].kind == "relink"
+
+
+def moved(sheet, number, by):
+    """A droplet moved as the canvas does it: what it is made of is unknown then."""
+    table = sheet.table.assign(pinned=sheet.table.get("pinned", pd.Series(False, sheet.table.index)).eq(True))
+    table.loc[number, ["x", "composition_0", "pinned"]] = table["x"][number] + by, np.nan, True
+    sheet.edit(table.astype({"pinned": bool}), "move")
+
+
+def test_frames_with_droplets_that_were_edited_or_deleted_are_fitted_again(sheet):
+    _, numbers = middle(sheet)
+    before, one, other = sheet.table.copy(), numbers[2], numbers[6]
+    assert refits.to_refit(sheet) == []
+    moved(sheet, one, 3.0)
+    moved(sheet, other, 3.0)
+    first, second = refits.to_refit(sheet)
+    assert (first.frame, list(first.edited), len(first.gone)) == (2, [one], 0)
+    assert (second.frame, list(second.edited), len(second.gone)) == (6, [other], 0)
+    sheet.edit(sheet.table.drop(index=one), "delete")
+    movie.catch_up(sheet)
+    first, _ = refits.to_refit(sheet)
+    assert (first.frame, len(first.edited), list(first.gone.index)) == (2, 0, [one])
+    assert first.gone["x"][one] == before["x"][one]  # as it was when the frame was fitted
+    assert one not in first.table.index
+    assert refits.take(sheet, first, first.table.iloc[[0]].assign(radius=9.0))
+    assert [asked.frame for asked in refits.to_refit(sheet)] == [6]
+    sheet.undo()
+    assert [asked.frame for asked in refits.to_refit(sheet)] == [2, 6]
+
+
+def test_a_droplet_that_no_fit_has_known_leaves_nothing_to_fit_again(sheet):
+    new = sheet.table.iloc[[0]].assign(x=50.0).set_axis(sheet.new_numbers(1), axis=0)
+    sheet.edit(pd.concat([sheet.table, new]).rename_axis(sheet.table.index.name), "add")
+    sheet.edit(sheet.table.drop(index=new.index), "delete")
+    assert refits.to_refit(sheet) == []
+    here = sheet.table.index[sheet.table["frame"] == 3]
+    sheet.edit(sheet.table.drop(index=here), "delete")  # nothing is left in this frame
+    assert refits.to_refit(sheet) == []
+
+
+def test_a_frame_fitted_as_it_is_no_more_is_not_taken(sheet):
+    here = sheet.table.index[sheet.table["frame"] == 3]
+    sheet.edit(sheet.table.drop(index=here[0]), "delete")
+    [asked] = refits.to_refit(sheet)
+    rows = asked.table.iloc[[2]].assign(radius=9.0)
+    sheet.edit(sheet.table.drop(index=here[1]), "delete")
+    assert not refits.take(sheet, asked, rows)  # the other one was still there when it was fitted
+    [asked] = refits.to_refit(sheet)
+    assert list(asked.gone.index) == [here[1], here[0]]
+    sheet.undo()
+    assert not refits.take(sheet, asked, rows)
+    assert 9.0 not in set(sheet.table["radius"])
 
 
 def test_a_session_keeps_tracks_events_and_undo(sheet, tmp_path):

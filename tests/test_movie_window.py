@@ -137,9 +137,9 @@ def test_what_is_edited_is_fitted_again_in_its_frame_and_undone_with_the_edit(fo
     sheet, points = followed.session.sheet, named(viewer, "movie droplets")
     before, asked = sheet.table.copy(), []
 
-    def refit_frame(footage, optics, settings, number, table, edited):
+    def refit_frame(footage, optics, settings, number, table, edited, gone):
         yield from ()
-        asked.append((number, len(table), list(edited)))
+        asked.append((number, len(table), list(edited), len(gone)))
         rows = table.loc[[*edited, next(n for n in table.index if n not in edited)]].copy()
         rows.loc[edited, "composition_0"] = 0.25
         rows["radius"] += [0.0] * len(edited) + [0.5]
@@ -153,7 +153,7 @@ def test_what_is_edited_is_fitted_again_in_its_frame_and_undone_with_the_edit(fo
     points._move({at}, points.data[at] + np.array([0, 0.4, 0.4]))
     points._drag_start = None
     settle(followed, qtbot)
-    assert asked == [(2, (before["frame"] == 2).sum(), [number])]
+    assert asked == [(2, (before["frame"] == 2).sum(), [number], 0)]
     assert [step.kind for step in sheet.journal if step.kind != "relink"] == ["move", "refit"]
     assert sheet.table["composition_0"][number] == 0.25
     neighbor = next(n for n in before.index[before["frame"] == 2] if n != number)
@@ -168,6 +168,37 @@ def test_what_is_edited_is_fitted_again_in_its_frame_and_undone_with_the_edit(fo
     settle(followed, qtbot)
     pd.testing.assert_frame_equal(sheet.table[columns], before[columns])
     assert len(asked) == 1
+
+
+def test_what_lay_around_a_droplet_that_is_deleted_is_fitted_again(followed, viewer, qtbot, monkeypatch):
+    sheet, points = followed.session.sheet, named(viewer, "movie droplets")
+    before, asked = sheet.table.copy(), []
+
+    def refit_frame(footage, optics, settings, number, table, edited, gone):
+        yield from ()
+        asked.append((number, list(edited), gone[["x", "y", "radius"]].to_dict("index")))
+        rows = table.iloc[[0]].copy()
+        rows["radius"] += 0.5
+        return rows
+
+    monkeypatch.setattr("napari_droplets.plugin.movie.control.refit_frame", refit_frame)
+    followed.refit_edits = True
+    for _ in range(2):  # deleted again after undo it is fitted again, too
+        at = int(np.flatnonzero(points.data[:, 0] == 2)[3])
+        number = int(points.metadata["napari_droplets"]["numbers"][at])
+        points.selected_data = {at}
+        points.remove_selected()
+        settle(followed, qtbot)
+        assert asked == [(2, [], {number: before.loc[number, ["x", "y", "radius"]].to_dict()})]
+        assert [step.kind for step in sheet.journal if step.kind != "relink"] == ["delete", "refit"]
+        neighbor = before.index[(before["frame"] == 2) & (before.index != number)][0]
+        assert sheet.table["radius"][neighbor] == before["radius"][neighbor] + 0.5
+        asked.clear()
+        assert followed.undo()
+        settle(followed, qtbot)
+        columns = ["x", "y", "radius", "track_id"]
+        pd.testing.assert_frame_equal(sheet.table[columns], before[columns])
+        assert not asked
 
 
 def test_a_session_is_gone_on_with_in_its_layer(followed, viewer, qtbot, tmp_path):

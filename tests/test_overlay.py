@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.collections import EllipseCollection
 
-from napari_droplets.colors import composition_colors, presence_colors
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
-from napari_droplets.overlay import overlay, save_overlay
+from napari_droplets.plot.colors import composition_colors, presence_colors
+from napari_droplets.plot.overlay import overlay, save_overlay
 
 
 def some_fit(shape=(60, 90, 3), n=12, types=3, pixel_size_um=None):

@@ -7,8 +7,8 @@ import pytest
 from qtpy.QtCore import QPoint
 from qtpy.QtWidgets import QWidget
 
-from napari_droplets.plugin import pauses
-from napari_droplets.plugin.pauses import DUE, FULL, SWITCH, Pauses
+from napari_droplets.plugin.jobs import pauses
+from napari_droplets.plugin.jobs.pauses import DUE, FULL, SWITCH, Pauses
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import napari_droplets as nd
 from napari_droplets.cli import main
 from napari_droplets.compare import compare, match
 from napari_droplets.image_statistics import contrast, pixel_noise
+from napari_droplets.images.region import bounds, centers_in, checked_region, mask_file, region_mask
 from napari_droplets.inference.api import detect_all
 from napari_droplets.inference.local.part import Part, focused, looked_at
-from napari_droplets.region import bounds, centers_in, checked_region, mask_file, region_mask
 from napari_droplets.series.batch import without_masks
 from napari_droplets.settings import Settings
 from napari_droplets.training.fitted import Look

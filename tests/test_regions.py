@@ -5,13 +5,13 @@ import pytest
 from fake_fit import FakeFit
 
 import napari_droplets as nd
+from napari_droplets.images.region import region_mask
 from napari_droplets.inference import api as fitting
-from napari_droplets.plugin import work
 from napari_droplets.plugin.controls.command import command_text
+from napari_droplets.plugin.jobs import work
 from napari_droplets.plugin.layers import fit_layer
 from napari_droplets.plugin.layers.correction import corrected
 from napari_droplets.plugin.layers.place import place_of
-from napari_droplets.region import region_mask
 
 pytest.importorskip("napari")
 from napari.components import ViewerModel

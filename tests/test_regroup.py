@@ -7,8 +7,8 @@ import pytest
 from scipy.special import logit
 
 import napari_droplets as nd
+from napari_droplets.composition.regroup import tells_of_class
 from napari_droplets.errors import InputError
-from napari_droplets.inference.regroup import tells_of_class
 
 TIMEOUT = 300_000  # milliseconds; most that anything may take on a machine that is busy
 

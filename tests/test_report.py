@@ -11,7 +11,7 @@ import pytest
 
 import napari_droplets as nd
 from napari_droplets.cli import main
-from napari_droplets.overlay import save_overlay
+from napari_droplets.plot.overlay import save_overlay
 from napari_droplets.reports.montage import thumbnail, thumbnail_width
 from napari_droplets.reports.quality import qualities
 from napari_droplets.samples.results import Result

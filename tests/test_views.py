@@ -6,7 +6,7 @@ import pytest
 from fake_fit import FakeFit, found
 
 from napari_droplets.inference import api as fitting
-from napari_droplets.plugin import work
+from napari_droplets.plugin.jobs import work
 from napari_droplets.plugin.layers.points import TAG
 from napari_droplets.plugin.layers.presence import n_hidden
 from napari_droplets.plugin.layers.scale import camera_of

@@ -5,7 +5,8 @@ from test_fitted import made
 
 from napari_droplets.training import fitted
 from napari_droplets.training.fitted import FittedScenes
-from napari_droplets.training.scenes import KINDS, any_look, visible
+from napari_droplets.training.scenes import KINDS, visible
+from napari_droplets.training.scenes.kinds import any_look
 
 
 def test_what_can_be_seen_has_to_be_found():

@@ -13,9 +13,9 @@ from napari_droplets.model.problem import GROWTH, LEAST_DROPLETS
 from napari_droplets.settings import AUTO, Settings
 
 pytest.importorskip("napari")
-from napari_droplets.plugin import work
+from napari_droplets.plugin.jobs import work
+from napari_droplets.plugin.jobs.warming import Warmer
 from napari_droplets.plugin.layers.place import Plane
-from napari_droplets.plugin.warming import Warmer
 
 SECONDS = 10  # most that anything may take
 PLANE, FOUND = Plane(np.arange(400.0).reshape(20, 20), "slide", False), 2

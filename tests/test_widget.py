@@ -13,12 +13,12 @@ import pytest
 from fake_fit import FOUND, found
 
 from napari_droplets import statistics
-from napari_droplets.colors import UNKNOWN_COLOR, composition_colors, readable
 from napari_droplets.droplets import Fit
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
 from napari_droplets.inference import api as fitting
-from napari_droplets.plugin import work
+from napari_droplets.plot.colors import UNKNOWN_COLOR, composition_colors, readable
+from napari_droplets.plugin.jobs import work
 from napari_droplets.results.files import read_table
 
 TIMEOUT = 10_000  # milliseconds; most that anything quick may take
@@ -232,7 +232,7 @@ def test_progress_and_pictures_while_it_runs(window, open_widget, qtbot, fake):
 
 
 def test_no_picture_is_computed_before_the_last_one_is_drawn():
-    from napari_droplets.plugin.job import Job
+    from napari_droplets.plugin.jobs.job import Job
 
     job = Job(lambda: None, None, None, pictures=True)
     pictures = []

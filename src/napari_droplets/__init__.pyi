@@ -1,5 +1,6 @@
 from . import plot as plot
 from .composition.anchors import pure as pure
+from .composition.regroup import regroup as regroup
 from .detection.scales import estimate_diameter as estimate_diameter
 from .droplets import Droplets as Droplets
 from .droplets import Fit as Fit
@@ -12,7 +13,6 @@ from .inference.api import detect as detect
 from .inference.api import fit as fit
 from .inference.api import iterate as iterate
 from .inference.api import refit as refit
-from .inference.regroup import regroup as regroup
 from .inference.series import fit_series as fit_series
 from .interop import to_anndata as to_anndata
 from .interop import to_spatialdata as to_spatialdata

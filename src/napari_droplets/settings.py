@@ -124,7 +124,7 @@ class Settings:
     )
 
     def __post_init__(self) -> None:
-        from .region import checked_region
+        from .images.region import checked_region
 
         object.__setattr__(self, "region", checked_region(self.region))
         for name, value in vars(self).items():  # NumPy's numbers and arrays cannot be written as JSON

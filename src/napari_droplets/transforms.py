@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit
 
+PLACE = 3
+"""Unconstrained numbers of a droplet's circle, which come before those of its composition."""
 LEAST_FRACTION = 1e-3
 """Fractions are kept off 0 by as much, and free components off 0 and 1, before they are made unconstrained."""
 

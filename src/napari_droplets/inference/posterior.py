@@ -11,15 +11,16 @@ import numpy as np
 from .. import __version__
 from ..composition.anchors import known_compositions
 from ..composition.classes import Classes, classify, same_classes
+from ..composition.draws import draws_for_classes
 from ..droplets import Droplets, Fit, Optics, beyond_border
 from ..images import Image, PixelSize
+from ..images.region import centers_in
 from ..lazy import LazyPixels, Pixels
 from ..model.background import SplineGrid
 from ..model.picture import Drawing, draw
 from ..model.problem import LEAST_ROWS, PLACE
 from ..model.rendering import Shared
 from ..progress import Clock
-from ..region import centers_in
 from ..settings import Settings
 from ..transforms import constrained, sigmoid_moments
 from . import calibration
@@ -27,10 +28,6 @@ from .candidates import LIKELY
 from .run import Outcome
 from .state import Setup, State, circles
 
-CLASS_DRAWS = 200
-"""Samples of the posterior that classes are found from."""
-MOST_DRAWN, LEAST_DRAWS = 2_000_000, 20
-"""… fewer than these of many droplets, each of which takes some 200 bytes for every sample; and so many at least."""
 JOINING = 0.7
 """Least probability of a droplet that the network thought unlikely: real images hold clutter that no simulator draws.
 On the images that calibration is learned from it costs next to nothing: F1 of scenes, physical images and discs 0.894,
@@ -94,23 +91,6 @@ def sample_droplets(guide: dict[str, np.ndarray], composition: str, n: int, seed
         "radius": r0 * np.exp(draw_[..., 2] + common[..., 2]),
         "composition": np.moveaxis(made_of, 0, -1),
     }
-
-
-def sample_compositions(guide: dict[str, np.ndarray], composition: str, n: int, seed: int) -> np.ndarray:
-    """The compositions (n, N, K) that `sample_droplets` draws, and nothing besides: a tenth of the memory."""
-    rng = np.random.default_rng(seed)
-    mean, tril = guide["droplets"], guide["droplets_tril"]
-    draws = []
-    for _ in range(n):
-        raw = mean[:, PLACE:] + np.einsum("nij,nj->ni", tril[:, PLACE:], rng.standard_normal(mean.shape))
-        draws.append(constrained(raw.T, composition).T)
-    return np.array(draws)
-
-
-def draws_for_classes(guide: dict[str, np.ndarray], composition: str, seed: int) -> np.ndarray:
-    """The compositions (n, N, K) that classes are found from."""
-    n = int(np.clip(MOST_DRAWN // max(len(guide["droplets"]), 1), LEAST_DRAWS, CLASS_DRAWS))
-    return sample_compositions(guide, composition, n, seed)
 
 
 class Frame:

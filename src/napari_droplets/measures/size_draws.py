@@ -10,7 +10,7 @@ import numpy as np
 from ..droplets import Droplets, cut_by_border, marked
 from ..errors import InputError
 from ..images.pixel_size import mean_side, width_height
-from ..region import centers_in, checked_region, region_mask
+from ..images.region import centers_in, checked_region, region_mask
 
 DRAWS = 400  # from the posterior, fewer where there are many droplets: their intervals are narrow anyway …
 MOST_VALUES = 4_000_000  # … so that all draws together are no more than this

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..lazy import Pixels as Image
-from ..transforms import constrained, unconstrained_size
+from ..transforms import PLACE, constrained, unconstrained_size
 from .assignment import ROW, Pixels
 from .rendering import Droplet, Shared, color
 
@@ -23,8 +23,6 @@ MOST_ROWS = 65536
 """… up to so many rows of pixels, 46 MB in color; more of them are passed over in parts of `LEAST_ROWS`."""
 BLOCK = 512
 """Rows that a program works on at a time, which bounds its memory."""
-PLACE = 3
-"""Unconstrained numbers of a droplet's circle, which come before those of its composition."""
 
 
 class Form(NamedTuple):

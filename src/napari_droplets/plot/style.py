@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..colors import SAFE_COLORS
 from ..droplets import Droplets, Fit
+from .colors import SAFE_COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

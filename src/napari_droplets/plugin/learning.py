@@ -12,12 +12,12 @@ from ..images import as_image
 from ..workbench.filters import Filters, passes
 from ..workbench.sheet import Sheet
 from ..workbench.training.learning_job import LearningImage, Role
+from .jobs.refitting import layer_of
 from .layers.linking import sheet_of
 from .layers.place import Place, Plane, place_of, transform_of
 from .layers.points import TAG
 from .layers.presence import filters_of
 from .layers.results import image_layers
-from .refitting import layer_of
 
 COLORS = {"newly found": "#0072b2", "no more found": "#d55e00"}
 """Blue and vermilion, which color-blind people can tell apart."""

@@ -16,18 +16,18 @@ from ..workbench.journal import Journal
 from ..workbench.session import Session
 from . import layers
 from .batch.desk import BatchDesk
-from .computing import Computing
 from .controls.correct import CORRECTIONS
 from .controls.panel import ACTIONS, SESSION_ACTIONS, Panel
 from .controls.parts import draw_now
 from .correcting import Corrections
 from .desk import Desk
 from .files.saving import asked_path, save_points
+from .jobs.computing import Computing
+from .jobs.pauses import Pauses
 from .keeping import Keeping
 from .layers.place import size_of_file
 from .layers.presence import n_hidden
 from .movie.control import MovieControl
-from .pauses import Pauses
 from .views.tabs import Views
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import base64
 import io
 from pathlib import Path
 
-from ..overlay import image_panel
+from ..plot.overlay import image_panel
 
 WIDTHS = ((60, 400), (250, 300), (1000, 200))
 """Up to so many images, thumbnails so many pixels wide: the page stays below some 12 MB."""

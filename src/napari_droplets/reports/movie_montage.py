@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..colors import droplet_colors
 from ..droplets import Droplets
+from ..plot.colors import droplet_colors
 from ..tracking.tracks import Tracks
 
 FRAMES = 12

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from ..composition.regroup import without_classes
 from ..errors import InputError
-from ..inference.regroup import without_classes
 from ..results.files import OPTICS, replace_classes, save_summary, writable_folder, write_whole
 from ..series.manifest import MANIFEST
 from ..storage.lock import sole_writer

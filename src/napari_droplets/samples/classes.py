@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from ..composition.classes import Classes, Measured, measured_of
+from ..composition.draws import sample_compositions
 from ..composition.pooled import classify_pooled
+from ..composition.regroup import without_classes
 from ..droplets import Droplets, Optics
 from ..errors import InputError
-from ..inference.regroup import without_classes
 from ..results.files import read_posterior, replace_classes, save_summary, write_whole
 from ..tables import EXPORTS, export, read_table, save_table
 from .results import Result, with_droplets
@@ -160,8 +161,6 @@ def write_classes(
 
 def _measured(picture: Result) -> tuple[Measured, str]:
     """Compositions, and a hash of the optics by which they mean something."""
-    from ..inference.posterior import sample_compositions
-
     optics, guide = read_posterior(picture.folder, picture.droplets)
     draws = sample_compositions(guide, optics.composition, DRAWS, 0)
     return measured_of(draws, picture.droplets.p_present), _hash(optics)

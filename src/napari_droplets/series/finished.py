@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..images import Image
-from ..region import mask_hash
+from ..images.region import mask_hash
 from ..results.files import read_table
 from ..tables import EXPORTS
 from .hashes import file_hash

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..images import IMAGE_SUFFIXES
 from ..images.readers.formats import is_zarr
-from ..region import ENDINGS, URI, Region, mask_files
+from ..images.region import ENDINGS, URI, Region, mask_files
 from ..results.files import writable_folder
 from ..storage.paths import matching
 from .manifest import MANIFEST

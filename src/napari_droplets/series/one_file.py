@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..images import Image
-from ..region import mask_hash, region_mask
+from ..images.region import mask_hash, region_mask
 from ..results.files import LARGE_RECONSTRUCTION, RECONSTRUCTION, save_fit, save_summary, save_table
 from ..storage.atomic import new_partial_folder, removed, replace_folder
 from ..storage.lock import still_sole
@@ -128,7 +128,7 @@ def write_result(
             export(droplets, beside / EXPORTS[kind], shape=image.shape[:2])
         if plan.overlay:
             try:
-                from ..overlay import save_overlay
+                from ..plot.overlay import save_overlay
 
                 save_overlay(found, beside / "overlay.png")
             except Exception as problem:  # no reason to throw a fit away

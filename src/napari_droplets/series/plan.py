@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from .. import __version__
 from ..droplets import Droplets, Optics
 from ..errors import InputError
-from ..region import check_files
+from ..images.region import check_files
 from ..settings import OPTICS_FROM, Settings
 from ..tables import EXPORTS
 from .hashes import optics_hash

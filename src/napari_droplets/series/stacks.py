@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..errors import InputError
 from ..images.choose import Where
-from ..region import mask_hash
+from ..images.region import mask_hash
 from ..results.files import OPTICS, read_optics, read_summary, read_table, save_summary, writable_folder, write_whole
 from ..storage.stored_values import read_json
 from .finished import CANCELLED, complete_picture

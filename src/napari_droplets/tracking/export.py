@@ -191,8 +191,8 @@ def track_layers(tracks: Tracks, *, name: str = "movie", scale: tuple[float, flo
     list of tuple
         `(data, attributes, layer type)`, for `viewer.add_layer(napari.layers.Layer.create(*data))`.
     """
-    from ..colors import droplet_colors
     from ..droplets import Droplets
+    from ..plot.colors import droplet_colors
 
     table = tracks.droplets
     order = np.lexsort((table["frame"].to_numpy(), table["track_id"].to_numpy()))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..colors import droplet_colors
 from ..droplets import Droplets
+from ..plot.colors import droplet_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,7 +25,7 @@ from ..results.files import read, read_table
 from .feed import Drawn
 from .micrographs import CORRECTED
 from .scenes import RADII
-from .scenes.any_look import place
+from .scenes.kinds.any_look import place
 from .scenes.visible import RIM, octant, visible
 
 FEWEST = 10  # droplets in a fit, to know how large they are

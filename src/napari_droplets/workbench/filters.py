@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..droplets import Droplets, cut_by_border
 from ..errors import InputError
-from ..region import Region, centers_in, checked_region, region_mask
+from ..images.region import Region, centers_in, checked_region, region_mask
 
 NO_CLASS = "none"
 """In place of a class that a droplet does not have, or is not known."""

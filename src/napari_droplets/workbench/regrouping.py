@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..composition.regroup import regroup, tells_of_class
 from ..errors import InputError
-from ..inference.regroup import regroup, tells_of_class
 from .fits import Change, FitChange, Numbered
 from .sheet import Sheet, Snapshot
 

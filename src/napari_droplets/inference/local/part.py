@@ -12,10 +12,10 @@ from scipy.ndimage import maximum_filter1d
 from ...droplets import Droplets, Fit, with_border
 from ...errors import InputError
 from ...images import Image
+from ...images.region import bounds, centers_in, record, region_mask
 from ...lazy import Block, LazyPixels, Pixels, is_large
 from ...model.assignment import covered, touching
 from ...progress import Progress
-from ...region import bounds, centers_in, record, region_mask
 from ...settings import Settings
 from ..candidates import likely
 from ..start import INITIAL_BLUR

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...composition.anchors import PREFIX, known_compositions
 from ...composition.classes import Classes, same_classes
+from ...composition.draws import CLASS_DRAWS
 from ...droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
 from ...errors import InputError
 from ...lazy import Pixels
@@ -21,7 +22,7 @@ from ...settings import Settings
 from ...transforms import unconstrained
 from ..candidates import pinned_rows
 from ..loop import init
-from ..posterior import CLASS_DRAWS, Frame, droplets_of, sample_droplets
+from ..posterior import Frame, droplets_of, sample_droplets
 from ..prepare import form_of, shared_of
 from ..run import iterate_rounds
 from ..start import Ground, compositions_under, field_of

@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...workbench.batch.corrected import export_table
 from ...workbench.batch.folder import FolderBatch
 from ..controls.panel import Panel
-from ..job import Job, Outcome, once
+from ..jobs.job import Job, Outcome, once
 from .review import Review
 from .view import BatchBox
 

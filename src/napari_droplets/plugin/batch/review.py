@@ -14,9 +14,9 @@ from ...lazy import LazyPixels
 from ...workbench.batch.corrected import Opened, moment_of_sheet, open_result, save_corrections
 from ...workbench.batch.folder import FolderBatch
 from ...workbench.sheet import Sheet
-from .. import work
 from ..controls.parts import draw_now
-from ..job import Job, Outcome, once
+from ..jobs import work
+from ..jobs.job import Job, Outcome, once
 from ..layers.large import levels, made_ready
 from ..layers.linking import read_now, reuse, sheet_of
 from ..layers.place import place_of

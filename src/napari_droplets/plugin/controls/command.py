@@ -7,8 +7,8 @@ from typing import Any
 
 from ...errors import InputError
 from ...images.readers.arrays import facts_of
+from ...images.region import URI
 from ...images.scenes import stored_in
-from ...region import URI
 from ...settings import Settings
 
 MASK = "MASK"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from ...colors import SAFE_COLORS, UNKNOWN_COLOR, composition_colors, presence_colors, readable
+from ...plot.colors import SAFE_COLORS, UNKNOWN_COLOR, composition_colors, presence_colors, readable
 from ...workbench.doubtful import poor_from
 from .correction import places
 from .ground import Ground

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...colors import luminance
+from ...plot.colors import luminance
 
 PIXELS = 250_000
 """About as many pixels tell how bright an image is: few enough to be looked at in a few hundredths of a second."""

@@ -10,7 +10,7 @@ from weakref import WeakSet
 import numpy as np
 import pandas as pd
 
-from ...colors import UNKNOWN_COLOR, readable, readable_around
+from ...plot.colors import UNKNOWN_COLOR, readable, readable_around
 from .ground import Ground
 
 TAG = "napari_droplets"  # key in layer.metadata of the layers we made

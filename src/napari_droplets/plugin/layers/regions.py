@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ...region import Region, checked_region
+from ...images.region import Region, checked_region
 from .place import Place, plane_shape
 
 CORNERS = 64

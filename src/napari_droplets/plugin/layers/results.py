@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...colors import droplet_colors
 from ...droplets import Droplets, Fit
 from ...errors import InputError
 from ...images import Image
 from ...lazy import LazyPixels, Pixels
+from ...plot.colors import droplet_colors
 from .large import levels, shape_of_data
 from .linking import drawn, given_back
 from .place import Place, Plane, check_shown, pixel_size_um, place_of, plane_columns

@@ -19,13 +19,13 @@ from ...movies.live import Followed, follow
 from ...movies.movie import MovieFit, movie_fit
 from ...movies.runs import Plan, summary_of, write_results
 from ...workbench.autosave import data_folder
-from ...workbench.movies import movie
+from ...workbench.movies import movie, refits
 from ...workbench.session import Session
-from ...workbench.sheet import PLACE, Sheet
-from ..computing import Computing
+from ...workbench.sheet import Sheet
 from ..controls.panel import Panel
 from ..desk import Desk
-from ..job import Job, Outcome
+from ..jobs.computing import Computing
+from ..jobs.job import Job, Outcome
 from ..layers import Output
 from ..layers.linking import sheet_of
 from ..layers.place import check_shown, whole_of
@@ -66,7 +66,7 @@ class MovieControl:
         self._first: tuple[Sheet | None, tuple[int, ...]] = (None, ())
         self._job: Job | None = None
         self._failed: Any = None
-        self._tried: tuple[int, Any] | None = None  # edits that were fitted again, well or not
+        self._tried: dict[int, Any] = {}  # by frame the edits that were fitted again, well or not
         self._states: dict[str, MovieFit] = {}
         actions = (self.follow, self.link, self.cut, self.merge, self._ask_and_save)
         self.view = MovieBox(
@@ -200,30 +200,31 @@ class MovieControl:
         self._soon.start(0)
 
     def _refit(self, sheet: Sheet) -> None:
-        """Fit droplets that were edited again, with those around them, in a thread."""
-        found, place = movie.to_refit(sheet), self._desk.place_of(sheet)
-        if found is None or place is None or self._computing.busy or not self._computing.nearby.on:
+        """Fit what was edited, or lies around it or around what was deleted, again in a thread: one frame at a time."""
+        place = self._desk.place_of(sheet)
+        if place is None or self._computing.busy or not self._computing.nearby.on:
             return
-        frame, edited = found
-        tried = frame, sheet.table.loc[edited, PLACE]
-        if self._tried is not None and self._tried[0] == frame and self._tried[1].equals(tried[1]):
+        unfitted = refits.to_refit(sheet)
+        self._tried = {a.frame: self._tried[a.frame] for a in unfitted if a.frame in self._tried}
+        asked = next((a for a in unfitted if self._tried.get(a.frame) != a.key), None)
+        if asked is None:
             return
         state = self._states.get(place.layer_id)
         if state is None or state.optics is None:
             self.view.say("Press Follow once, and what you edit is fitted again; frames that are done are kept.")
             return
-        self._tried = tried
-        table = sheet.table[sheet.table["frame"] == frame]
-        steps = partial(refit_frame, state.footage, state.optics, state.settings, frame, table, edited)
-        self._job = Job(steps, lambda _: None, partial(self._refitted, sheet, sheet.table))
+        self._tried[asked.frame] = asked.key
+        of_frame = asked.frame, asked.table, asked.edited, asked.gone
+        steps = partial(refit_frame, state.footage, state.optics, state.settings, *of_frame)
+        self._job = Job(steps, lambda _: None, partial(self._refitted, sheet, asked))
         self._job.start()
 
-    def _refitted(self, sheet: Sheet, since: Any, outcome: Outcome) -> None:
+    def _refitted(self, sheet: Sheet, asked: refits.Unfitted, outcome: Outcome) -> None:
         self._job = None
         if outcome.error is not None:
             self._say(f"Not fitted again after the edit: {outcome.error}")
-        else:
-            sheet.take_rows(outcome.result, since)
+        elif not refits.take(sheet, asked, outcome.result):
+            self._tried.pop(asked.frame, None)
         self._soon.start(0)
 
     def _draw(self, sheet: Sheet) -> None:
@@ -242,6 +243,7 @@ class MovieControl:
         assert found.tracks is not None
         assert found.state is not None
         self._states[output.place.layer_id] = found.state
+        self._tried.clear()
         droplets = Droplets.from_dataframe(found.tracks.droplets)
         self._computing.result = droplets = replace(droplets, pixel_size_um=droplets.pixel_size_um or size)
         with self._computing.runner.results():

@@ -21,11 +21,11 @@ from qtpy.QtWidgets import (
 )
 from superqt import QDoubleRangeSlider, QLabeledDoubleSlider
 
-from ...colors import SAFE_COLORS
 from ...droplets import Droplets
 from ...errors import InputError
 from ...images.pixel_size import mean_side
-from ...region import Region
+from ...images.region import Region
+from ...plot.colors import SAFE_COLORS
 from ...workbench.doubtful import numbers
 from ...workbench.filters import Filters, classes_of, passes
 from ...workbench.session import Session

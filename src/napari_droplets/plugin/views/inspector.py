@@ -304,7 +304,7 @@ class CompositionBar(QWidget):
 
     def paintEvent(self, _: Any) -> None:
         """Draw a bar for each component."""
-        from ...colors import composition_colors
+        from ...plot.colors import composition_colors
 
         if not self._parts:
             return

@@ -15,6 +15,7 @@ from ...workbench.session import Session
 from ...workbench.sheet import Sheet
 from ..controls.panel import Panel
 from ..controls.parts import button
+from ..jobs.refitting import layer_of
 from ..layers.place import check_shown, plane_of
 from ..layers.points import TAG, tag_of
 from ..layers.presence import show_filtered
@@ -23,7 +24,6 @@ from ..layers.results import is_image
 from ..layers.scale import camera_of
 from ..learning import learning_images, show_learned
 from ..preferences import Preferences, preferences
-from ..refitting import layer_of
 from .calibrate import Calibration
 from .filters import FilterBox
 from .guide import show_help

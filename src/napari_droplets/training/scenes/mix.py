@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import any_look, empty, foam, monolayer, nuclei, plain_discs, refracting, smears
 from .camera import DrawSketch, photographed
+from .kinds import any_look, empty, foam, monolayer, nuclei, plain_discs, refracting, smears
 from .looks import Array
 
 

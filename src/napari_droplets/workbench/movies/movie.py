@@ -130,19 +130,6 @@ def pending(sheet: Sheet) -> Edited | None:
     return Edited(before, sheet.table, sheet.ties, edited)
 
 
-def to_refit(sheet: Sheet) -> tuple[int, pd.Index] | None:
-    """A frame with droplets that were added, moved or resized and not fitted since, and which these are."""
-    table = sheet.table
-    told = [c for c in ("composition_0", "misfit") if c in table]  # an edit takes one of these, or both
-    if not is_followed(sheet) or "pinned" not in table or not told:
-        return None
-    edited = table[table[told].isna().any(axis=1) & table["pinned"].eq(True)]
-    if not len(edited):
-        return None
-    frame = int(edited["frame"].iloc[0])
-    return frame, edited.index[edited["frame"] == frame]
-
-
 def relinked(edited: Edited) -> Found:
     """Link the frames that were edited; all other tracks stay as they are."""
     tracks = tracks_of(edited.before, edited.ties)

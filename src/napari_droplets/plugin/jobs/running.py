@@ -10,9 +10,10 @@ from typing import Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
-from . import layers, work
-from .controls.panel import Panel
-from .controls.words import progress_text
+from .. import layers
+from ..controls.panel import Panel
+from ..controls.words import progress_text
+from . import work
 from .job import Job, Outcome, Update
 
 Then = Callable[[Any, bool], None]

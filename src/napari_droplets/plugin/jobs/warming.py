@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..layers.place import Plane
 from . import work
-from .layers.place import Plane
 
 log = logging.getLogger(__name__)
 

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..droplets import Droplets, Fit
-from ..errors import InputError
-from ..inference.api import Detection
-from ..workbench.doubtful import doubtful
-from . import layers, work
-from .controls.words import detection_text, fit_text, stack_text, stored_text
-from .layers.place import Place, shown_as_stored
-from .layers.presence import n_hidden, show_probable
+from ...droplets import Droplets, Fit
+from ...errors import InputError
+from ...inference.api import Detection
+from ...workbench.doubtful import doubtful
+from .. import layers
+from ..controls.words import detection_text, fit_text, stack_text, stored_text
+from ..layers.place import Place, shown_as_stored
+from ..layers.presence import n_hidden, show_probable
+from . import work
 from .stacks import OfPlanes
 
 

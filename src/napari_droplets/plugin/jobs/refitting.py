@@ -9,18 +9,18 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from ..errors import InputError
-from ..workbench.filters import Filters
-from ..workbench.rows import changed_rows
-from ..workbench.sheet import Sheet, Snapshot
+from ...errors import InputError
+from ...workbench.filters import Filters
+from ...workbench.rows import changed_rows
+from ...workbench.sheet import Sheet, Snapshot
+from ..controls.form import DEFAULTS, LABELS
+from ..layers.correction import KEYS, Corrected, corrected
+from ..layers.linking import link, read_now
+from ..layers.place import Place, Plane, check_shown, place_of, plane_shape
+from ..layers.points import NUMBERS, TAG, tag_of
+from ..layers.presence import filters_of, n_hidden, show_filtered
+from ..layers.regions import region_of
 from . import work
-from .controls.form import DEFAULTS, LABELS
-from .layers.correction import KEYS, Corrected, corrected
-from .layers.linking import link, read_now
-from .layers.place import Place, Plane, check_shown, place_of, plane_shape
-from .layers.points import NUMBERS, TAG, tag_of
-from .layers.presence import filters_of, n_hidden, show_filtered
-from .layers.regions import region_of
 
 
 class Refit(NamedTuple):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
 import warnings
 from collections.abc import Callable, Generator
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
-from ..errors import InputError
+from ...errors import InputError
 
 if TYPE_CHECKING:
-    from ..droplets import Droplets
-    from ..lazy import Pixels
-    from ..progress import Progress
+    from ...droplets import Droplets
+    from ...lazy import Pixels
+    from ...progress import Progress
 
 WITH_PICTURE = ("fit", "posterior")
 FOUND = "detect"
@@ -26,6 +29,8 @@ PICTURE_SHARE = 0.2  # most of the time that computing and drawing them may take
 DRAWN_SECONDS = 5.0
 """How long a job waits at most until the window has drawn a picture: with both at it drawing takes twice as long."""
 WAIT_SECONDS = 0.02  # between looks whether an earlier job has ended
+ENDING_SECONDS = 20.0
+"""How long Python waits for jobs when it ends: steps come back after one second or so, a compiler after several."""
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +117,7 @@ class Job:
 
         self._ending = [job for job in _started if job.cancelled and job.running]
         _started.add(self)
+        _end_before_python()
         self._worker = create_worker(self._work)
         self._worker.yielded.connect(self._update)
         self._worker.returned.connect(self._end)
@@ -178,3 +184,22 @@ class Job:
         self._drawn.clear()
         self._picture_begun = now
         return progress.snapshot()
+
+
+@cache
+def _end_before_python() -> None:
+    """When Python ends, end jobs first: one that comes back later finds its signals deleted, and aborts the process.
+
+    napari sees to that where its event loop ends; in a script, a notebook or a test there may be none. To be called
+    when Qt is loaded: what is registered last is done first, and Qt deletes its objects at the end, too.
+    """
+    atexit.register(_end_all)
+
+
+def _end_all() -> None:
+    jobs = list(_started)
+    for job in jobs:
+        job.abandon()
+    if jobs:
+        with suppress(RuntimeError):  # it has not ended in time, and cannot be made to
+            jobs[0]._worker.await_workers(int(1000 * ENDING_SECONDS))

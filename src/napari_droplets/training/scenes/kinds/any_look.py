@@ -9,10 +9,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from .camera import RADII, Sketch, exposed
-from .ground import add_specks, clouds, draw_ground
-from .looks import SHAPE_WAVES, Array, Look, change, draw_look, outline
-from .visible import RIM, octant, visible
+from ..camera import RADII, Sketch, exposed
+from ..ground import add_specks, clouds, draw_ground
+from ..looks import SHAPE_WAVES, Array, Look, change, draw_look, outline
+from ..visible import RIM, octant, visible
 
 LARGE = 4.5  # pixels; typical radius from which specks beside the droplets are told from them
 MOST = 45_000 / 2**20  # droplets per square pixel

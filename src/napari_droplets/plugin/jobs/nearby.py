@@ -10,8 +10,8 @@ from typing import Any
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication
 
-from ..workbench.session import Session
-from ..workbench.sheet import Sheet, Snapshot
+from ...workbench.session import Session
+from ...workbench.sheet import Sheet, Snapshot
 from . import work
 from .job import Job, Outcome
 

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .errors import InputError
-from .storage.memory import check_memory
-from .storage.paths import matching
+from ..errors import InputError
+from ..storage.memory import check_memory
+from ..storage.paths import matching
+from .readers.formats import IMAGE_SUFFIXES
+from .scenes import loaded, stored_in
 
 Box = tuple[float, float, float, float]
 Region = Box | str
@@ -133,8 +135,6 @@ def mask_files(region: str) -> list[Path]:
     where = Path(region)
     if os.path.isfile(where):
         return [where]
-    from .images import IMAGE_SUFFIXES
-
     found = where.iterdir() if os.path.isdir(where) else matching(region)
     return sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file() and p.name[0] != ".")
 
@@ -212,8 +212,6 @@ def _unpacked(uri: str) -> np.ndarray:
 
 def _read(file: Path) -> np.ndarray:
     """The pixels of a mask's file that are not zero in some channel, and not transparent."""
-    from .images.scenes import loaded, stored_in
-
     stored = stored_in(file)
     if stored.axes:
         raise InputError(f"{file}: a stack of {stored.described}; a mask is one picture")

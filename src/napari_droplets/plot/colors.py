@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from .droplets import Droplets
+from ..droplets import Droplets
 
 UNKNOWN_COLOR = (1.0, 0.85, 0.2)  # amber: seen on dark and on bright images, and no pure component has it
 IMPROBABLE_COLOR = (0.75, 0.3, 1.0)  # violet, as far from amber as from most images

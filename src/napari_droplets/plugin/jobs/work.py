@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
-from ..images import as_image
-from ..inference import api as fitting
-from ..lazy import is_large
-from ..settings import AUTO, READING, Settings
-from ..workbench.fits import Change, Numbered
-from ..workbench.regrouping import regrouped
-from ..workbench.rows import changed_rows, numbered
-from .controls.words import sizes_text
-from .layers.large import made_ready
+from ...errors import InputError
+from ...images import as_image
+from ...inference import api as fitting
+from ...lazy import is_large
+from ...settings import AUTO, READING, Settings
+from ...workbench.fits import Change, Numbered
+from ...workbench.regrouping import regrouped
+from ...workbench.rows import changed_rows, numbered
+from ..controls.words import sizes_text
+from ..layers.large import made_ready
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..droplets import Fit
-    from ..images import PixelSize
-    from ..workbench.sheet import Snapshot
-    from .layers.place import Plane
+    from ...droplets import Fit
+    from ...images import PixelSize
+    from ...workbench.sheet import Snapshot
+    from ..layers.place import Plane
 
 REHEARSED = 0.1
 """Pixels by which a droplet is moved to rehearse a refit: any edit does."""
@@ -80,11 +80,11 @@ def detect(plane: Plane, settings: dict[str, Any]) -> Steps:
 def estimate(plane: Plane, settings: dict[str, Any]) -> Steps:
     """Estimate the typical diameter, pixels."""
     yield _waiting("estimate")
-    from ..detection.scales import estimate_diameter
+    from ...detection.scales import estimate_diameter
 
     image = as_image(plane, channels=settings["channels"])
     if settings["region"] is not None:
-        from ..inference.local.part import Part
+        from ...inference.local.part import Part
 
         image = Part.of(image, Settings(weights=settings["weights"], region=settings["region"])).image
     return estimate_diameter(image, settings["weights"])
@@ -191,8 +191,8 @@ def warm(plane: Plane, candidates: int, settings: dict[str, Any], wanted: Callab
     load_views()
     if settings["types"] == AUTO or is_large(plane.data.shape[-2 - plane.rgb :]):  # a large one is long in the reading
         return
-    from ..inference.ahead import make, usual_size
-    from ..inference.prepare import form_of
+    from ...inference.ahead import make, usual_size
+    from ...inference.prepare import form_of
 
     channels = as_image(plane, channels=settings["channels"]).shape[2]
     make(form_of(channels, Settings(**settings)), usual_size(candidates), wanted)
@@ -205,7 +205,7 @@ def load_views() -> None:
         import matplotlib.figure
         import matplotlib.widgets  # noqa: F401
 
-        from .. import plot  # noqa: F401
+        from ... import plot  # noqa: F401
 
 
 def _waiting(stage: str) -> fitting.Progress:

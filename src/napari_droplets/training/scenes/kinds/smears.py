@@ -7,10 +7,10 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .camera import Sketch, sketched
-from .discs import placed
-from .ground import clouds
-from .looks import Array, outline
+from ..camera import Sketch, sketched
+from ..discs import placed
+from ..ground import clouds
+from ..looks import Array, outline
 
 RADII = (3.0, 22.0)  # typical ones, pixels as the network sees them
 SMALLEST = 2.5  # pixels of the camera; overlap of smaller ones is not seen

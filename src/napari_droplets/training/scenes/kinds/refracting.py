@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from .camera import Sketch
-from .discs import crowd, placed
-from .looks import Array
-from .physical import physical_light
-from .visible import stands_out
+from ..camera import Sketch
+from ..discs import crowd, placed
+from ..looks import Array
+from ..physical import physical_light
+from ..visible import stands_out
 
 RADII = (1.8, 34.0)  # pixels as the network sees them …
 SMALLEST = 1.5  # … and of the camera at least

@@ -13,21 +13,21 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
-from ..droplets import Droplets, Fit
-from ..errors import InputError
-from ..workbench.doubtful import doubtful
-from ..workbench.regrouping import Regrouped, to_regroup
-from ..workbench.regrouping import take as take_classes
-from ..workbench.session import Session
-from ..workbench.sheet import Sheet
-from . import layers, work
-from .controls.command import command_text
-from .controls.panel import ALL, ASK, CHANNELS, Panel
-from .controls.words import regrouped_text, sheet_text
-from .desk import Desk
-from .layers.correction import KEYS
-from .layers.linking import read_now
-from .layers.place import (
+from ...droplets import Droplets, Fit
+from ...errors import InputError
+from ...workbench.doubtful import doubtful
+from ...workbench.regrouping import Regrouped, to_regroup
+from ...workbench.regrouping import take as take_classes
+from ...workbench.session import Session
+from ...workbench.sheet import Sheet
+from .. import layers
+from ..controls.command import command_text
+from ..controls.panel import ALL, ASK, CHANNELS, Panel
+from ..controls.words import regrouped_text, sheet_text
+from ..desk import Desk
+from ..layers.correction import KEYS
+from ..layers.linking import read_now
+from ..layers.place import (
     Place,
     Plane,
     check_axes,
@@ -38,7 +38,8 @@ from .layers.place import (
     planes_of,
     whole_of,
 )
-from .layers.regions import region_of
+from ..layers.regions import region_of
+from . import work
 from .nearby import NearbyRefits
 from .refitting import Refit, layer_of, refit_of
 from .running import Runner

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..droplets import Droplets, Fit
+from ..errors import InputError
+from ..images import Image, PixelSize
+from ..images.pixel_size import mean_side, width_height
+from ..lazy import LazyPixels, Pixels, means
+from ..results.files import write_whole
 from .colors import composition_colors, droplet_colors, presence_colors
-from .droplets import Droplets, Fit
-from .errors import InputError
-from .images import Image, PixelSize
-from .images.pixel_size import mean_side, width_height
-from .lazy import LazyPixels, Pixels, means
-from .results.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

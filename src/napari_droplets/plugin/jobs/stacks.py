@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..droplets import Droplets, Fit
-from ..errors import InputError
-from ..inference import api as fitting
-from .layers.place import Plane, plane_columns
+from ...droplets import Droplets, Fit
+from ...errors import InputError
+from ...inference import api as fitting
+from ..layers.place import Plane, plane_columns
 
 if TYPE_CHECKING:
-    from ..progress import Progress
+    from ...progress import Progress
 
 Index = tuple[int, ...]
 Planes = Sequence[tuple[Index, Callable[[], Plane]]]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..composition.classes import classify, named
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..settings import Settings
+from .classes import classify, named
+from .draws import draws_for_classes
 
 OF_EACH = "class_p_"
 """How columns with the probability of a class begin."""
@@ -46,8 +47,6 @@ def regroup(fit: Fit, classes: int | None = None, *, names: Sequence[str] | None
     >>> sorted(set(result.table["class"]))
     [0, 1]
     """
-    from .posterior import draws_for_classes
-
     if names is not None and classes is not None and classes != len(names):
         raise InputError(f"{len(names)} names for {classes} classes; give as many names as classes")
     settings = Settings.of(**fit.summary["settings"] | {"classes": classes if names is None else len(names)})

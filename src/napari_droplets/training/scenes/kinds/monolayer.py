@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from .camera import Sketch, sketched
-from .clutter import add_clutter
-from .discs import placed
-from .ground import clouds
-from .looks import Array
+from ..camera import Sketch, sketched
+from ..clutter import add_clutter
+from ..discs import placed
+from ..ground import clouds
+from ..looks import Array
 
 RADII = (2.5, 22.0)  # typical ones, pixels as the network sees them
 SMALLEST = 2.0  # pixels of the camera

@@ -7,10 +7,10 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .camera import Sketch
-from .discs import crowd, disc_cover
-from .looks import Array
-from .visible import stands_out
+from ..camera import Sketch
+from ..discs import crowd, disc_cover
+from ..looks import Array
+from ..visible import stands_out
 
 RADII = (1.3, 45.0)  # pixels as the network sees them; beyond 28 drawn, not to be found
 SHARP = 0.4  # of the images are not blurred at all

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from .camera import Sketch, sketched
-from .discs import placed
-from .ground import clouds
-from .looks import outline
+from ..camera import Sketch, sketched
+from ..discs import placed
+from ..ground import clouds
+from ..looks import outline
 
 RADII = (3.0, 18.0)  # typical ones, of circles of the same area; pixels as the network sees them
 LONGEST = 2.4  # long over short axis

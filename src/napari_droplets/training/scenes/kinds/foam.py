@@ -7,10 +7,10 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .camera import Sketch, sketched
-from .discs import placed
-from .ground import clouds
-from .looks import Array
+from ..camera import Sketch, sketched
+from ..discs import placed
+from ..ground import clouds
+from ..looks import Array
 
 RINGED = 0.4  # of the images show bubbles apart or over each other, with dark rings
 LONGEST = 2.2  # long over short axis; a more elongated cell is not marked by a circle

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .camera import Sketch, exposed
-from .ground import draw_ground
-from .looks import Array, draw_look
+from ..camera import Sketch, exposed
+from ..ground import draw_ground
+from ..looks import Array, draw_look
 
 
 def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> Sketch:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from drawn import BLUR, FORM, crowd, optics
 
-from napari_droplets.model.assignment import LOOKED_AT, REACH, SEEN
+from napari_droplets.model.assignment import REACH, SEEN
 from napari_droplets.model.outline import GLOW_REACH
 from napari_droplets.model.picture import draw, with_noise
 from napari_droplets.model.problem import FAR
@@ -20,7 +20,7 @@ def pixel_by_pixel(scene, shared, reach):
     v, u = (a.ravel().astype(np.float32) for a in np.mgrid[: SHAPE[0], : SHAPE[1]])
     edge = np.hypot(BLUR, 12**-0.5)
     away = np.hypot(u[:, None] - scene.x, v[:, None] - scene.y)
-    listed = away <= np.maximum(reach * scene.radius, scene.radius + LOOKED_AT * edge)
+    listed = away <= np.maximum(reach * scene.radius, scene.radius + SEEN * edge)
     order = np.argsort(np.where(listed, away / scene.radius, np.inf))
     first, second = np.where(np.take_along_axis(listed, order, 1), order, scene.size)[:, :2].T
     seen = np.append(away < scene.radius + SEEN * edge, np.zeros((len(u), 1), bool), 1)

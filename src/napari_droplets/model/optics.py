@@ -53,16 +53,6 @@ def color_change(
     return bare + sum(part * fraction for part, fraction in zip(parts, composition, strict=True))
 
 
-def input_size(channels: int) -> int:
-    """Length F of the network's input."""
-    return channels + 3
-
-
-def output_size(channels: int, types: int) -> int:
-    """Of the last layer: a look of C channels without dyes, then one for each component."""
-    return channels * (1 + types)
-
-
 def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarray]:
     """Random weights by flat names: kernels normal with variance 1 / inputs (LeCun), biases 0, scales 1."""
     rng = np.random.default_rng(seed)
@@ -79,7 +69,7 @@ def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarra
 @cache
 def weight_shapes(channels: int, types: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights by flat names, sorted."""
-    widths = (input_size(channels), *HIDDEN, output_size(channels, types))
+    widths = (channels + 3, *HIDDEN, channels * (1 + types))  # a look without dyes, then one for each component
     shapes: dict[str, tuple[int, ...]] = {}
     for i, shape in enumerate(itertools.pairwise(widths)):
         shapes |= {f"Dense_{i}.bias": shape[1:], f"Dense_{i}.kernel": shape}

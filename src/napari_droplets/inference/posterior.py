@@ -15,7 +15,7 @@ from ..droplets import Droplets, Fit, Optics, beyond_border
 from ..images import Image, PixelSize
 from ..lazy import LazyPixels, Pixels
 from ..model.background import SplineGrid
-from ..model.picture import Drawing, draw
+from ..model.picture import draw, lazily_drawn
 from ..model.problem import LEAST_ROWS, PLACE
 from ..model.rendering import Shared
 from ..progress import Clock
@@ -184,7 +184,8 @@ class Frame:
         if isinstance(self.image.pixels, LazyPixels):
             h, w, _ = self.image.shape
             grid = SplineGrid.for_coefficients(h, w, state.ground.coefficients)
-            return Drawing(*self._all(setup, state), grid, state.ground.coefficients, self._shared(state)).pixels()
+            ground = grid.lazy_field(state.ground.coefficients)
+            return lazily_drawn(*self._all(setup, state), ground, self._shared(state))
         if self.settings.scale != 1:
             return self._redrawn(setup, state)
         picture = np.array(state.ground.field)

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..images import Image
 from ..lazy import Block
 from ..model.outline import GLOW_REACH
-from ..progress import Clock, Progress
+from ..progress import Clock, Progress, retold
 from ..settings import AUTO, Settings
 from .api import iterate_from, start_of, waiting
 from .candidates import likely
@@ -233,13 +233,7 @@ def _fitted(
         chosen, _ = yield from resolved(image, start, optics, settings, clock, tiles)
         return (yield from iterate_from(image, start, optics, chosen, clock, tiles=tiles))
 
-    running, reply = steps(), None
-    while True:
-        try:
-            reply = yield running.send(reply)._replace(stage="optics")
-        except StopIteration as end:
-            fit: Fit = end.value
-            break
+    fit = yield from retold(steps(), lambda progress: progress._replace(stage="optics"))
     if fit.summary["stopped"] == "cancelled":
         return None
     learned = replace(fit.optics, length=fit.optics.length / scale, blur_px=fit.optics.blur_px / scale)

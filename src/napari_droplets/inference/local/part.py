@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...images import Image
 from ...lazy import Block, LazyPixels, Pixels, is_large
 from ...model.assignment import covered, touching
-from ...progress import Progress
+from ...progress import Progress, retold
 from ...region import bounds, centers_in, record, region_mask
 from ...settings import Settings
 from ..candidates import likely
@@ -172,13 +172,7 @@ class Part(NamedTuple):
 
     def run(self, steps: Generator[Progress, bool | None, Fit]) -> Generator[Progress, bool | None, Fit]:
         """Steps of a fit of the part as those of a fit of the whole image."""
-        reply: bool | None = None
-        while True:
-            try:
-                progress = steps.send(reply)
-            except StopIteration as end:
-                return self.fit_back(end.value)
-            reply = yield self.whole_progress(progress)
+        return self.fit_back((yield from retold(steps, self.whole_progress)))
 
     @property
     def box(self) -> list[int]:

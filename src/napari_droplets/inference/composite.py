@@ -33,8 +33,6 @@ NOTHING_KNOWN = 1e-3
 """Droplets of unit absorbance that every color is known from beforehand: keeps determinants from being zero."""
 MOST_TRIED = 3
 """Images that are looked through, for each that is wanted: where there are no droplets nothing is learned."""
-THINNED = 256
-"""Rows and columns, about, that tell the usual color of an image."""
 MARGIN = 4
 """Pixels around a part at least, for the blur."""
 
@@ -155,7 +153,7 @@ class Seen:
             image = Region.of(image, settings).image
         whole, part = image, _eventful(image)
         image = whole.cropped(part).rescaled(settings.scale)
-        start = start_of(image, None, replace(settings, scale=1, diameter=_times(settings.diameter, settings.scale)))
+        start = start_of(image, None, _at_working_scale(settings))
         if settings.region is None and settings.scale == 1 and part == EVERYTHING:
             self.candidates[whole.sha256] = start
         if image.region is not None:
@@ -187,8 +185,7 @@ class Seen:
 def _design(image: Image, droplets: Droplets) -> np.ndarray:
     """(N, C + 1): one, and the light that the middle of each droplet absorbs."""
     color = disc_colors(image.pixels, droplets.x, droplets.y, droplets.radius)
-    step = max(1, min(image.shape[:2]) // THINNED)
-    usual = np.median(image.pixels[::step, ::step], (0, 1))
+    usual = np.median(image.pixels, (0, 1))
     return np.c_[np.ones(len(color)), logit_change(color, np.broadcast_to(usual, color.shape))]
 
 
@@ -212,8 +209,10 @@ def _eventful(image: Image) -> tuple[slice, slice]:
     return eventful(image.pixels, longest, image.region)
 
 
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+def _at_working_scale(settings: Settings) -> Settings:
+    """Settings for an image that is resized already."""
+    diameter = None if settings.diameter is None else settings.diameter * settings.scale
+    return replace(settings, scale=1, diameter=diameter)
 
 
 def _fitted(
@@ -224,7 +223,7 @@ def _fitted(
 
     image, start, tiles = side_by_side(list(parts.values()))
     scale = settings.scale
-    settings = replace(settings, scale=1, region=None, diameter=_times(settings.diameter, scale), learn_optics=True)
+    settings = replace(_at_working_scale(settings), region=None, learn_optics=True)
     if optics is not None:
         optics = replace(optics, length=optics.length * scale, blur_px=optics.blur_px * scale)
     clock = Clock(settings.max_seconds)

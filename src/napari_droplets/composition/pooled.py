@@ -35,18 +35,9 @@ def classify_pooled(
 ) -> Pooled:
     """Sort the droplets of many images, fitted with the same optics, into classes found on all of them.
 
-    Parameters
-    ----------
-    images : sequence of Measured
-        `measured_of(draws, p_present)` of each image.
-    classes : int, optional
-        Their number, by default that of the names, or what can be told apart.
-    names : sequence of str, optional
-        Of the classes, from the most frequent on.
-    before : mapping, optional
-        `Pooled.parameters` of an earlier run: classes keep the order, and with it the names, that they had there.
-    seed : int
-        For the choice among more than 8,000 droplets.
+    There are as many classes as names, as are asked for, or as can be told apart. Names are told from the most frequent
+    class on. With `before`, `Pooled.parameters` of an earlier run, classes keep the order, and with it the names, that
+    they had there. The seed chooses among more than 8,000 droplets.
 
     Raises
     ------

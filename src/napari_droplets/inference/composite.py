@@ -69,28 +69,11 @@ def spread(n: int, number: int) -> list[int]:
 def learn(
     images: Iterable[tuple[int, Load]], number: int, settings: Settings, optics: Optics | None = None
 ) -> Generator[Progress, bool | None, Taught | None]:
-    """Learn optics on parts of several images, each with a background of its own.
+    """Learn optics on parts of several images, each with a background of its own; `optics` are where to start.
 
-    Parameters
-    ----------
-    images : iterable of (int, callable)
-        Numbers of images and what reads them, in the order in which they are asked. One that cannot be read, holds no
-        droplets or has other channels than the first is passed over.
-    number : int
-        Of images to learn from.
-    settings : Settings
-    optics : Optics, optional
-        Where to start.
-
-    Yields
-    ------
-    Progress
-        Of the stage 'optics'; ``send(False)`` stops.
-
-    Returns
-    -------
-    Taught or None
-        None where fewer than two of the images hold droplets, or where it was stopped.
+    `images` are numbers and what reads them, in the order in which they are asked until `number` of them can be learned
+    from. One that cannot be read, holds no droplets or has other channels than the first is passed over. Progress is of
+    the stage 'optics', and ``send(False)`` stops; None then, and where fewer than two of the images hold droplets.
     """
     parts: dict[int, Part] = {}
     seen = Seen()

@@ -60,24 +60,11 @@ def covered_pixels(
     wanted: np.ndarray | None = None,
     most: float = np.inf,
 ) -> Pixels:
-    """List the pixels within `reach` radii of each droplet.
+    """List the pixels within `reach` radii of each droplet; an edge with this blur is looked at in any case.
 
-    Cost O(P log P) for P pixels listed; many are listed block by block, which gives the same list.
-
-    Parameters
-    ----------
-    x, y, radius : ndarray
-        (N,) pixels.
-    shape : (int, int)
-        Height and width of the image.
-    reach : float
-        Radii; the blurred edge is looked at in any case.
-    blur : float
-        Standard deviation of the image's blur, pixels.
-    wanted : ndarray, optional
-        (N,) bool, droplets whose pixels are listed; the others are only seen beside them. All by default.
-    most : float
-        Of larger droplets, one pixel of so many rows and columns, that each stand for more than one.
+    Pixels of the `wanted` (N,) droplets are listed, the others are only seen beside them. Of droplets with more than
+    `most` pixels, one pixel of so many rows and columns is listed, and stands for more than one. Cost O(P log P) for P
+    pixels listed; many are listed block by block, which gives the same list.
     """
     far = edge_reach(radius, blur, reach)
     if np.pi * np.sum(far**2) <= AT_ONCE or max(shape) <= SIDE:

@@ -58,18 +58,11 @@ class SplineGrid(NamedTuple):
     ) -> tuple[Float[np.ndarray, "A B C"], Float[np.ndarray, "A B"]]:
         """Posterior mean of the coefficients, and their standard deviations, from pixels with white noise.
 
-        Parameters
-        ----------
-        values, weight : ndarray
-            Intensities (H, W, C), and how much each pixel counts, (H, W) or (H, W, 1) read by parts: 1 where the slide
-            is seen, 0 where a droplet covers it.
-        noise : float
-            Standard deviation of a pixel of weight 1.
+        `noise` is the standard deviation of a pixel of weight 1; pixels have weight 1 where the slide is seen, 0 where
+        a droplet covers it. Weights that are read by parts have a last axis, (H, W, 1).
 
-        Notes
-        -----
-        Least squares on averages over cells a quarter of the knot spacing wide, with the smoothness prior; cost
-        O(H W) for the averages and O((A B)^3) for the solution, a few hundred unknowns at most.
+        Least squares on averages over cells a quarter of the knot spacing wide, with the smoothness prior: O(H W) for
+        the averages and O((A B)^3) for the solution, a few hundred unknowns at most.
         """
         (h, a), (w, b) = self.rows.shape, self.columns.shape
         cuts_y, cuts_x = (np.linspace(0, n, CELLS * max(k - 3, 1) + 1).astype(int)[:-1] for n, k in ((h, a), (w, b)))

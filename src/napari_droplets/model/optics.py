@@ -26,17 +26,9 @@ def color_change(
     """Change of color, in logit space, that droplets make at P pixels.
 
     The network gives the look of a droplet without dyes, and what each component adds to it; components add up as
-    absorbances of dyes do (Beer-Lambert law). Hidden layers 32-16-16, each Dense -> LayerNorm -> ReLU.
-
-    Parameters
-    ----------
-    weights : dict
-        By flat names, as `Dense_0.kernel`; shapes as in `weight_shapes`.
-    inputs : Array
-        (C + 3, P) background color, dx/r, dy/r, r/length. Pixels come last: on a CPU derivatives are computed three
-        times as fast as with features last.
-    composition : Array
-        (K, P).
+    absorbances of dyes do (Beer-Lambert law). Hidden layers 32-16-16, each Dense -> LayerNorm -> ReLU; its weights have
+    flat names, see `weight_shapes`. Inputs (C + 3, P) are background color, dx/r, dy/r, r/length. Pixels come last: on
+    a CPU derivatives are computed three times as fast as with features last.
     """
     columns = inputs
     for i in range(len(HIDDEN)):

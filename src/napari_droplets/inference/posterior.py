@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import __version__
 from ..composition.anchors import known_compositions
-from ..composition.classes import Classes, classify, same_classes
+from ..composition.classes import Classes, classify, measured_of, same_classes
 from ..droplets import Droplets, Fit, Optics, beyond_border
 from ..images import Image, PixelSize
 from ..lazy import LazyPixels, Pixels
@@ -294,7 +294,7 @@ class Frame:
     def _classes(self, guide: dict[str, np.ndarray], setup: Setup, droplets: Droplets) -> Classes:
         """Those of the series, where it has as many as are asked for; else found anew."""
         draws = draws_for_classes(guide, setup.form.composition, self.settings.seed)
-        known = self.classes
+        measured, known = measured_of(draws, droplets.p_present), self.classes
         if known is not None and self.settings.classes in (None, len(known["weight"])):
-            return same_classes(known, draws, droplets.p_present)
-        return classify(draws, droplets.p_present, self.settings.classes)
+            return same_classes(known, measured)
+        return classify(measured, self.settings.classes)

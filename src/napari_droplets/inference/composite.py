@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -148,21 +149,17 @@ class Seen:
         sure = start if start.p_present is None else start[likely(start)]
         if not len(sure):
             raise InputError(f"{image.name}: no droplets found")
-        best, told = None, -np.inf
-        told_by = _design(image, sure)
-        before = np.eye(told_by.shape[1]) * NOTHING_KNOWN if self.information is None else self.information
-        for top in _places(image.shape[0], height):
-            for left in _places(image.shape[1], width):
-                block = Block(top, top + height, left, left + width)
-                some = told_by[block.owns(sure.x, sure.y, image.shape)]
-                information = before + some.T @ some
-                value = np.linalg.slogdet(information)[1]
-                if value > told:
-                    best, told, self.information = block, value, information
-        assert best is not None
-        moved = replace(start, x=start.x - best.left, y=start.y - best.top, labels={}, pixel_size_um=None)
-        inside = beyond_border(moved.x, moved.y, best.shape) < moved.radius
-        return Part(image.cropped(best.slices), moved[inside])
+        design = _design(image, sure)
+        before = np.eye(design.shape[1]) * NOTHING_KNOWN if self.information is None else self.information
+        corners = itertools.product(_places(image.shape[0], height), _places(image.shape[1], width))
+        places = [Block(top, top + height, left, left + width) for top, left in corners]
+        told = [design[place.owns(sure.x, sure.y, image.shape)] for place in places]
+        information = np.array([before + some.T @ some for some in told])
+        best = int(np.argmax(np.linalg.slogdet(information)[1]))
+        self.information, place = information[best], places[best]
+        moved = replace(start, x=start.x - place.left, y=start.y - place.top, labels={}, pixel_size_um=None)
+        inside = beyond_border(moved.x, moved.y, place.shape) < moved.radius
+        return Part(image.cropped(place.slices), moved[inside])
 
 
 def _design(image: Image, droplets: Droplets) -> np.ndarray:

@@ -146,7 +146,7 @@ class Seen:
             image, start = focused(image, start)
         height, width = (_length(n) for n in image.shape[:2])
         start = start[start.radius <= LARGEST * min(height, width)]
-        sure = start if start.p_present is None else start[likely(start)]
+        sure = start[likely(start)]
         if not len(sure):
             raise InputError(f"{image.name}: no droplets found")
         design = _design(image, sure)

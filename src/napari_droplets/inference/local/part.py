@@ -207,7 +207,7 @@ def focused(image: Image, start: Droplets) -> tuple[Image, Droplets]:
         No droplet is in the region.
     """
     inside = in_region(image, start)
-    sure = inside if start.p_present is None else inside & likely(start)
+    sure = inside & likely(start)
     if not sure.any():
         raise InputError(
             f"{image.name}: no droplets found in the region; give a larger one, or their typical diameter in pixels"

@@ -142,7 +142,7 @@ def _judged(types: int, outcome: Outcome, judged: np.ndarray) -> Trial:
 def compared(trials: list[Trial]) -> tuple[int, list[dict[str, Any]]]:
     """The smallest number of components that is as good as the best, and a row for each; see `choose_types`."""
     best = max(trials, key=lambda trial: trial.blocks.sum())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for trial in trials:
         short = best.blocks - trial.blocks
         rows.append(

@@ -68,10 +68,10 @@ def _composition_moments(guide: dict[str, np.ndarray], composition: str) -> tupl
     mean, tril = (guide[name][:, PLACE:].astype(float) for name in ("droplets", "droplets_tril"))
     if composition != "simplex":
         return sigmoid_moments(mean, np.sqrt(np.sum(tril**2, -1)))
-    first, second = 0.0, 0.0
+    sums = np.zeros((2, len(mean), mean.shape[1] + 1))
     for drawn in _compositions(guide, composition, SIMPLEX_DRAWS, seed=0):
-        first, second = first + drawn, second + drawn**2
-    first, second = first / SIMPLEX_DRAWS, second / SIMPLEX_DRAWS
+        sums += drawn, drawn**2
+    first, second = sums / SIMPLEX_DRAWS
     return first, np.sqrt(np.maximum(second - first**2, 0))
 
 

@@ -175,7 +175,7 @@ def bare_network(pixels: int, channels: int, types: int) -> Callable[[], Any]:
     import jax
     import jax.numpy as jnp
 
-    from napari_droplets.model.optics import color_change, initial_weights, input_size
+    from napari_droplets.model.optics import color_change, initial_weights
 
     program = jax.jit(
         jax.value_and_grad(
@@ -183,7 +183,7 @@ def bare_network(pixels: int, channels: int, types: int) -> Callable[[], Any]:
         )
     )
     rng = np.random.default_rng(0)
-    inputs, composition = (rng.standard_normal((n, pixels)).astype(np.float32) for n in (input_size(channels), types))
+    inputs, composition = (rng.standard_normal((n, pixels)).astype(np.float32) for n in (channels + 3, types))
     weights = jax.device_put(initial_weights(0, channels, types))
     return lambda: program(weights, inputs, composition)
 

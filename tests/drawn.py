@@ -9,7 +9,7 @@ from napari_droplets.inference.steps import gauss_newton
 from napari_droplets.model.assignment import Pixels, covered_pixels
 from napari_droplets.model.optics import initial_weights
 from napari_droplets.model.outline import GLOW_TERMS
-from napari_droplets.model.picture import draw, with_noise
+from napari_droplets.model.picture import draw
 from napari_droplets.model.problem import LEAST_DROPLETS, PLACE, Form, Rows, rows_of
 from napari_droplets.model.rendering import Shared
 from napari_droplets.transforms import constrained
@@ -95,7 +95,7 @@ def scene(x, y, radius, shape=(48, 64), noise=NOISE, seed=0, form=FORM, glow=0.0
     ground += 0.05 * np.linspace(0, 1, shape[1], dtype=np.float32)[:, None]
     composition = constrained(raw[: len(x), PLACE:].T, form.composition).T
     clean = draw(x, y, radius, composition, ground, shared)
-    image = with_noise(clean, noise, seed)
+    image = clean + noise * np.random.default_rng(seed).standard_normal(clean.shape, np.float32)
     pixels = covered_pixels(x, y, radius, shape, blur=BLUR)
     rows = rows_of(pixels, image, ground, LEAST_DROPLETS)
     anchor = gauss_newton.anchors_of(x, y, radius, LEAST_DROPLETS)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_droplets.model.assignment import LOOKED_AT, REACH, ROW, SEEN, covered, covered_pixels
+from napari_droplets.model.assignment import REACH, ROW, SEEN, covered, covered_pixels
 from napari_droplets.model.outline import PIXEL_VARIANCE
 from napari_droplets.model.problem import LEAST_ROWS, rows_of
 
@@ -26,7 +26,7 @@ def distances(x, y, radius):
 
 
 def reach_of(radius, reach=REACH):
-    return np.maximum(reach * radius, radius + LOOKED_AT * EDGE)
+    return np.maximum(reach * radius, radius + SEEN * EDGE)
 
 
 @pytest.mark.parametrize("reach", [REACH, 1.9])

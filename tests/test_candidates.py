@@ -85,24 +85,3 @@ def test_labels_and_compositions_of_points_survive():
     assert table["good"].tolist()[:2] == [True, False]
     assert table["track_id"].tolist()[:2] == [7, 8]
     assert table.loc[2, ["note", "good", "track_id"]].isna().all()
-
-
-def test_duplicates_lie_on_a_larger_droplet():
-    x = np.array([10.0, 12.0, 30.0, 34.0, 11.0])
-    y = np.array([10.0, 10.0, 30.0, 30.0, 11.0])
-    radius = np.array([5.0, 2.0, 3.0, 3.0, 1.0])
-    assert candidates.duplicates(x, y, radius).tolist() == [False, True, False, False, True]
-    assert candidates.duplicates(x[:1], y[:1], radius[:1]).tolist() == [False]
-
-
-def test_duplicates_are_those_found_one_by_one():
-    """Against the definition: from the largest on, each that is not marked marks the smaller ones on it."""
-    rng = np.random.default_rng(0)
-    x, y, radius = rng.uniform(0, 40, 80), rng.uniform(0, 40, 80), rng.uniform(1, 8, 80)
-    marked = np.zeros(80, bool)
-    for i in np.argsort(-radius):
-        if not marked[i]:
-            marked |= (np.hypot(x - x[i], y - y[i]) < candidates.DUPLICATE * radius[i]) & (radius < radius[i])
-    found = candidates.duplicates(x, y, radius)
-    np.testing.assert_array_equal(found, marked)
-    assert 10 < marked.sum() < 70

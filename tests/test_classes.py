@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from napari_droplets.composition.classes import classify, same_classes
+from napari_droplets.composition import classes as sorting
+from napari_droplets.composition.classes import measured_of, same_classes
 from napari_droplets.composition.matrices import at_least
 from napari_droplets.errors import InputError
 
@@ -26,6 +27,11 @@ def posterior(seed, n=600, *, error=(0.02, 0.15), spread=0.05, means=MEANS, prop
         return np.einsum("nij,...nj->...ni", root, rng.normal(size=(*shape, n, k)))
 
     return composition + noise() + noise(samples), true
+
+
+def classify(draws, p_present=None, classes=None):
+    """Classes of joint samples."""
+    return sorting.classify(measured_of(draws, p_present), classes)
 
 
 def column(classes, name):
@@ -160,7 +166,7 @@ def test_simplex():
     assert rand_index(true, found.label) > 0.95
     np.testing.assert_allclose(column(found, "composition"), means, atol=0.02)
     np.testing.assert_allclose(column(found, "composition").sum(1), 1)
-    again = same_classes(found.parameters, draws)
+    again = same_classes(found.parameters, measured_of(draws))
     np.testing.assert_array_equal(again.label, found.label)
 
 
@@ -181,7 +187,7 @@ def test_same_classes_in_another_image():
     found = classify(first)
     proportions = np.array([0.1, 0.05, 0.85])
     second, true = posterior(13, 800, proportions=proportions)
-    same = same_classes(json.loads(json.dumps(found.parameters)), second)
+    same = same_classes(json.loads(json.dumps(found.parameters)), measured_of(second))
     assert rand_index(true, same.label) > 0.85
     assert np.mean(same.label == true) > 0.95  # the numbers of the first image, not the most frequent first
     assert np.all((column(same, "low") < proportions) & (proportions < column(same, "high")))
@@ -231,7 +237,7 @@ def test_wrong_input():
     with pytest.raises(InputError, match="50 droplets"):
         classify(draws, np.ones(49))
     with pytest.raises(InputError, match="3 components"):
-        same_classes(classify(draws).parameters, draws[..., :2])
+        same_classes(classify(draws).parameters, measured_of(draws[..., :2]))
 
 
 def test_covariances_that_rounding_made_negative_are_mended():

@@ -35,7 +35,7 @@ def in_blocks(monkeypatch):
         monkeypatch.undo()
         if on:
             monkeypatch.setattr(lazy, "LARGE", 1000)
-            for module, name in ((lazy, "SIDE"), (large, "SIDE"), (evidence, "SIDE"), (assignment, "LISTED_SIDE")):
+            for module, name in ((lazy, "SIDE"), (large, "SIDE"), (evidence, "SIDE"), (assignment, "SIDE")):
                 monkeypatch.setattr(module, name, SEAMS)
             monkeypatch.setattr(assignment, "AT_ONCE", 100)
             monkeypatch.setattr(picture, "SMALL", 0)

@@ -11,7 +11,6 @@ from napari_droplets.inference.number_of_components import (
     _split,
     candidates,
     choose_types,
-    chosen,
     compared,
     resolved,
 )
@@ -27,25 +26,23 @@ def trial(types, gain, seed=0, blocks=40, values=10_000.0):
 
 def test_the_smallest_number_as_good_as_the_best_is_chosen():
     trials = [trial(1, 1.0), trial(2, 1.8), trial(3, 1.801)]
-    table = compared(trials)
-    assert table["types"].tolist() == [1, 2, 3]
-    np.testing.assert_allclose(table["short"], [0.801, 0.001, 0], atol=1e-9)
-    assert chosen(trials, table) == 2
-    trials = [trial(1, 1.0), trial(2, 1.5), trial(3, 1.8)]
-    assert chosen(trials, compared(trials)) == 3
-    trials = [trial(1, 1.8), trial(2, 1.79)]
-    assert chosen(trials, compared(trials)) == 1
+    chosen, rows = compared(trials)
+    assert [row["types"] for row in rows] == [1, 2, 3]
+    np.testing.assert_allclose([row["short"] for row in rows], [0.801, 0.001, 0], atol=1e-9)
+    assert chosen == 2
+    assert compared([trial(1, 1.0), trial(2, 1.5), trial(3, 1.8)])[0] == 3
+    assert compared([trial(1, 1.8), trial(2, 1.79)])[0] == 1
 
 
 def test_what_is_within_the_error_is_as_good():
     """The same lead in all blocks is sure, one that comes and goes from block to block is not."""
     sure = [trial(1, 1.95), trial(2, 1.97)]
-    assert chosen(sure, compared(sure)) == 2
+    assert compared(sure)[0] == 2
     luck = [trial(1, 1.95, seed=1), trial(2, 1.97, seed=2)]
     luck = [t._replace(blocks=t.blocks * (1 + 0.5 * np.sin(t.types * np.arange(40)))) for t in luck]
-    table = compared(luck)
-    assert table["short_error"].max() > table["short"].max()
-    assert chosen(luck, table) == 1
+    chosen, rows = compared(luck)
+    assert max(row["short_error"] for row in rows) > max(row["short"] for row in rows)
+    assert chosen == 1
 
 
 def test_colors_tell_as_many_apart_as_there_are_channels():

@@ -18,7 +18,7 @@ def test_number_of_parameters():
 
 def test_network_equals_its_formula():
     weights = {k: RNG.normal(size=s).astype(np.float32) for k, s in optics.weight_shapes(3, 2).items()}
-    inputs = RNG.normal(size=(5, optics.input_size(3))).astype(np.float32)
+    inputs = RNG.normal(size=(5, 6)).astype(np.float32)
     composition = RNG.uniform(size=(5, 2)).astype(np.float32)
     x = inputs
     for i in range(3):

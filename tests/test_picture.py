@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from drawn import BLUR, FORM, crowd, optics
+from drawn import BLUR, crowd, optics
 
-from napari_droplets.model.assignment import LOOKED_AT, REACH, SEEN
+from napari_droplets.model.assignment import REACH, SEEN
 from napari_droplets.model.outline import GLOW_REACH
-from napari_droplets.model.picture import draw, with_noise
+from napari_droplets.model.picture import draw
 from napari_droplets.model.problem import FAR
 from napari_droplets.model.rendering import Droplet, color
 from napari_droplets.transforms import constrained
@@ -20,7 +20,7 @@ def pixel_by_pixel(scene, shared, reach):
     v, u = (a.ravel().astype(np.float32) for a in np.mgrid[: SHAPE[0], : SHAPE[1]])
     edge = np.hypot(BLUR, 12**-0.5)
     away = np.hypot(u[:, None] - scene.x, v[:, None] - scene.y)
-    listed = away <= np.maximum(reach * scene.radius, scene.radius + LOOKED_AT * edge)
+    listed = away <= np.maximum(reach * scene.radius, scene.radius + SEEN * edge)
     order = np.argsort(np.where(listed, away / scene.radius, np.inf))
     first, second = np.where(np.take_along_axis(listed, order, 1), order, scene.size)[:, :2].T
     seen = np.append(away < scene.radius + SEEN * edge, np.zeros((len(u), 1), bool), 1)
@@ -59,10 +59,3 @@ def test_no_droplets_are_the_empty_slide():
     np.testing.assert_array_equal(drawn, ground)
     far = draw(np.array([FAR]), np.array([FAR]), np.ones(1), np.full((1, 3), 0.5), ground, optics())
     np.testing.assert_array_equal(far, ground)
-
-
-def test_noise_is_white_and_of_the_deviation_asked_for():
-    noise = with_noise(np.full((200, 200, FORM.channels), 0.5, np.float32), 0.03, 1) - 0.5
-    assert noise.std() == pytest.approx(0.03, rel=0.01)
-    assert np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1] == pytest.approx(0, abs=0.02)
-    np.testing.assert_array_equal(noise, with_noise(np.full((200, 200, 3), 0.5, np.float32), 0.03, 1) - 0.5)

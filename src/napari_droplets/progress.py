@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from .droplets import Droplets
@@ -31,6 +31,22 @@ class Progress(NamedTuple):
     the fit starts, and of them nothing is drawn yet (None)."""
     part: str = ""
     """Which of several pictures it is, in words."""
+
+
+T = TypeVar("T")
+
+
+def retold(
+    steps: Generator[Progress, bool | None, T], change: Callable[[Progress], Progress]
+) -> Generator[Progress, bool | None, T]:
+    """The same steps, which tell another form of their progress."""
+    reply: bool | None = None
+    while True:
+        try:
+            progress = steps.send(reply)
+        except StopIteration as end:
+            return end.value
+        reply = yield change(progress)
 
 
 class Clock:

@@ -28,7 +28,7 @@ def keep_compiled() -> None:
     JAX_ENABLE_COMPILATION_CACHE is false, nothing is kept. Programs that cannot be read are compiled again.
     """
     with _one_at_a_time:
-        if _folder_of_jax() is None and _wanted():
+        if _folder_of_jax() is None and jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
             _keep()
 
 
@@ -65,11 +65,6 @@ def _trim(folder: Path) -> None:
 def _folder_of_jax() -> str | None:
     folder: str | None = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     return folder
-
-
-def _wanted() -> bool:
-    wanted: bool = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]
-    return wanted
 
 
 def _machine() -> str:

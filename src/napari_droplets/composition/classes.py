@@ -74,38 +74,25 @@ class Classes(NamedTuple):
         return {"class": label, "class_p": self.p} | every
 
 
-def classify(
-    draws: Float[np.ndarray, "S N K"], p_present: Float[np.ndarray, " N"] | None = None, classes: int | None = None
-) -> Classes:
-    """Sort the droplets of an image into classes by composition.
+def classify(measured: Measured, classes: int | None = None) -> Classes:
+    """Sort droplets, of one image or of many, into classes by composition.
 
     Parameters
     ----------
-    draws : ndarray
-        (S, N, K) joint posterior samples of composition, as `Fit.sample(S)["composition"]`; S of 200 is plenty.
-    p_present : ndarray, optional
-        (N,) probability that there is a droplet: how much each counts. NaN counts as 1.
+    measured : Measured
+        Their compositions, `measured_of(draws, p_present)`.
     classes : int, optional
         Number of classes; there are never more than droplets of different composition. By default the number, up to
         6, with the best integrated completed likelihood (Biernacki, Celeux and Govaert 2000): as many as can be told
         apart. BIC would also add classes where one is not quite Gaussian.
 
-    Returns
-    -------
-    Classes
-
     Raises
     ------
     InputError
-        Arrays of other shapes, or a number of classes that is none.
+        A number of classes that is none.
     """
     if classes is not None and (isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1):
         raise InputError(f"classes={classes!r}: must be a whole number, at least 1, or None to choose it")
-    return classify_measured(measured_of(draws, p_present), classes)
-
-
-def classify_measured(measured: Measured, classes: int | None = None) -> Classes:
-    """The same of droplets whose compositions have been measured, of one image or of many."""
     y, s, weight = measured.data
     d, n = y.shape
     if n == 0:
@@ -128,34 +115,17 @@ def classify_measured(measured: Measured, classes: int | None = None) -> Classes
     return _result(measured, _Mixture(found.weight, mean, covariance), e.responsibility, _weight_sd(data, found, e))
 
 
-def same_classes(
-    previous: Mapping[str, Any], draws: Float[np.ndarray, "S N K"], p_present: Float[np.ndarray, " N"] | None = None
-) -> Classes:
-    """Sort the droplets of an image into the classes of another one that was fitted with the same optics.
+def same_classes(previous: Mapping[str, Any], measured: Measured) -> Classes:
+    """Sort droplets into the classes of another image that was fitted with the same optics.
 
-    Parameters
-    ----------
-    previous : mapping
-        `Classes.parameters` of the other image: its classes, with their numbers, are kept as they are; how frequent
-        they are is found anew. A droplet that fits none of them is put into the nearest.
-    draws, p_present : ndarray
-        As in `classify`.
-
-    Returns
-    -------
-    Classes
-        Intervals of the proportions take the mean and covariance of each class as known.
+    Classes, `Classes.parameters` of the other image, keep their numbers, means and covariances, which intervals of the
+    proportions take as known; how frequent they are is found anew. A droplet that fits none is put into the nearest.
 
     Raises
     ------
     InputError
-        Arrays of other shapes, or a number of components that is not that of `previous`.
+        A number of components that is not that of `previous`.
     """
-    return same_measured(previous, measured_of(draws, p_present))
-
-
-def same_measured(previous: Mapping[str, Any], measured: Measured) -> Classes:
-    """The same of droplets whose compositions have been measured."""
     mean, covariance = np.asarray(previous["mean"], float), np.asarray(previous["covariance"], float)
     if mean.shape[1] != measured.components:
         raise InputError(
@@ -317,8 +287,10 @@ def _frequency(n: np.ndarray) -> np.ndarray:
     return (n + HALF) / (n + HALF).sum()
 
 
-def measured_of(draws: np.ndarray, p_present: np.ndarray | None) -> Measured:
-    """Means and covariances of joint posterior samples (S, N, K), without what the prior knew.
+def measured_of(draws: Float[np.ndarray, "S N K"], p_present: Float[np.ndarray, " N"] | None = None) -> Measured:
+    """Means and covariances of joint posterior samples of composition, without what the prior knew; S of 200 is plenty.
+
+    Droplets count by `p_present`, the probability that they are there; NaN counts as 1.
 
     Raises
     ------

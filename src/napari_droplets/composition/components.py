@@ -8,7 +8,6 @@ simplex that holds all droplets; known compositions decide as much as they can.
 from __future__ import annotations
 
 from math import factorial
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment, minimize, nnls
@@ -27,8 +26,6 @@ EDGE = 0.02
 """Compositions start at least so far from 0 and 1."""
 LEAST_SCATTER = 0.02
 """Standard deviation of absorbed light that is noise, at least."""
-MOST_SCATTER = 0.1
-"""… and droplets for which it is larger, if others are there, have no say in what the components are."""
 PASSES = ((2.0, 1e-20), (1.0, 1e-6), (0.5, 1e-3))
 """How corners are sought: factors of the scatter, and parts of the droplets that may lie outside of the simplex. A wide
 scatter has fewer maxima; in the end what is no droplet must not move the corners."""
@@ -38,57 +35,21 @@ LOOSE = 0.02
 """Known droplets' worth that the unsupervised components count, so that they decide what known ones leave open."""
 
 
-class Components(NamedTuple):
-    """Compositions (N, K), axes (K, C) and origin (C,): `composition @ axes + origin` is about what is absorbed."""
+def compositions_of(absorbed: np.ndarray, form: Form, seed: int, known: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """Compositions (N, K) of droplets from the light that they absorb, (N, C).
 
-    composition: np.ndarray
-    axes: np.ndarray
-    origin: np.ndarray
-
-
-def components(
-    absorbed: np.ndarray, form: Form, seed: int, known: np.ndarray | None = None, scatter: np.ndarray | None = None
-) -> Components:
-    """Find the components of the absorbed light.
-
-    Parameters
-    ----------
-    absorbed : ndarray
-        (N, C).
-    form : Form
-        Number and kind of the components.
-    seed : int
-        For components that nothing tells apart.
-    known : ndarray, optional
-        (N, K) known compositions, NaN in rows where they are not known.
-    scatter : ndarray, optional
-        (N,) standard deviation of what is absorbed.
+    What components stand for is decided by the `sure` (N,) ones, and by `known` compositions (N, K), NaN in rows where
+    they are not known; what nothing tells apart is decided by the seed.
     """
     rng = np.random.default_rng(seed)
-    sure = np.arange(len(absorbed)) if scatter is None else np.flatnonzero(scatter <= MOST_SCATTER)
-    if len(sure) <= form.types:
-        sure = np.arange(len(absorbed))
-    if form.composition == "simplex":
-        axes, origin = _species(absorbed[sure], form.types, rng, None if scatter is None else scatter[sure])
-    else:
-        axes, origin = _principal_axes(absorbed[sure], form.types, rng)
+    found_in = _species if form.composition == "simplex" else _principal_axes
+    axes, origin = found_in(absorbed[sure], form.types, rng)
     composition = _composition(absorbed, axes, origin, form)
-    rows = np.zeros(len(absorbed), bool) if known is None else np.isfinite(known).all(1)
-    if known is not None and rows.any():
-        axes, origin = _tied(axes, origin, composition[rows], absorbed[rows], known[rows], form)
-        composition = np.where(rows[:, None], known, _composition(absorbed, axes, origin, form))
-    return Components(composition, axes, origin)
-
-
-def in_components(weights: dict[str, np.ndarray], found: Components) -> dict[str, np.ndarray]:
-    """Optics that take these components instead of what is absorbed in each channel."""
-    kernel, bias = weights["Dense_0.kernel"], weights["Dense_0.bias"]
-    first = len(kernel) - len(found.origin)
-    absorbed = kernel[first:]
-    return weights | {
-        "Dense_0.kernel": np.concatenate([kernel[:first], found.axes @ absorbed]).astype(np.float32),
-        "Dense_0.bias": (bias + found.origin @ absorbed).astype(np.float32),
-    }
+    rows = np.isfinite(known).all(1)
+    if not rows.any():
+        return composition
+    axes, origin = _tied(axes, origin, composition[rows], absorbed[rows], known[rows], form)
+    return np.where(rows[:, None], known, _composition(absorbed, axes, origin, form))
 
 
 def _principal(absorbed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,9 +72,7 @@ def _principal_axes(absorbed: np.ndarray, types: int, rng: np.random.Generator) 
     return axes, center + middle @ principal[:dims] - 0.5 * axes.sum(0)
 
 
-def _species(
-    absorbed: np.ndarray, types: int, rng: np.random.Generator, scatter: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def _species(absorbed: np.ndarray, types: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Corners (K, C) of the smallest simplex around the droplets, from an origin (C,)."""
     center, principal, scores = _principal(absorbed)
     dims = min(types - 1, len(principal))
@@ -126,10 +85,9 @@ def _species(
         corners = corners.mean(0) + LEAST_SCATTER * rng.standard_normal(corners.shape)
     if dims == types - 1:
         beyond = scores[:, dims:]
-        common = float(np.median(np.abs(beyond)) / 0.6745) if beyond.size else 0.0
-        common = np.maximum(common if scatter is None else np.hypot(common, scatter), LEAST_SCATTER)
+        scatter = float(np.median(np.abs(beyond)) / 0.6745) if beyond.size else 0.0
         chosen = np.linspace(0, len(points) - 1, min(len(points), CORNERED)).astype(int)
-        corners = _smallest(points[chosen], corners, np.broadcast_to(common, len(points))[chosen])
+        corners = _smallest(points[chosen], corners, max(scatter, LEAST_SCATTER))
     vertices = np.zeros((types, len(principal)))
     vertices[:, :dims] = corners
     return vertices @ principal, center
@@ -150,8 +108,8 @@ def _extremes(points: np.ndarray, k: int) -> np.ndarray:
     return np.array(chosen)
 
 
-def _smallest(points: np.ndarray, corners: np.ndarray, scatter: np.ndarray) -> np.ndarray:
-    """Corners (D + 1, D) of the simplex in which points (N, D), uniform in it but for scatter (N,), are most likely.
+def _smallest(points: np.ndarray, corners: np.ndarray, scatter: float) -> np.ndarray:
+    """Corners (D + 1, D) of the simplex in which points (N, D), uniform in it but for a scatter, are most likely.
 
     The likelihood of minimum-volume simplex fitting: a point has the density 1 / volume times the probability that none
     of its fractions was below 0 before the scatter; or it is one of a few that lie anywhere. The volume is that with
@@ -159,15 +117,15 @@ def _smallest(points: np.ndarray, corners: np.ndarray, scatter: np.ndarray) -> n
     """
     k, d = corners.shape
     homogeneous = np.concatenate([points, np.ones((len(points), 1))], 1)
-    box = np.log(np.ptp(points, axis=0) + scatter.max()).sum()
+    box = np.log(np.ptp(points, axis=0) + scatter).sum()
     shape = 0.5 * (np.log(k) + d * np.log(k * (k + 1))) - np.log(float(factorial(d)))  # volume of unit covariance
 
-    def cost(flat: np.ndarray, scatter: np.ndarray, anywhere: float) -> float:
+    def cost(flat: np.ndarray, scatter: float, anywhere: float) -> float:
         vertices = flat.reshape(k, d)
         inverse = np.linalg.pinv(np.concatenate([vertices, np.ones((k, 1))], 1))
-        inside = log_ndtr(homogeneous @ inverse / (scatter[:, None] * np.linalg.norm(inverse[:-1], axis=0))).sum(1)
+        inside = log_ndtr(homogeneous @ inverse / (scatter * np.linalg.norm(inverse[:-1], axis=0))).sum(1)
         # beyond a sharp corner a point is near all sides, but farther from the center than any point of a simplex
-        spread = np.cov(vertices, rowvar=False, bias=True).reshape(d, d) / (k + 1) + np.median(scatter) ** 2 * np.eye(d)
+        spread = np.cov(vertices, rowvar=False, bias=True).reshape(d, d) / (k + 1) + scatter**2 * np.eye(d)
         off = points - vertices.mean(0)
         beyond = np.maximum(np.einsum("ni,ij,nj->n", off, np.linalg.inv(spread), off) - d * (d + 2), 0)
         volume = shape + 0.5 * np.linalg.slogdet(spread)[1]

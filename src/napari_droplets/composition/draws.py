@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..transforms import PLACE, constrained
@@ -12,15 +14,18 @@ MOST_DRAWN, LEAST_DRAWS = 2_000_000, 20
 """… fewer than these of many droplets, each of which takes some 200 bytes for every sample; and so many at least."""
 
 
-def sample_compositions(guide: dict[str, np.ndarray], composition: str, n: int, seed: int) -> np.ndarray:
-    """The compositions (n, N, K) that `sample_droplets` draws, and nothing besides: a tenth of the memory."""
+def compositions(guide: dict[str, np.ndarray], composition: str, n: int, seed: int) -> Iterator[np.ndarray]:
+    """Joint samples (N, K), one at a time: together, those of many droplets would need gigabytes."""
     rng = np.random.default_rng(seed)
     mean, tril = guide["droplets"], guide["droplets_tril"]
-    draws = []
     for _ in range(n):
         raw = mean[:, PLACE:] + np.einsum("nij,nj->ni", tril[:, PLACE:], rng.standard_normal(mean.shape))
-        draws.append(constrained(raw.T, composition).T)
-    return np.array(draws)
+        yield constrained(raw.T, composition).T
+
+
+def sample_compositions(guide: dict[str, np.ndarray], composition: str, n: int, seed: int) -> np.ndarray:
+    """The compositions (n, N, K) that `sample_droplets` draws, and nothing besides: a tenth of the memory."""
+    return np.array(list(compositions(guide, composition, n, seed)))
 
 
 def draws_for_classes(guide: dict[str, np.ndarray], composition: str, seed: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ..errors import InputError
-from .classes import TINY, Classes, Data, Measured, classify_measured, same_measured
+from .classes import TINY, Classes, Data, Measured, classify, same_classes
 
 MOST_DROPLETS = 8_000
 """Droplets that the mixture is fitted to, chosen at random of more: their errors are far below those of images."""
@@ -35,18 +35,9 @@ def classify_pooled(
 ) -> Pooled:
     """Sort the droplets of many images, fitted with the same optics, into classes found on all of them.
 
-    Parameters
-    ----------
-    images : sequence of Measured
-        `measured_of(draws, p_present)` of each image.
-    classes : int, optional
-        Their number, by default that of the names, or what can be told apart.
-    names : sequence of str, optional
-        Of the classes, from the most frequent on.
-    before : mapping, optional
-        `Pooled.parameters` of an earlier run: classes keep the order, and with it the names, that they had there.
-    seed : int
-        For the choice among more than 8,000 droplets.
+    There are as many classes as names, as are asked for, or as can be told apart. Names are told from the most frequent
+    class on. With `before`, `Pooled.parameters` of an earlier run, classes keep the order, and with it the names, that
+    they had there. The seed chooses among more than 8,000 droplets.
 
     Raises
     ------
@@ -62,7 +53,7 @@ def classify_pooled(
     if len({(one.components, one.simplex) for one in some}) > 1:
         raise InputError("classes: images with other numbers of components; fit all of them with the same optics")
     everything = _joined(some, seed)
-    found = classify_measured(everything, classes)
+    found = classify(everything, classes)
     if names is not None and len(found.parameters["weight"]) != len(names):
         raise InputError(
             f"{len(names)} names, but no more than {len(found.parameters['weight'])} classes can be made of the "
@@ -74,9 +65,9 @@ def classify_pooled(
         names = before.get("names")
     parameters |= {} if names is None else {"names": list(names)}
     weight = np.asarray(parameters["weight"])
-    sure = same_measured(parameters, everything).weight_sd  # as if the classes were known exactly
+    sure = same_classes(parameters, everything).weight_sd  # as if the classes were known exactly
     shared = np.maximum(found.weight_sd[order] ** 2 - sure**2, 0) / np.maximum(weight * (1 - weight), TINY) ** 2
-    return Pooled(parameters, shared, [same_measured(parameters, one) for one in images])
+    return Pooled(parameters, shared, [same_classes(parameters, one) for one in images])
 
 
 def _joined(images: Sequence[Measured], seed: int) -> Measured:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..droplets import Droplets, Fit
 from ..errors import InputError
 from ..settings import Settings
-from .classes import classify, named
+from .classes import classify, measured_of, named
 from .draws import draws_for_classes
 
 OF_EACH = "class_p_"
@@ -53,7 +53,7 @@ def regroup(fit: Fit, classes: int | None = None, *, names: Sequence[str] | None
     if not len(fit.droplets) or fit.droplets.composition is None:
         raise InputError("classes: the fit has no droplets with a composition")
     draws = draws_for_classes(fit.guide, fit.optics.composition, settings.seed)
-    found = classify(draws, fit.droplets.p_present, settings.classes)
+    found = classify(measured_of(draws, fit.droplets.p_present), settings.classes)
     made = len(found.parameters["weight"])
     if settings.classes not in (None, made):
         raise InputError(f"classes={settings.classes}: no more than {made} can be made of these droplets")

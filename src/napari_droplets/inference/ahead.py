@@ -14,7 +14,7 @@ import numpy as np
 from ..model.assignment import ROW
 from ..model.optics import weight_shapes
 from ..model.outline import GLOW_TERMS
-from ..model.problem import LEAST_DROPLETS, LEAST_ROWS, Form, Rows
+from ..model.problem import LEAST_DROPLETS, LEAST_ROWS, Form, Rows, bucket
 from ..model.rendering import Shared
 from .loop import steps_of
 from .steps import optics_step
@@ -43,8 +43,6 @@ def make(form: Form, droplets: int, wanted: Callable[[], bool] = lambda: True, *
 
 def usual_size(n: int = 0) -> int:
     """Padded number of droplets of most images, or of those with n candidates."""
-    from ..model.problem import bucket
-
     return bucket(n + 1, LEAST_DROPLETS)
 
 

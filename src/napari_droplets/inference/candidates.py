@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from ..compare import match
 from ..composition.anchors import anchored, known_compositions
@@ -31,8 +30,6 @@ ASSERTED = 0.5
 """Probability of a point that a user gave, before the pixels are asked …"""
 BLOB = 0.05
 """… and of a blob that the recognition network does not see."""
-DUPLICATE = 0.7
-"""A center nearer than this to that of a larger droplet, in its radii, may be on it: liquid there would have merged."""
 
 
 def usable(droplets: Droplets | pd.DataFrame, image: Image, settings: Settings) -> Droplets:
@@ -106,8 +103,9 @@ def gathered(given: Droplets | None, recognized: Droplets, *, asserted: bool) ->
 
 
 def likely(candidates: Droplets) -> np.ndarray:
-    """(N,) bool, those that take part in a fit from the beginning."""
-    assert candidates.p_present is not None
+    """(N,) bool, those that take part in a fit from the beginning; all where presence is not to be inferred."""
+    if candidates.p_present is None:
+        return np.ones(len(candidates), bool)
     p, radius = np.asarray(candidates.p_present), candidates.radius
     found = p >= LIKELY
     if not found.any():
@@ -143,31 +141,3 @@ def _joined(first: Droplets, second: Droplets) -> Droplets:
 def pinned_rows(droplets: Droplets) -> np.ndarray:
     """(N,) bool, the column `pinned`; missing values false."""
     return marked(droplets, "pinned")
-
-
-def duplicates(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Mark droplets whose center lies on a larger one that is not itself marked.
-
-    Parameters
-    ----------
-    x, y, radius : ndarray
-        (N,) pixels.
-
-    Returns
-    -------
-    ndarray
-        (N,) bool. Cost O(N log N) where droplets are of similar size.
-    """
-    marked = np.zeros(len(x), bool)
-    if len(x) < 2:
-        return marked
-    points = np.stack([x, y], -1)
-    near = cKDTree(points).query_ball_point(points, DUPLICATE * radius)
-    order = np.argsort(-radius, kind="stable")
-    rank = np.empty(len(x), int)
-    rank[order] = np.arange(len(x))
-    for i in order:
-        if not marked[i]:
-            others = np.asarray(near[i])
-            marked[others[rank[others] > rank[i]]] = True
-    return marked

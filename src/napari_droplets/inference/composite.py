@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -15,7 +16,7 @@ from ..errors import InputError
 from ..images import Image
 from ..lazy import Block
 from ..model.outline import GLOW_REACH
-from ..progress import Clock, Progress
+from ..progress import Clock, Progress, retold
 from ..settings import AUTO, Settings
 from .api import iterate_from, start_of, waiting
 from .candidates import likely
@@ -33,8 +34,6 @@ NOTHING_KNOWN = 1e-3
 """Droplets of unit absorbance that every color is known from beforehand: keeps determinants from being zero."""
 MOST_TRIED = 3
 """Images that are looked through, for each that is wanted: where there are no droplets nothing is learned."""
-THINNED = 256
-"""Rows and columns, about, that tell the usual color of an image."""
 MARGIN = 4
 """Pixels around a part at least, for the blur."""
 
@@ -71,28 +70,11 @@ def spread(n: int, number: int) -> list[int]:
 def learn(
     images: Iterable[tuple[int, Load]], number: int, settings: Settings, optics: Optics | None = None
 ) -> Generator[Progress, bool | None, Taught | None]:
-    """Learn optics on parts of several images, each with a background of its own.
+    """Learn optics on parts of several images, each with a background of its own; `optics` are where to start.
 
-    Parameters
-    ----------
-    images : iterable of (int, callable)
-        Numbers of images and what reads them, in the order in which they are asked. One that cannot be read, holds no
-        droplets or has other channels than the first is passed over.
-    number : int
-        Of images to learn from.
-    settings : Settings
-    optics : Optics, optional
-        Where to start.
-
-    Yields
-    ------
-    Progress
-        Of the stage 'optics'; ``send(False)`` stops.
-
-    Returns
-    -------
-    Taught or None
-        None where fewer than two of the images hold droplets, or where it was stopped.
+    `images` are numbers and what reads them, in the order in which they are asked until `number` of them can be learned
+    from. One that cannot be read, holds no droplets or has other channels than the first is passed over. Progress is of
+    the stage 'optics', and ``send(False)`` stops; None then, and where fewer than two of the images hold droplets.
     """
     parts: dict[int, Part] = {}
     seen = Seen()
@@ -155,7 +137,7 @@ class Seen:
             image = Region.of(image, settings).image
         whole, part = image, _eventful(image)
         image = whole.cropped(part).rescaled(settings.scale)
-        start = start_of(image, None, replace(settings, scale=1, diameter=_times(settings.diameter, settings.scale)))
+        start = start_of(image, None, _at_working_scale(settings))
         if settings.region is None and settings.scale == 1 and part == EVERYTHING:
             self.candidates[whole.sha256] = start
         if image.region is not None:
@@ -164,31 +146,26 @@ class Seen:
             image, start = focused(image, start)
         height, width = (_length(n) for n in image.shape[:2])
         start = start[start.radius <= LARGEST * min(height, width)]
-        sure = start if start.p_present is None else start[likely(start)]
+        sure = start[likely(start)]
         if not len(sure):
             raise InputError(f"{image.name}: no droplets found")
-        best, told = None, -np.inf
-        told_by = _design(image, sure)
-        before = np.eye(told_by.shape[1]) * NOTHING_KNOWN if self.information is None else self.information
-        for top in _places(image.shape[0], height):
-            for left in _places(image.shape[1], width):
-                block = Block(top, top + height, left, left + width)
-                some = told_by[block.owns(sure.x, sure.y, image.shape)]
-                information = before + some.T @ some
-                value = np.linalg.slogdet(information)[1]
-                if value > told:
-                    best, told, self.information = block, value, information
-        assert best is not None
-        moved = replace(start, x=start.x - best.left, y=start.y - best.top, labels={}, pixel_size_um=None)
-        inside = beyond_border(moved.x, moved.y, best.shape) < moved.radius
-        return Part(image.cropped(best.slices), moved[inside])
+        design = _design(image, sure)
+        before = np.eye(design.shape[1]) * NOTHING_KNOWN if self.information is None else self.information
+        corners = itertools.product(_places(image.shape[0], height), _places(image.shape[1], width))
+        places = [Block(top, top + height, left, left + width) for top, left in corners]
+        told = [design[place.owns(sure.x, sure.y, image.shape)] for place in places]
+        information = np.array([before + some.T @ some for some in told])
+        best = int(np.argmax(np.linalg.slogdet(information)[1]))
+        self.information, place = information[best], places[best]
+        moved = replace(start, x=start.x - place.left, y=start.y - place.top, labels={}, pixel_size_um=None)
+        inside = beyond_border(moved.x, moved.y, place.shape) < moved.radius
+        return Part(image.cropped(place.slices), moved[inside])
 
 
 def _design(image: Image, droplets: Droplets) -> np.ndarray:
     """(N, C + 1): one, and the light that the middle of each droplet absorbs."""
     color = disc_colors(image.pixels, droplets.x, droplets.y, droplets.radius)
-    step = max(1, min(image.shape[:2]) // THINNED)
-    usual = np.median(image.pixels[::step, ::step], (0, 1))
+    usual = np.median(image.pixels, (0, 1))
     return np.c_[np.ones(len(color)), logit_change(color, np.broadcast_to(usual, color.shape))]
 
 
@@ -212,8 +189,10 @@ def _eventful(image: Image) -> tuple[slice, slice]:
     return eventful(image.pixels, longest, image.region)
 
 
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+def _at_working_scale(settings: Settings) -> Settings:
+    """Settings for an image that is resized already."""
+    diameter = None if settings.diameter is None else settings.diameter * settings.scale
+    return replace(settings, scale=1, diameter=diameter)
 
 
 def _fitted(
@@ -224,7 +203,7 @@ def _fitted(
 
     image, start, tiles = side_by_side(list(parts.values()))
     scale = settings.scale
-    settings = replace(settings, scale=1, region=None, diameter=_times(settings.diameter, scale), learn_optics=True)
+    settings = replace(_at_working_scale(settings), region=None, learn_optics=True)
     if optics is not None:
         optics = replace(optics, length=optics.length * scale, blur_px=optics.blur_px * scale)
     clock = Clock(settings.max_seconds)
@@ -233,13 +212,7 @@ def _fitted(
         chosen, _ = yield from resolved(image, start, optics, settings, clock, tiles)
         return (yield from iterate_from(image, start, optics, chosen, clock, tiles=tiles))
 
-    running, reply = steps(), None
-    while True:
-        try:
-            reply = yield running.send(reply)._replace(stage="optics")
-        except StopIteration as end:
-            fit: Fit = end.value
-            break
+    fit = yield from retold(steps(), lambda progress: progress._replace(stage="optics"))
     if fit.summary["stopped"] == "cancelled":
         return None
     learned = replace(fit.optics, length=fit.optics.length / scale, blur_px=fit.optics.blur_px / scale)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from ..composition.anchors import anchored
 from ..droplets import Droplets, Optics
@@ -18,7 +17,7 @@ from ..images import Image
 from ..lazy import Block, LazyPixels, blocks
 from ..model.picture import draw
 from ..model.problem import PLACE
-from ..progress import Clock, Progress
+from ..progress import Clock, Progress, retold
 from ..settings import AUTO, Settings
 from ..transforms import constrained
 from .prepare import prepare
@@ -82,17 +81,6 @@ def choose_types(
 
     As good is what lacks no more than a standard error, or than `WORTH` of what the best one leaves unexplained.
 
-    Parameters
-    ----------
-    image, start : Image, Droplets
-        Pixels and droplets to start from, in pixels of the image.
-    settings : Settings
-        Of the fit to come.
-    clock : Clock
-        Its time limit, if any, is kept.
-    tiles : tuple of Block
-        See `prepare`.
-
     Returns
     -------
     int, list of dict
@@ -111,19 +99,12 @@ def choose_types(
         setup, state = prepare(work, begin, None, some, seen, tiles=tiles)
         setup = setup._replace(probability=None)
         fitting = iterate_rounds(setup, state, some, Clock(limit), image.name, _nothing)
-        reply: bool | None = None
-        while True:
-            try:
-                reply = yield fitting.send(reply)._replace(stage="types")
-            except StopIteration as end:
-                outcome = end.value
-                break
+        outcome = yield from retold(fitting, lambda progress: progress._replace(stage="types"))
         trials.append(_judged(types, outcome, judged))
         if outcome.stopped == "cancelled":
             break
     clock.lap("fit")
-    table = compared(trials)
-    return chosen(trials, table), [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+    return compared(trials)
 
 
 def candidates(channels: int, composition: str) -> list[int]:
@@ -158,25 +139,20 @@ def _judged(types: int, outcome: Outcome, judged: np.ndarray) -> Trial:
     return Trial(types, sums[np.unique(block)], float(judged.sum() * form.channels), float(possible))
 
 
-def compared(trials: list[Trial]) -> pd.DataFrame:
-    """A row for each number of components: see `choose_types`."""
-    best = trials[int(np.argmax([t.blocks.sum() for t in trials]))]
-    rows = []
-    for t in trials:
-        short = best.blocks - t.blocks
+def compared(trials: list[Trial]) -> tuple[int, list[dict[str, Any]]]:
+    """The smallest number of components that is as good as the best, and a row for each; see `choose_types`."""
+    best = max(trials, key=lambda trial: trial.blocks.sum())
+    rows: list[dict[str, Any]] = []
+    for trial in trials:
+        short = best.blocks - trial.blocks
         rows.append(
             {
-                "types": t.types,
-                "log_likelihood": float(t.blocks.sum() / t.values),
-                "short": float(short.sum() / t.values),
-                "short_error": float(np.sqrt(len(short)) * short.std() / t.values),
+                "types": trial.types,
+                "log_likelihood": float(trial.blocks.sum() / trial.values),
+                "short": float(short.sum() / trial.values),
+                "short_error": float(np.sqrt(len(short)) * short.std() / trial.values),
             }
         )
-    return pd.DataFrame(rows)
-
-
-def chosen(trials: list[Trial], table: pd.DataFrame) -> int:
-    """The smallest number of components that is as good as the best."""
-    best = int(table["log_likelihood"].argmax())
-    unexplained = max(0.0, trials[best].possible - float(table["log_likelihood"].iloc[best]))
-    return int(table.loc[table["short"] <= np.maximum(table["short_error"], WORTH * unexplained), "types"].min())
+    unexplained = max(0.0, best.possible - best.blocks.sum() / best.values)
+    good = [row["types"] for row in rows if row["short"] <= max(row["short_error"], WORTH * unexplained)]
+    return min(good), rows

@@ -12,8 +12,7 @@ from ..model.problem import PLACE
 from .candidates import POSSIBLE
 from .loop import DAMPING, listed, move_droplets
 from .state import Setup, State, circles
-from .steps.droplet_step import Guide, Prior, divergence
-from .steps.gauss_newton import Evidence
+from .steps.droplet_step import divergence
 
 FURTHEST = 1e-4
 """Probabilities are kept from 0 and 1 by as much."""
@@ -25,7 +24,7 @@ class Census(NamedTuple):
     """What the pixels said of each candidate, present or tried: arrays of N."""
 
     worth: np.ndarray
-    """Nats that the ELBO gains by it; 0 where it was not tried."""
+    """Nats that the ELBO gains by it, what its pixels gain less what its parameters cost; 0 where it was not tried."""
     explained: np.ndarray
     """Part of what it changes in its pixels that it explains, 0 to 1."""
     misfit: np.ndarray
@@ -41,18 +40,15 @@ def judged(setup: Setup, state: State) -> Census:
     evidence, guide = state.evidence, state.guide
     assert evidence is not None
     assert guide is not None
+    worth = evidence.gain / evidence.inflation - divergence(guide, setup.prior, setup.form)
+    off = state.mean[:, :PLACE] - setup.prior.mean
     return Census(
-        np.where(state.present, worth(evidence, guide, setup.prior, setup), 0),
+        np.where(state.present, worth, 0),
         np.clip(evidence.gain / np.maximum(evidence.removed, 1e-9), 0, 1),
         evidence.misfit,
-        np.hypot(*(state.mean - np.pad(setup.prior.mean, [(0, 0), (0, state.mean.shape[1] - PLACE)]))[:, :2].T),
+        np.hypot(off[:, 0], off[:, 1]),
         state.present,
     )
-
-
-def worth(evidence: Evidence, guide: Guide, prior: Prior, setup: Setup) -> np.ndarray:
-    """(N,) nats that the ELBO gains by each droplet: what its pixels gain less what its parameters cost."""
-    return evidence.gain / evidence.inflation - divergence(guide, prior, setup.form)
 
 
 def reconsidered(setup: Setup, state: State, *, settled: bool = True) -> tuple[State, Census]:
@@ -82,9 +78,8 @@ def _one_by_one(unwanted: np.ndarray, value: np.ndarray, x: np.ndarray, y: np.nd
     leaving = np.zeros(len(unwanted), bool)
     if not len(rows):
         return leaving
-    near = cKDTree(np.stack([x[rows], y[rows]], -1)).query_ball_point(
-        np.stack([x[rows], y[rows]], -1), r[rows] + r[rows].max()
-    )
+    place = np.stack([x[rows], y[rows]], -1)
+    near = cKDTree(place).query_ball_point(place, r[rows] + r[rows].max())
     for k in np.argsort(value[rows]):
         i, others = rows[k], rows[np.asarray(near[k])]
         others = others[leaving[others]]

@@ -10,14 +10,14 @@ import numpy as np
 
 from .. import __version__
 from ..composition.anchors import known_compositions
-from ..composition.classes import Classes, classify, same_classes
-from ..composition.draws import draws_for_classes
+from ..composition.classes import Classes, classify, measured_of, same_classes
+from ..composition.draws import compositions, draws_for_classes
 from ..droplets import Droplets, Fit, Optics, beyond_border
 from ..images import Image, PixelSize
 from ..images.region import centers_in
 from ..lazy import LazyPixels, Pixels
 from ..model.background import SplineGrid
-from ..model.picture import Drawing, draw
+from ..model.picture import draw, lazily_drawn
 from ..model.problem import LEAST_ROWS, PLACE
 from ..model.rendering import Shared
 from ..progress import Clock
@@ -44,7 +44,7 @@ def droplets_of(guide: dict[str, np.ndarray], composition: str, pixel_size_um: P
     relative = np.exp(mean[:, 2])
     common = guide["systematic"] * np.stack([relative, relative, np.ones_like(relative)], -1)
     sd = np.where(own[:, :PLACE] > 0, np.hypot(own[:, :PLACE], common), np.nan)
-    fractions, fractions_sd = _composition_moments(mean[:, PLACE:], tril[:, PLACE:], composition)
+    fractions, fractions_sd = _composition_moments(guide, composition)
     radius = r0 * relative
     return Droplets(
         x=x0 + r0 * mean[:, 0],
@@ -59,17 +59,16 @@ def droplets_of(guide: dict[str, np.ndarray], composition: str, pixel_size_um: P
     )
 
 
-def _composition_moments(mean: np.ndarray, tril: np.ndarray, composition: str) -> tuple[np.ndarray, np.ndarray]:
-    """Means and standard deviations from logits (N, d) and their rows (N, d, D) of Cholesky factors."""
-    if composition == "simplex":
-        rng, sums = np.random.default_rng(0), np.zeros((2, len(mean), mean.shape[1] + 1))
-        for _ in range(SIMPLEX_DRAWS):  # one at a time: together, those of many droplets would need gigabytes
-            normal = rng.standard_normal((len(mean), tril.shape[-1]))
-            drawn = constrained((mean + np.einsum("nij,nj->ni", tril, normal)).T, composition).T
-            sums += drawn, drawn**2
-        first, second = sums / SIMPLEX_DRAWS
-        return first, np.sqrt(np.maximum(second - first**2, 0))
-    return sigmoid_moments(mean, np.sqrt(np.sum(tril**2, -1)))
+def _composition_moments(guide: dict[str, np.ndarray], composition: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means and standard deviations (N, K)."""
+    mean, tril = (guide[name][:, PLACE:].astype(float) for name in ("droplets", "droplets_tril"))
+    if composition != "simplex":
+        return sigmoid_moments(mean, np.sqrt(np.sum(tril**2, -1)))
+    sums = np.zeros((2, len(mean), mean.shape[1] + 1))
+    for drawn in compositions(guide, composition, SIMPLEX_DRAWS, seed=0):
+        sums += drawn, drawn**2
+    first, second = sums / SIMPLEX_DRAWS
+    return first, np.sqrt(np.maximum(second - first**2, 0))
 
 
 def sample_droplets(guide: dict[str, np.ndarray], composition: str, n: int, seed: int) -> dict[str, np.ndarray]:
@@ -102,11 +101,6 @@ class Frame:
         self.inherited = None if optics is None else optics.systematic
         self.classes = None if optics is None or settings.learn_optics else optics.classes
 
-    def _anchor(self, setup: Setup) -> np.ndarray:
-        scale = self.settings.scale
-        anchor = setup.anchor[: setup.size].astype(float)
-        return np.concatenate([(anchor[:, :2] + 0.5) / scale - 0.5, anchor[:, 2:] / scale], -1)
-
     def kept(self, setup: Setup, state: State, p: np.ndarray | None = None) -> np.ndarray:
         """Droplets present that are probable enough, of which a part is in the image, and the center in its region.
 
@@ -122,17 +116,16 @@ class Frame:
             ok &= (p >= self.settings.min_probability) & ((p >= JOINING) | (setup.probability >= LIKELY))
         return state.present & (pinned | ok) & self.inside(setup, state)
 
-    def counted(self, setup: Setup, state: State) -> np.ndarray:
-        """(N,) bool, droplets whose center is in the image, and in its region: of a count only these give a density."""
-        x, y, _ = circles(setup, state.mean)
-        return self.inside(setup, state) & (beyond_border(x, y, setup.image.shape) == 0)
-
     def inside(self, setup: Setup, state: State) -> np.ndarray:
         """(N,) bool, droplets whose center is in the region of the image."""
         if self.image.region is None:
             return np.ones(setup.size, bool)
-        x, y = ((a + 0.5) / self.settings.scale - 0.5 for a in circles(setup, state.mean)[:2])
-        return centers_in(self.image.region, x, y)
+        return centers_in(self.image.region, *self._given(*circles(setup, state.mean))[:2])
+
+    def _given(self, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Circles in pixels of the image given."""
+        scale = self.settings.scale
+        return (x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, radius / scale
 
     def guide(self, setup: Setup, state: State, kept: np.ndarray, systematic: np.ndarray) -> dict[str, np.ndarray]:
         """The posterior's parameters as `Fit.guide` holds them."""
@@ -140,14 +133,14 @@ class Frame:
         tril = calibration.calibrated(state.guide.covariance[kept])
         tril = np.where(setup.free[kept][:, :, None], tril, 0)
         common = state.common if setup.moving is None else np.zeros(PLACE)
+        prior_mean = setup.prior.mean + np.where(setup.prior.recognized[:, None], common, 0)
+        anchor = np.stack(self._given(*setup.anchor[: setup.size].astype(float).T), -1)
         return {
-            "anchor": self._anchor(setup)[kept].astype(np.float32),
+            "anchor": anchor[kept].astype(np.float32),
             "droplets": state.mean[kept].astype(np.float32),
             "droplets_tril": tril.astype(np.float32),
             "systematic": systematic.astype(np.float32),
-            "prior_mean": (setup.prior.mean + np.where(setup.prior.recognized[:, None], common, 0))[kept].astype(
-                np.float32
-            ),
+            "prior_mean": prior_mean[kept].astype(np.float32),
             "prior_sd": setup.prior.sd[kept].astype(np.float32),
             "background": state.ground.coefficients.astype(np.float32),
             "background_sd": state.ground.deviations.astype(np.float32),
@@ -165,7 +158,8 @@ class Frame:
         if isinstance(self.image.pixels, LazyPixels):
             h, w, _ = self.image.shape
             grid = SplineGrid.for_coefficients(h, w, state.ground.coefficients)
-            return Drawing(*self._all(setup, state), grid, state.ground.coefficients, self._shared(state)).pixels()
+            ground = grid.lazy_field(state.ground.coefficients)
+            return lazily_drawn(*self._all(setup, state), ground, self._shared(state))
         if self.settings.scale != 1:
             return self._redrawn(setup, state)
         picture = np.array(state.ground.field)
@@ -191,10 +185,9 @@ class Frame:
 
     def _all(self, setup: Setup, state: State) -> tuple[np.ndarray, ...]:
         """x, y, radius and composition of the droplets present, in pixels of the image given."""
-        scale, here = self.settings.scale, state.present
-        x, y, radius = (a[here] for a in circles(setup, state.mean))
+        here = state.present
         composition = constrained(state.mean[here, PLACE:].T, setup.form.composition).T
-        return (x + 0.5) / scale - 0.5, (y + 0.5) / scale - 0.5, radius / scale, composition
+        return *(a[here] for a in self._given(*circles(setup, state.mean))), composition
 
     def _shared(self, state: State) -> Shared:
         """What droplets share, in pixels of the image given."""
@@ -203,12 +196,9 @@ class Frame:
 
     def optics(self, setup: Setup, state: State) -> Optics:
         """Learned optics."""
-        shared: Shared = state.shared
-        scale, form = self.settings.scale, setup.form
-        weights = {name: np.asarray(value) for name, value in shared.optics.items()}
-        weights["glow"] = np.asarray(shared.glow)
+        shared, scale, form = state.shared, self.settings.scale, setup.form
         return Optics(
-            weights=weights,
+            weights={name: np.asarray(value) for name, value in (*shared.optics.items(), ("glow", shared.glow))},
             weights_sd={},
             types=form.types,
             channels=form.channels,
@@ -226,12 +216,12 @@ class Frame:
         p: np.ndarray | None = None
         count: tuple[float | None, float | None] = (None, None)
         if setup.probability is not None and outcome.census is not None:
-            features = calibration.presence_features(np.asarray(setup.probability), *outcome.census[:4])
-            p = calibration.presence(np.asarray(setup.probability), features)
-            if outcome.stopped == "cancelled":  # optics are not learned: what the network said is all there is
-                p = np.asarray(setup.probability)
+            p = np.asarray(setup.probability)
+            if outcome.stopped != "cancelled":  # else optics are not learned: what the network said is all there is
+                p = calibration.presence(p, calibration.presence_features(p, *outcome.census[:4]))
             p = np.where(state.present | outcome.census.tried, p, 0)
-            count = calibration.count(p[self.counted(setup, state)])
+            x, y, _ = circles(setup, state.mean)  # of a count only droplets whose center is in the image give a density
+            count = calibration.count(p[self.inside(setup, state) & (beyond_border(x, y, setup.image.shape) == 0)])
         kept = self.kept(setup, state, p)
         unexplained = state.evidence.unexplained_of(kept)
         common = calibration.systematic(state.trust, unexplained, self.inherited)
@@ -242,9 +232,7 @@ class Frame:
         if self.start is not None:
             labels = {k: np.asarray(v)[kept] for k, v in self.start.labels.items()}
             known = known_compositions(self.start, setup.form.types, setup.form.composition)[kept]
-            droplets = replace(
-                droplets, composition=np.where(np.isfinite(known), known, np.asarray(droplets.composition))
-            )
+            droplets = replace(droplets, composition=np.where(np.isfinite(known), known, droplets.composition))
         labels["misfit"] = state.evidence.misfit[kept]
         droplets = replace(droplets, labels=labels, p_present=None if p is None else p[kept])
         classes = self._classes(guide, setup, droplets) if self.start is not None and len(droplets) else None
@@ -284,7 +272,7 @@ class Frame:
     def _classes(self, guide: dict[str, np.ndarray], setup: Setup, droplets: Droplets) -> Classes:
         """Those of the series, where it has as many as are asked for; else found anew."""
         draws = draws_for_classes(guide, setup.form.composition, self.settings.seed)
-        known = self.classes
+        measured, known = measured_of(draws, droplets.p_present), self.classes
         if known is not None and self.settings.classes in (None, len(known["weight"])):
-            return same_classes(known, draws, droplets.p_present)
-        return classify(draws, droplets.p_present, self.settings.classes)
+            return same_classes(known, measured)
+        return classify(measured, self.settings.classes)

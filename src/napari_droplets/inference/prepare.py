@@ -100,7 +100,7 @@ def prepare(
     if optics is not None:
         check_optics(optics, form, work.name)
     n = len(start)
-    present = np.ones(n, bool) if start.p_present is None else likely(start)
+    present = likely(start)
     place = start.x, start.y, start.radius
     here = tuple(a[present] for a in place)
     noise = settings.noise or max(pixel_noise(image, counted), LEAST_NOISE)

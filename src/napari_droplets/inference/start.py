@@ -12,7 +12,7 @@ from scipy.special import logit
 from scipy.stats import theilslopes
 
 from ..compiling import tracing
-from ..composition.components import components
+from ..composition.components import compositions_of
 from ..lazy import Block, LazyPixels, Pixels, blocks
 from ..model.background import SplineGrid
 from ..model.optics import HIDDEN, Weights, color_change, initial_weights
@@ -209,8 +209,7 @@ def first_compositions(
     use = sure | np.isfinite(known).all(1)
     if use.sum() <= form.types:
         use = np.ones(len(use), bool)
-    found = components(absorbed, form, seed, known, np.where(use, 0.0, np.inf))
-    return unconstrained(found.composition, form.composition, START_EDGE)
+    return unconstrained(compositions_of(absorbed, form, seed, known, use), form.composition, START_EDGE)
 
 
 def _thickness(absorbed: np.ndarray, radius: np.ndarray, sure: np.ndarray) -> np.ndarray:

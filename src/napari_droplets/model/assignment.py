@@ -9,23 +9,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..lazy import blocks
+from ..lazy import SIDE, blocks
 from .outline import PIXEL_VARIANCE
 
 ROW = 16
 """Pixels of one row: small enough that little of a small droplet's last row is empty."""
 REACH = 1.1
 """Radii from a center up to which pixels are looked at, so that an outline has room to move …"""
-LOOKED_AT = 2.0
-"""… and standard deviations of the blur beyond the outline, where 2 % of a droplet is left."""
 SEEN = 2.0
-"""Standard deviations of the blur beyond an outline up to which another droplet is seen: 2 % is left there."""
-
-
+"""… and standard deviations of the blur beyond the outline, where 2 % of a droplet is left to be seen."""
 AT_ONCE = 1_000_000
 """Pixels that are listed at a time: each takes some 200 bytes while they are sorted."""
-LISTED_SIDE = 1024
-"""Pixels; side of the blocks by which more of them are listed."""
 
 
 class Pixels(NamedTuple):
@@ -52,7 +46,7 @@ class Pixels(NamedTuple):
 def edge_reach(radius: np.ndarray, blur: float, reach: float = REACH) -> np.ndarray:
     """(N,) pixels from a center that are looked at."""
     edge = float(np.hypot(blur, PIXEL_VARIANCE**0.5))
-    return np.maximum(reach * radius, radius + LOOKED_AT * edge)
+    return np.maximum(reach * radius, radius + SEEN * edge)
 
 
 def covered_pixels(
@@ -66,30 +60,17 @@ def covered_pixels(
     wanted: np.ndarray | None = None,
     most: float = np.inf,
 ) -> Pixels:
-    """List the pixels within `reach` radii of each droplet.
+    """List the pixels within `reach` radii of each droplet; an edge with this blur is looked at in any case.
 
-    Cost O(P log P) for P pixels listed; many are listed block by block, which gives the same list.
-
-    Parameters
-    ----------
-    x, y, radius : ndarray
-        (N,) pixels.
-    shape : (int, int)
-        Height and width of the image.
-    reach : float
-        Radii; the blurred edge is looked at in any case.
-    blur : float
-        Standard deviation of the image's blur, pixels.
-    wanted : ndarray, optional
-        (N,) bool, droplets whose pixels are listed; the others are only seen beside them. All by default.
-    most : float
-        Of larger droplets, one pixel of so many rows and columns, that each stand for more than one.
+    Pixels of the `wanted` (N,) droplets are listed, the others are only seen beside them. Of droplets with more than
+    `most` pixels, one pixel of so many rows and columns is listed, and stands for more than one. Cost O(P log P) for P
+    pixels listed; many are listed block by block, which gives the same list.
     """
     far = edge_reach(radius, blur, reach)
-    if np.pi * np.sum(far**2) <= AT_ONCE or max(shape) <= LISTED_SIDE:
+    if np.pi * np.sum(far**2) <= AT_ONCE or max(shape) <= SIDE:
         return _listed(x, y, radius, shape, blur, reach, wanted, most)
     n, parts = len(x), []
-    for block in blocks(shape, LISTED_SIDE):
+    for block in blocks(shape, SIDE):
         own = block.owns(x, y, shape) if wanted is None else wanted & block.owns(x, y, shape)
         if own.any():
             near = np.flatnonzero(block.around(own, x, y, far))
@@ -125,45 +106,41 @@ def _listed(
     keep = (px % step[subject] == 0) & (py % step[subject] == 0)
     if wanted is not None:
         keep &= wanted[subject]
-    if not keep.all():  # of pixels that no row will have nothing more needs to be known
-        left, top = px.min(), py.min()
-        listed = np.zeros((py.max() - top + 1, px.max() - left + 1), bool)
-        listed[py[keep] - top, px[keep] - left] = True
-        some = listed[py - top, px - left]
-        subject, px, py, keep = subject[some], px[some], py[some], keep[some]
+    place = py * shape[1] + px
+    some = np.isin(place, place[keep])  # of pixels that no row will have nothing more needs to be known
+    subject, px, py, place, keep = (a[some] for a in (subject, px, py, place, keep))
     distance = np.hypot(px - x[subject], py - y[subject])
-    place = distance / radius[subject]
     # for each pixel the two nearest droplets
-    order = np.lexsort((place, py * shape[1] + px))
-    subject, px, py, distance, keep = (a[order] for a in (subject, px, py, distance, keep))
-    seen = distance < radius[subject] + SEEN * edge
-    key = py * shape[1] + px
-    first = np.r_[True, key[1:] != key[:-1]] if len(key) else np.zeros(0, bool)
-    start = np.flatnonzero(first)
-    group = np.cumsum(first) - 1
-    leader = start[group]
-    follows = np.flatnonzero(~first & (np.arange(len(key)) == leader + 1))
-    second = np.full(len(key), -1)
-    second[leader[follows]] = follows
-    second = second[leader]
-    partner = np.where(first, second, leader)
-    other = np.where((partner >= 0) & seen[partner], subject[partner], n)
-    rows = _in_rows(subject[keep], other[keep], n)
-    weight = (step.astype(np.float32) ** 2)[subject[keep]]
+    order = np.lexsort((distance / radius[subject], place))
+    subject, px, py, place, keep, distance = (a[order] for a in (subject, px, py, place, keep, distance))
+    number, first = np.arange(len(place)), np.diff(place, prepend=-1) > 0
+    nearest = np.maximum.accumulate(np.where(first, number, 0))
+    partner = np.where(first, number + 1, nearest) % max(len(place), 1)
+    lonely = (first & np.roll(first, -1)) | (distance >= radius[subject] + SEEN * edge)[partner]
+    other = np.where(lonely, n, subject[partner])
+    # rows of one droplet, those with others first
+    kept = np.flatnonzero(keep)
+    group = (np.where(other < n, 0, n) + subject)[kept]
+    order = np.argsort(group, kind="stable")
+    kept, group = kept[order], group[order]
+    count = np.bincount(group, minlength=2 * n)
+    rows = -(-count // ROW)
+    empty = rows * ROW - count
+    slot = np.arange(len(group)) + (np.cumsum(empty) - empty)[group]
 
-    def laid(values: np.ndarray, empty: float, kind: type) -> np.ndarray:
-        out: np.ndarray = np.full(rows.total * ROW, empty, kind)
-        out[rows.slot] = values
+    def laid(values: np.ndarray, nothing: float, kind: type) -> np.ndarray:
+        out: np.ndarray = np.full(int(rows.sum()) * ROW, nothing, kind)
+        out[slot] = values[kept]
         return out.reshape(-1, ROW)
 
     return Pixels(
-        rows.of,
-        laid(other[keep], n, np.int32),
-        laid(px[keep], 0, np.int32),
-        laid(py[keep], 0, np.int32),
-        laid(weight, 0, np.float32),
-        laid(first[keep], 0, np.float32),
-        rows.crowded,
+        np.repeat(np.arange(2 * n) % max(n, 1), rows).astype(np.int32),
+        laid(other, n, np.int32),
+        laid(px, 0, np.int32),
+        laid(py, 0, np.int32),
+        laid(step[subject] ** 2, 0, np.float32),
+        laid(first, 0, np.float32),
+        int(rows[:n].sum()),
     )
 
 
@@ -195,33 +172,12 @@ def _batches(reach: np.ndarray) -> Iterator[slice]:
     yield from (slice(a, b) for a, b in itertools.pairwise(edges) if b > a)
 
 
-class _Rows(NamedTuple):
-    of: np.ndarray
-    slot: np.ndarray
-    total: int
-    crowded: int
-
-
-def _in_rows(subject: np.ndarray, other: np.ndarray, n: int) -> _Rows:
-    """Where each pixel goes: rows of ROW pixels of one droplet, those with others first."""
-    key = np.where(other < n, 0, n) + subject
-    order = np.argsort(key, kind="stable")
-    count = np.bincount(key, minlength=2 * n)
-    rows = -(-count // ROW)
-    begin, first = np.cumsum(rows) - rows, np.cumsum(count) - count
-    rank = np.arange(len(key)) - first[key[order]]
-    slot = np.empty(len(key), int)
-    slot[order] = begin[key[order]] * ROW + rank
-    of = np.repeat(np.arange(2 * n) % max(n, 1), rows).astype(np.int32)
-    return _Rows(of, slot, int(rows.sum()), int(rows[:n].sum()))
-
-
 def _discs(
     x: np.ndarray, y: np.ndarray, reach: np.ndarray, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Droplet, x and y of all pixels of the image within each droplet's reach."""
     size = np.ceil(reach).astype(int)
-    parts = []
+    parts = [3 * (np.zeros(0, int),)]
     for k in np.unique(size):
         members = np.flatnonzero(size == k)
         v, u = np.mgrid[-k : k + 1, -k : k + 1].reshape(2, -1)
@@ -233,8 +189,5 @@ def _discs(
         near &= (px >= 0) & (px < shape[1]) & (py >= 0) & (py < shape[0])
         i, j = np.nonzero(near)
         parts.append((members[i], px[i, j], py[i, j]))
-    if not parts:
-        nothing = np.zeros(0, int)
-        return nothing, nothing, nothing
     droplet, u, v = (np.concatenate(p) for p in zip(*parts, strict=True))
     return droplet, u, v

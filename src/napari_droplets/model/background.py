@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import BSpline
+from scipy.sparse import csr_array
 
 from ..lazy import SIDE, Block, LazyPixels
 from ..lazy import Pixels as Image
@@ -32,22 +33,13 @@ class SplineGrid(NamedTuple):
     @classmethod
     def of(cls, height: int, width: int, spacing: float) -> SplineGrid:
         """Knots about so many pixels apart; an infinite spacing gives one color."""
-        if not np.isfinite(spacing):
-            return cls(np.ones((height, 1)), np.ones((width, 1)))
-        return cls.pieces(height, width, max(1, round(height / spacing)), max(1, round(width / spacing)))
-
-    @classmethod
-    def pieces(cls, height: int, width: int, rows: int, columns: int) -> SplineGrid:
-        """So many pieces of a cubic in each direction; three functions more."""
-        return cls(_basis(height, rows), _basis(width, columns))
+        functions = (3 + max(1, round(n / spacing)) if np.isfinite(spacing) else 1 for n in (height, width))
+        return cls(*map(_basis, (height, width), functions))
 
     @classmethod
     def for_coefficients(cls, height: int, width: int, coefficients: np.ndarray) -> SplineGrid:
         """The grid on which coefficients (A, B, C) give a field of this size."""
-        rows, columns = coefficients.shape[:2]
-        if rows == columns == 1:
-            return cls.of(height, width, np.inf)
-        return cls.pieces(height, width, rows - 3, columns - 3)
+        return cls(*map(_basis, (height, width), coefficients.shape))
 
     def field(self, coefficients: Float[np.ndarray, "A B C"]) -> Float[np.ndarray, "H W C"]:
         """Color of the empty slide at every pixel, float32."""
@@ -66,18 +58,11 @@ class SplineGrid(NamedTuple):
     ) -> tuple[Float[np.ndarray, "A B C"], Float[np.ndarray, "A B"]]:
         """Posterior mean of the coefficients, and their standard deviations, from pixels with white noise.
 
-        Parameters
-        ----------
-        values, weight : ndarray
-            Intensities (H, W, C), and how much each pixel counts, (H, W) or (H, W, 1) read by parts: 1 where the slide
-            is seen, 0 where a droplet covers it.
-        noise : float
-            Standard deviation of a pixel of weight 1.
+        `noise` is the standard deviation of a pixel of weight 1; pixels have weight 1 where the slide is seen, 0 where
+        a droplet covers it. Weights that are read by parts have a last axis, (H, W, 1).
 
-        Notes
-        -----
-        Least squares on averages over cells a quarter of the knot spacing wide, with the smoothness prior; cost
-        O(H W) for the averages and O((A B)^3) for the solution, a few hundred unknowns at most.
+        Least squares on averages over cells a quarter of the knot spacing wide, with the smoothness prior: O(H W) for
+        the averages and O((A B)^3) for the solution, a few hundred unknowns at most.
         """
         (h, a), (w, b) = self.rows.shape, self.columns.shape
         cuts_y, cuts_x = (np.linspace(0, n, CELLS * max(k - 3, 1) + 1).astype(int)[:-1] for n, k in ((h, a), (w, b)))
@@ -96,53 +81,32 @@ class SplineGrid(NamedTuple):
 def _field(rows: np.ndarray, columns: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
     """Color at these rows and columns, which is the same to the last bit whatever else is asked for.
 
-    A product of matrices is not: how it adds up depends on their sizes.
+    A product of dense matrices is not: how it adds up depends on their sizes. That of sparse ones works row by row.
     """
-    along = _weighted(columns, coefficients.astype(np.float32).transpose(1, 0, 2))  # (W, A, C)
-    field = _weighted(rows, np.ascontiguousarray(along.transpose(1, 0, 2)))
-    return np.clip(field, 0, 1, out=field)
+    a, b, c = coefficients.shape
+    along = _sparse(columns) @ coefficients.astype(np.float32).transpose(1, 0, 2).reshape(b, a * c)
+    field = _sparse(rows) @ along.reshape(-1, a, c).transpose(1, 0, 2).reshape(a, -1)
+    return np.clip(field, 0, 1, out=field).reshape(len(rows), len(columns), c)
 
 
-def _weighted(basis: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Sums of values (A, ...) weighted by the functions of each place (N, A), of which four are not zero."""
-    weight = basis.astype(np.float32)
-    taps = min(4, weight.shape[1])
-    first = np.minimum(np.argmax(weight > 0, 1), weight.shape[1] - taps)
-    out = np.empty((len(weight), *values.shape[1:]), np.float32)
-    cuts = [0, *(np.flatnonzero(np.diff(first)) + 1).tolist(), len(first)]
-    for begin, end in itertools.pairwise(cuts):
-        here, at = out[begin:end], first[begin]
-        for k in range(taps):
-            product = values[at + k][None] * weight[begin:end, at + k].reshape(-1, *[1] * (values.ndim - 1))
-            if k == 0:
-                here[...] = product
-            else:
-                here += product
-    return out
+def _sparse(basis: np.ndarray) -> csr_array:
+    """Of the functions of each place four are not zero."""
+    return csr_array(basis.astype(np.float32))
 
 
 def _sums(
     values: Image, weight: np.ndarray | LazyPixels, edges_y: list[int], edges_x: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums over cells of the weight (Y, X) and of the weighted values (Y, X, C), float64, some cells at a time."""
-    share = np.zeros((len(edges_y) - 1, len(edges_x) - 1))
-    total = np.zeros((*share.shape, values.shape[2]))
-    for down in _groups(edges_y):
-        for across in _groups(edges_x):
-            block = Block(edges_y[down.start], edges_y[down.stop], edges_x[across.start], edges_x[across.stop])
-            cuts_y, cuts_x = (
-                np.array(edges[some]) - edges[some.start] for edges, some in ((edges_y, down), (edges_x, across))
-            )
-            counts, part = np.asarray(weight[block.slices]), values[block.slices]
-            counts = counts.reshape(block.shape)
-            for c in range(-1, values.shape[2]):
-                array = (counts if c < 0 else part[..., c] * counts).astype(np.float64)
-                sums = np.add.reduceat(np.add.reduceat(array, cuts_y, 0), cuts_x, 1)
-                if c < 0:
-                    share[down, across] = sums
-                else:
-                    total[down, across, c] = sums
-    return share, total
+    sums = np.zeros((1 + values.shape[2], len(edges_y) - 1, len(edges_x) - 1))
+    for down, across in itertools.product(_groups(edges_y), _groups(edges_x)):
+        block = Block(edges_y[down.start], edges_y[down.stop], edges_x[across.start], edges_x[across.stop])
+        cuts_y, cuts_x = np.array(edges_y[down]) - block.top, np.array(edges_x[across]) - block.left
+        share, part = np.asarray(weight[block.slices]).reshape(block.shape), values[block.slices]
+        weighted = (share, *(part[..., c] * share for c in range(part.shape[2])))
+        for total, array in zip(sums, weighted, strict=True):
+            total[down, across] = np.add.reduceat(np.add.reduceat(array.astype(np.float64), cuts_y, 0), cuts_x, 1)
+    return sums[0], np.ascontiguousarray(np.moveaxis(sums[1:], 0, -1))
 
 
 def _groups(edges: list[int]) -> list[slice]:
@@ -155,17 +119,16 @@ def _groups(edges: list[int]) -> list[slice]:
     return groups
 
 
-def _basis(n: int, pieces: int) -> np.ndarray:
-    knots = np.r_[[0.0] * 3, np.linspace(0, n, pieces + 1), [float(n)] * 3]
+def _basis(n: int, functions: int) -> np.ndarray:
+    """Cubic B-splines (n, functions) at the middles of n pixels; a single one is constant."""
+    if functions == 1:
+        return np.ones((n, 1))
+    knots = np.r_[[0.0] * 3, np.linspace(0, n, functions - 2), [float(n)] * 3]
     return BSpline.design_matrix(np.arange(n) + 0.5, knots, 3).toarray()
 
 
 def _smoothness(a: int, b: int) -> np.ndarray:
     """Precision of the prior of the coefficients (A B, A B)."""
-
-    def bend(n: int) -> np.ndarray:
-        second = np.diff(np.eye(n), 2, axis=0) if n > 2 else np.zeros((0, n))
-        return second.T @ second
-
-    bends = np.kron(bend(a), np.eye(b)) + np.kron(np.eye(a), bend(b))
+    bend_a, bend_b = (second.T @ second for second in (np.diff(np.eye(n), 2, axis=0) for n in (a, b)))
+    bends = np.kron(bend_a, np.eye(b)) + np.kron(np.eye(a), bend_b)
     return bends / BEND_SD**2 + np.eye(a * b) / LEVEL_SD**2

@@ -26,17 +26,9 @@ def color_change(
     """Change of color, in logit space, that droplets make at P pixels.
 
     The network gives the look of a droplet without dyes, and what each component adds to it; components add up as
-    absorbances of dyes do (Beer-Lambert law). Hidden layers 32-16-16, each Dense -> LayerNorm -> ReLU.
-
-    Parameters
-    ----------
-    weights : dict
-        By flat names, as `Dense_0.kernel`; shapes as in `weight_shapes`.
-    inputs : Array
-        (C + 3, P) background color, dx/r, dy/r, r/length. Pixels come last: on a CPU derivatives are computed three
-        times as fast as with features last.
-    composition : Array
-        (K, P).
+    absorbances of dyes do (Beer-Lambert law). Hidden layers 32-16-16, each Dense -> LayerNorm -> ReLU; its weights have
+    flat names, see `weight_shapes`. Inputs (C + 3, P) are background color, dx/r, dy/r, r/length. Pixels come last: on
+    a CPU derivatives are computed three times as fast as with features last.
     """
     columns = inputs
     for i in range(len(HIDDEN)):
@@ -51,16 +43,6 @@ def color_change(
     looks = weights[f"Dense_{last}.kernel"].T @ columns + weights[f"Dense_{last}.bias"][:, None]
     bare, *parts = jnp.split(looks, len(composition) + 1)
     return bare + sum(part * fraction for part, fraction in zip(parts, composition, strict=True))
-
-
-def input_size(channels: int) -> int:
-    """Length F of the network's input."""
-    return channels + 3
-
-
-def output_size(channels: int, types: int) -> int:
-    """Of the last layer: a look of C channels without dyes, then one for each component."""
-    return channels * (1 + types)
 
 
 def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarray]:
@@ -79,7 +61,7 @@ def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarra
 @cache
 def weight_shapes(channels: int, types: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights by flat names, sorted."""
-    widths = (input_size(channels), *HIDDEN, output_size(channels, types))
+    widths = (channels + 3, *HIDDEN, channels * (1 + types))  # a look without dyes, then one for each component
     shapes: dict[str, tuple[int, ...]] = {}
     for i, shape in enumerate(itertools.pairwise(widths)):
         shapes |= {f"Dense_{i}.bias": shape[1:], f"Dense_{i}.kernel": shape}

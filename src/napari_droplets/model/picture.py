@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from ..lazy import Block, LazyPixels
 from .assignment import REACH, covered_pixels, edge_reach
-from .background import SplineGrid
 from .outline import GLOW_REACH
 from .problem import FAR
 from .rendering import Droplet, Shared, color
@@ -36,8 +33,8 @@ def draw(
     picture = np.array(ground, np.float32)
     if not len(x):
         return picture
-    reach = GLOW_REACH if np.any(np.asarray(shared.glow)) else REACH
-    pixels = covered_pixels(x, y, radius, ground.shape[:2], blur=float(np.exp(shared.log_blur)), reach=reach)
+    blur = float(np.exp(shared.log_blur))
+    pixels = covered_pixels(x, y, radius, ground.shape[:2], blur=blur, reach=_reach(shared))
     own = (pixels.own > 0) & (pixels.weight > 0)
     px, py = pixels.x[own], pixels.y[own]
     first = np.broadcast_to(pixels.row[:, None], own.shape)[own]
@@ -56,35 +53,25 @@ def draw(
     return np.clip(picture, 0, 1)
 
 
-class Drawing(NamedTuple):
-    """What a large image shows, of which a block is drawn when it is asked for."""
+def lazily_drawn(
+    x: Float[np.ndarray, " N"],
+    y: Float[np.ndarray, " N"],
+    radius: Float[np.ndarray, " N"],
+    composition: Float[np.ndarray, "N K"],
+    ground: LazyPixels,
+    shared: Shared,
+) -> LazyPixels:
+    """The same of a large image, of which a block is drawn when it is asked for."""
+    far = edge_reach(radius, float(np.exp(shared.log_blur)), _reach(shared))
 
-    x: np.ndarray
-    y: np.ndarray
-    radius: np.ndarray
-    """(N,) pixels."""
-    composition: np.ndarray
-    """(N, K)."""
-    grid: SplineGrid
-    coefficients: np.ndarray
-    """(A, B, C) of the empty slide."""
-    shared: Shared
+    def part(block: Block) -> np.ndarray:
+        near = block.reached(x, y, far)
+        place = x[near] - block.left, y[near] - block.top, radius[near]
+        return draw(*place, composition[near], ground[block.slices], shared)
 
-    def part(self, block: Block) -> np.ndarray:
-        """The pixels (h, w, C) of a block."""
-        reach = GLOW_REACH if np.any(np.asarray(self.shared.glow)) else REACH
-        far = edge_reach(self.radius, float(np.exp(self.shared.log_blur)), reach)
-        near = block.reached(self.x, self.y, far)
-        place = self.x[near] - block.left, self.y[near] - block.top, self.radius[near]
-        ground = self.grid.lazy_field(self.coefficients)[block.slices]
-        return draw(*place, self.composition[near], ground, self.shared)
-
-    def pixels(self) -> LazyPixels:
-        """All of it, as pixels read by parts."""
-        shape = len(self.grid.rows), len(self.grid.columns), self.coefficients.shape[-1]
-        return LazyPixels(shape, self.part)
+    return LazyPixels(ground.shape, part)
 
 
-def with_noise(picture: np.ndarray, noise: float, seed: int) -> np.ndarray:
-    """The same image with white noise."""
-    return picture + noise * np.random.default_rng(seed).standard_normal(picture.shape, np.float32)
+def _reach(shared: Shared) -> float:
+    """Radii up to which droplets leave a trace."""
+    return GLOW_REACH if np.any(np.asarray(shared.glow)) else REACH

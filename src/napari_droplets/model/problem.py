@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from ..lazy import Pixels as Image
 from ..transforms import PLACE, constrained, unconstrained_size
 from .assignment import ROW, Pixels
-from .rendering import Droplet, Shared, color
+from .rendering import Droplet
 
 FAR = -1e4
 """Coordinate, in pixels, of what is in no image."""
@@ -111,20 +111,6 @@ def placed(raw: Float[Array, "D P"], anchor: Float[Array, "3 P"], form: Form) ->
     x, y, r = anchor
     made_of = constrained(raw[PLACE:], form.composition, jnp)
     return Droplet(x + r * raw[0], y + r * raw[1], r * jnp.exp(raw[2]), made_of)
-
-
-def drawn(
-    first: Float[Array, "D P"],
-    first_anchor: Float[Array, "3 P"],
-    second: Float[Array, "D P"],
-    second_anchor: Float[Array, "3 P"],
-    ground: Float[Array, "C P"],
-    position: Float[Array, "2 P"],
-    shared: Shared,
-    form: Form,
-) -> tuple[Float[Array, "C P"], Float[Array, "C P"]]:
-    """Colors of pixels, and what they would be without the first droplet."""
-    return color(placed(first, first_anchor, form), placed(second, second_anchor, form), ground, position, shared)
 
 
 def columns(array: Float[Array, "R S K"]) -> Float[Array, "K P"]:

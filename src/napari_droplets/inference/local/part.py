@@ -15,7 +15,7 @@ from ...images import Image
 from ...images.region import bounds, centers_in, record, region_mask
 from ...lazy import Block, LazyPixels, Pixels, is_large
 from ...model.assignment import covered, touching
-from ...progress import Progress
+from ...progress import Progress, retold
 from ...settings import Settings
 from ..candidates import likely
 from ..start import INITIAL_BLUR
@@ -172,13 +172,7 @@ class Part(NamedTuple):
 
     def run(self, steps: Generator[Progress, bool | None, Fit]) -> Generator[Progress, bool | None, Fit]:
         """Steps of a fit of the part as those of a fit of the whole image."""
-        reply: bool | None = None
-        while True:
-            try:
-                progress = steps.send(reply)
-            except StopIteration as end:
-                return self.fit_back(end.value)
-            reply = yield self.whole_progress(progress)
+        return self.fit_back((yield from retold(steps, self.whole_progress)))
 
     @property
     def box(self) -> list[int]:
@@ -213,7 +207,7 @@ def focused(image: Image, start: Droplets) -> tuple[Image, Droplets]:
         No droplet is in the region.
     """
     inside = in_region(image, start)
-    sure = inside if start.p_present is None else inside & likely(start)
+    sure = inside & likely(start)
     if not sure.any():
         raise InputError(
             f"{image.name}: no droplets found in the region; give a larger one, or their typical diameter in pixels"

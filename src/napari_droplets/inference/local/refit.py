@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...composition.anchors import PREFIX, known_compositions
-from ...composition.classes import Classes, same_classes
+from ...composition.classes import Classes, measured_of, same_classes
 from ...composition.draws import CLASS_DRAWS
 from ...droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
 from ...errors import InputError
@@ -135,7 +135,7 @@ def with_proportions(fit: Fit) -> Fit:
 def _classes_of(guide: dict[str, np.ndarray], droplets: Droplets, optics: Optics, settings: Settings) -> Classes:
     draws = sample_droplets(guide, optics.composition, CLASS_DRAWS, settings.seed)["composition"]
     assert optics.classes is not None
-    return same_classes(optics.classes, draws, droplets.p_present)
+    return same_classes(optics.classes, measured_of(draws, droplets.p_present))
 
 
 def _guide(fit: Fit, result: Fit, same: np.ndarray, left: np.ndarray, around: Surroundings) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 from ...droplets import Droplets, Fit
 from ...images import Image
 from ...lazy import Block, LazyPixels, Pixels
-from ...model.assignment import LOOKED_AT, SEEN
+from ...model.assignment import SEEN
 from ...model.outline import GLOW_REACH, PIXEL_VARIANCE
 
 MARGIN = 4
@@ -80,7 +80,7 @@ def _circles(droplets: Droplets, chosen: np.ndarray) -> np.ndarray:
 
 def _looked_at(circles: np.ndarray, edge: float) -> np.ndarray:
     """Radii (n,) within which pixels of droplets are looked at."""
-    return np.maximum(GLOW_REACH * circles[:, 2], circles[:, 2] + LOOKED_AT * edge) + MARGIN
+    return np.maximum(GLOW_REACH * circles[:, 2], circles[:, 2] + SEEN * edge) + MARGIN
 
 
 def _within(circles: np.ndarray, active: np.ndarray, edge: float) -> np.ndarray:

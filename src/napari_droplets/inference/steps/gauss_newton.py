@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ...model.problem import BLOCK, FAR, Form, Rows, columns, drawn, placed, spread
-from ...model.rendering import Shared, layer
+from ...model.problem import BLOCK, FAR, Form, Rows, columns, placed, spread
+from ...model.rendering import Shared, color, layer
 
 MISFIT_PIXELS = 100.0
 """Pixels' worth of the image's own misfit that a droplet's misfit is drawn to; small ones have few pixels."""
@@ -89,10 +89,10 @@ def measure(
 
     def beside(part: Rows, subject: Array, anchors: Array) -> tuple[Array, Array, Array]:
         ground, position = columns(part.ground), jnp.stack([part.x.reshape(-1), part.y.reshape(-1)])
-        other = columns(raw[part.other]), columns(anchor[part.other])
+        other = placed(columns(raw[part.other]), columns(anchor[part.other]), form)
 
         def draw(subject: Array) -> tuple[Array, Array]:
-            return drawn(subject, anchors, *other, ground, position, shared, form)
+            return color(placed(subject, anchors, form), other, ground, position, shared)
 
         colors, pull, without = jax.vjp(draw, subject, has_aux=True)
         return colors, without, _slopes(pull, colors)

@@ -76,8 +76,8 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
         squares += _own(*left, lines)
     noise = setup.noise or lines.noise(state.noise)
     if some is not None and state.seen is not None and state.evidence is not None:
-        found = state.seen.with_(some, found)
-        noise, squares = state.noise, state.evidence.squares  # hardly another
+        squares = state.evidence.squares + float(np.sum((found.squares - state.seen.sums.squares)[wanted]))
+        noise, found = state.noise, state.seen.with_(some, found)
     colors = np.zeros((0, 0, setup.form.channels), np.float32)
     return Evidence.of(found, noise, squares, setup.form.channels), Seen(found, colors)
 

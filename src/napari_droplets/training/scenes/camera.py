@@ -21,10 +21,12 @@ EVEN = 4.0  # pixels over which the ground is taken for even
 RADII = (1.0, 28.0)  # pixels; larger discs are drawn, but are no droplets at this scale …
 SURELY_TRUE = 0.8 * RADII[1]  # … and what is found of nearly their size is neither right nor wrong
 SCALES = (0.5, 0.7, 1.0, 1.4, 2.0)  # pixels of the camera for each that the network sees …
-SCALE_SHARES = (0.2, 0.12, 0.42, 0.16, 0.1)  # … and how often: photographs are resized before the network sees them
+SCALE_SHARES = (0.3, 0.12, 0.36, 0.14, 0.08)  # … and how often: photographs are resized before the network sees them
 LEVELS = (0.002, 0.06)  # standard deviation of the noise at intensity 0.5 …
+STRONG = 0.02  # from this level on noise hides small droplets; it is drawn evenly there …
+STRONG_SHARE = 0.4  # … in so many of the images, and evenly in its logarithm in the others
 EMPTY_LEVEL = 0.12  # … and its largest value in images that hold nothing else
-SHARED = 0.3  # of the images have noise that neighbors share
+SHARED = 0.4  # of the images have noise that neighbors share
 CLUTTERED = 0.12  # of the images hold letters, frames and the like over whatever they show
 WHITE_ALIKE = 2.2  # of white noise as strong over a few pixels, per pixel of the filter's deviation; 3.5 over many
 COMPRESSED = 0.35  # of the images went through JPEG
@@ -99,7 +101,10 @@ def photographed(rng: np.random.Generator, side: int, draw: DrawSketch, *, empty
 
 def draw_noise(rng: np.random.Generator, most: float = LEVELS[1]) -> Noise:
     """Draw level and manner of the noise."""
-    level = math.exp(rng.uniform(math.log(LEVELS[0]), math.log(most)))
+    if rng.random() < STRONG_SHARE:
+        level = rng.uniform(STRONG, most)
+    else:
+        level = math.exp(rng.uniform(math.log(LEVELS[0]), math.log(most)))
     if rng.random() >= SHARED:
         return Noise("white", level, 0.0, rng.random())
     manner = rng.choice(["blurred", "demosaiced", "denoised", "enlarged"])

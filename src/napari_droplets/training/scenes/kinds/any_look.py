@@ -82,7 +82,7 @@ def _typical(crowd: Crowd) -> float:
 
 def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float, opaque: bool) -> Crowd:
     """Where droplets are, how large, and what distinguishes one from the other."""
-    typical = np.exp(rng.normal(np.log(5.5), 0.4) if rng.random() < 0.6 else rng.uniform(np.log(1.8), np.log(20)))
+    typical = np.exp(rng.normal(np.log(5.5), 0.4) if rng.random() < 0.5 else rng.uniform(np.log(1.8), np.log(20)))
     spread = rng.choice([rng.uniform(0.03, 0.2), rng.uniform(0.2, 0.6), rng.uniform(0.6, 0.9)], p=[0.3, 0.5, 0.2])
     log_covered = rng.uniform(np.log(0.003), np.log(0.15))
     covered = rng.choice([0.0, np.exp(log_covered), rng.uniform(0.1, 0.75)], p=[0.09, 0.3, 0.61])

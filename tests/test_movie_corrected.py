@@ -23,10 +23,13 @@ def test_what_was_moved_stays_what_was_around_the_deleted_changes_and_what_is_fa
     table = fitted.table.set_axis(fitted.table.index + 7, axis=0)
     table["frame"] = 1
     alone = int(table.index[5])
-    far = np.hypot(table["x"] - table.loc[alone, "x"], table["y"] - table.loc[alone, "y"])
-    deleted = far.index[far.argmax()]
-    around = np.hypot(table["x"] - table.loc[deleted, "x"], table["y"] - table.loc[deleted, "y"]).drop(deleted)
-    pinned = around.index[around.argmin()]  # was corrected before
+
+    def away(number, rows=table):
+        return np.hypot(rows["x"] - table["x"][number], rows["y"] - table["y"][number])
+
+    far = table.index[away(alone) > 8 * table["radius"][alone]]
+    deleted = min(far, key=lambda number: np.sort(away(number))[2])  # with two others near
+    pinned = away(deleted).drop(deleted).idxmin()  # was corrected before
     moved = table.drop(index=deleted).assign(pinned=lambda t: t.index == pinned)
     moved.loc[alone, "x"] += 2.0
     moved.loc[alone, "composition_0"] = np.nan
@@ -35,10 +38,7 @@ def test_what_was_moved_stays_what_was_around_the_deleted_changes_and_what_is_fa
     assert rows.loc[alone, "x"] == moved.loc[alone, "x"]
     assert rows.loc[alone, "radius"] == moved.loc[alone, "radius"]
     assert 0 <= rows.loc[alone, "composition_0"] <= 1
-    near = {}
-    for number in (alone, deleted):
-        x, y, radius = table.loc[number, ["x", "y", "radius"]]
-        near[number] = np.hypot(rows["x"] - x, rows["y"] - y) < 2 + 3 * radius + rows["radius"]
+    near = {n: away(n, rows) < 2 + 3 * table["radius"][n] + rows["radius"] for n in (alone, deleted)}
     assert (near[alone] | near[deleted]).all()
     assert near[deleted].any()
     assert deleted not in rows.index

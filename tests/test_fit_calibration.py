@@ -31,22 +31,33 @@ def test_deviations_are_those_learned_and_correlations_those_of_the_guide(monkey
 def test_the_numbers_of_the_package_are_whole():
     numbers = calibration.numbers()
     assert min(numbers["place"], numbers["radius"]) > 0.5
-    for terms in (numbers["composition"], numbers["count"], *numbers["systematic"].values()):
-        assert len(terms) == 2
+    for terms in (numbers["composition"], numbers["count"], numbers["systematic"]["shift"]):
         assert min(terms) >= 0
+    assert len(numbers["systematic"]["shift"]) == len(numbers["systematic"]["radius"]) == 3
     n = calibration.presence_features(*np.full((5, 1), 0.5)).shape[1]
     assert len(numbers["presence"]) == n
     assert numbers["about"]
 
 
 def test_the_common_error_is_that_of_whoever_decides():
-    terms = {"shift": [0.2, 0.04], "radius": [0.3, 0.05]}
-    assert calibration.systematic(1.0, 0.01, terms=terms) == pytest.approx((0.02, 0.03))  # the pixels
-    assert calibration.systematic(0.0, 0.01, terms=terms) == pytest.approx((0.04, 0.05))  # the proposals
-    both = calibration.systematic(0.5, 0.01, terms=terms)
-    assert both == pytest.approx((np.hypot(0.01, 0.02), np.hypot(0.015, 0.025)))
-    np.testing.assert_array_equal(both.array, [both.shift, both.shift, both.radius])
-    assert calibration.systematic(1.0, -0.1, terms=terms) == (0, 0)
+    terms = {"shift": [0.2, 0.04, 0.5], "radius": [0.3, 0.03, 0.4]}
+    assert calibration.systematic(1.0, 0.01, 10.0, terms=terms) == pytest.approx([0.02, 0.02, 0.03])  # the pixels
+    assert calibration.systematic(0.0, 0.01, 10.0, terms=terms) == pytest.approx([0.04, 0.04, 0.05])  # the proposals
+    shift = np.hypot(0.01, 0.02)
+    assert calibration.systematic(0.5, 0.01, 10.0, terms=terms) == pytest.approx([shift, shift, np.hypot(0.015, 0.025)])
+    assert not calibration.systematic(1.0, -0.1, 10.0, terms=terms).any()
+
+
+def test_light_from_one_side_makes_centers_doubtful_along_it():
+    terms = {"shift": [0.0, 0.04, 0.5], "radius": [0.0, 0.03, 0.4]}
+    told = calibration.systematic(0.0, 0.0, 10.0, (0.06, 0.0), terms=terms)
+    assert told == pytest.approx([0.05, 0.04, 0.05])
+
+
+def test_optics_of_an_earlier_fit_bring_their_common_error():
+    terms = {"shift": [0.2, 0.04, 0.5], "radius": [0.3, 0.03, 0.4]}
+    earlier = [0.01, 0.02, 0.03]
+    assert calibration.systematic(0.0, 0.01, 10.0, (0.1, 0.1), earlier, terms) == pytest.approx(earlier)
 
 
 def test_overwhelming_evidence_makes_sure_and_its_lack_doubtful():

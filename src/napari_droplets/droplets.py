@@ -243,7 +243,7 @@ class Optics:
         The classes found among the droplets that these optics were learned on, `Fit.summary["class_mixture"]`: images
         fitted with these optics as they are sort their droplets into the same ones.
     systematic : list of float, optional
-        Standard deviations of the error that these optics give to all circles: shift in radii, and log radius.
+        Standard deviations (3) of the error that these optics give to all circles: x and y in radii, and log radius.
     """
 
     weights: dict[str, np.ndarray]

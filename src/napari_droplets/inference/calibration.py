@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
@@ -30,34 +30,41 @@ def numbers() -> dict[str, Any]:
     return table
 
 
-class Systematic(NamedTuple):
-    """Deviations of what all droplets of an image err together: shift in radii, in each direction, and log radius."""
-
-    shift: float
-    radius: float
-
-    @property
-    def array(self) -> np.ndarray:
-        """(3,) for x, y and log radius."""
-        return np.array([self.shift, self.shift, self.radius])
-
-
 def systematic(
-    trust: float, unexplained: float, given: Sequence[float] | None = None, terms: dict[str, Any] | None = None
-) -> Systematic:
-    """Deviations of the common error, from how far the pixels decide on it and the part that is left unexplained.
+    trust: float,
+    unexplained: float,
+    radius: float,
+    asymmetry: Sequence[float] = (0.0, 0.0),
+    given: Sequence[float] | None = None,
+    terms: dict[str, Any] | None = None,
+) -> np.ndarray:
+    """Deviations (3,) of what all droplets of an image err together: x and y in radii, and log radius.
 
-    The common error of the fit is that of what the pixels show, which grows with the root of the part left, and that of
-    the proposals, each as far as it decides: `trust` and one less that. With optics of an earlier fit, whose common
-    error had the deviations `given` (shift, radius), that takes the place of the proposals'.
+    Parameters
+    ----------
+    trust : float
+        How far the pixels decide on the common error, else the proposals do; each errs in its own way.
+    unexplained : float
+        Part that is left unexplained: what the pixels show is off by more, as its root.
+    radius : float
+        Typical, pixels: the proposals' radii are off in common by a part of their own, and by a part of a pixel.
+    asymmetry : (float, float)
+        How much the looks of droplets differ from side to side, see `loop.asymmetry`: with light from one side neither
+        pixels nor proposals know where the center is.
+    given : sequence of float, optional
+        Common error (3,) of the optics of an earlier fit, which take the place of the proposals then.
+    terms : dict, optional
+        Instead of the numbers of the package.
     """
     known = numbers()["systematic"] if terms is None else terms
-    left = float(np.sqrt(max(unexplained, 0)))
-    growth, proposed = zip(known["shift"], known["radius"], strict=True)
-    others = proposed if given is None else given
-    return Systematic(
-        *(float(np.hypot(trust * g * left, (1 - trust) * p)) for g, p in zip(growth, others, strict=True))
-    )
+    growth, proposed, sided = known["shift"]
+    radius_growth, radius_proposed, part_of_pixel = known["radius"]
+    growths = np.array([growth, growth, radius_growth])
+    others = np.array([proposed, proposed, np.hypot(radius_proposed, part_of_pixel / radius)])
+    others = others if given is None else np.array(given)
+    sides = sided * np.array([*asymmetry, 0.0]) * (1 if given is None else trust)
+    shown = trust * growths * np.sqrt(max(unexplained, 0))
+    return np.sqrt(shown**2 + ((1 - trust) * others) ** 2 + sides**2)
 
 
 def discrepancy() -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from ..compiling import tracing
 from ..model.assignment import AT_ONCE, Pixels, covered, covered_pixels
 from ..model.outline import GLOW_TERMS
-from ..model.problem import MOST_ROWS, Form, Rows, rows_of, some_rows
+from ..model.problem import LEAST_ROWS, MOST_ROWS, Form, Rows, rows_of, some_rows
 from ..model.rendering import Shared
 from ..storage.memory import give_back
 from .start import Ground, empty_slide
@@ -195,6 +195,26 @@ def outline_trust(light: float, unexplained: float | None = None) -> float:
         return 0.5 if unexplained is None else 1 / (1 + (unexplained / HIDDEN_UNEXPLAINED) ** 2)
     seen = 1 / (1 + (light / HALF_LIGHT) ** STEEPNESS)
     return seen if unexplained is None else seen / (1 + (unexplained / HALF_UNEXPLAINED) ** STEEPNESS)
+
+
+def asymmetry(setup: Setup, state: State) -> np.ndarray:
+    """(2,) how much the looks of droplets differ from side to side, in x and y.
+
+    The first moment of the light that droplets change, over its absolute sum, in radii: 0 where opposite sides look
+    alike, 0.4 for a disc that is bright on one side and dark on the other.
+    """
+    if state.seen is None or state.rows is None or not state.present.any():
+        return np.zeros(2)
+    used = len(state.pixels.row)
+    some = slice(0, used, max(1, used // LEAST_ROWS))
+    pixels, behind = state.pixels, state.rows.ground
+    ground = behind[some] if used > MOST_ROWS else np.asarray(behind)[some]
+    change = state.seen.colors[some] - ground
+    x, y, radius = (a[pixels.row[some], None] for a in circles(setup, state.mean))
+    u, v = (pixels.x[some] - x) / radius, (pixels.y[some] - y) / radius
+    inside = (u**2 + v**2 <= 1) * pixels.own[some] * pixels.weight[some]
+    moments = np.einsum("krs,rsc->kc", np.stack([u, v]) * inside, change)
+    return np.abs(moments).sum(1) / max(float(np.sum(np.abs(change) * inside[..., None])), 1e-9)
 
 
 def intensities(setup: Setup, state: State) -> float:

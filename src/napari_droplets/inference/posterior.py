@@ -224,10 +224,11 @@ class Frame:
             count = calibration.count(p[self.inside(setup, state) & (beyond_border(x, y, setup.image.shape) == 0)])
         kept = self.kept(setup, state, p)
         unexplained = state.evidence.unexplained_of(kept)
-        common = calibration.systematic(state.trust, unexplained, self.inherited)
-        guide = self.guide(setup, state, kept, common.array)
+        typical = float(np.median(circles(setup, state.mean)[2][kept])) if kept.any() else 1.0
+        common = calibration.systematic(state.trust, unexplained, typical, state.asymmetry, self.inherited)
+        guide = self.guide(setup, state, kept, common)
         droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
-        optics = replace(self.optics(setup, state), systematic=list(common))
+        optics = replace(self.optics(setup, state), systematic=common.tolist())
         labels: dict[str, Any] = {}
         if self.start is not None:
             labels = {k: np.asarray(v)[kept] for k, v in self.start.labels.items()}
@@ -253,7 +254,10 @@ class Frame:
             "rmse": self.image.rmse(picture),
             "noise_sd": optics.noise_sd,
             "blur_px": optics.blur_px,
-            "systematic": {"shift_radii": common.shift, "radius_percent": 100 * common.radius},
+            "systematic": {
+                "shift_radii": float(np.sqrt(np.mean(common[:2] ** 2))),
+                "radius_percent": 100 * float(common[2]),
+            },
             "outline_trust": state.trust,
             "unexplained": unexplained,
             "steps": int(outcome.losses[-1][0]) if outcome.losses else 0,

@@ -21,6 +21,7 @@ from .loop import (
     RELIST,
     Info,
     Schedule,
+    asymmetry,
     grounded,
     intensities,
     learn_shared,
@@ -162,6 +163,7 @@ def iterate_rounds(
     census = None
     if setup.probability is not None and not cancelled:
         state, census = reconsidered(setup, state, settled=passes > 0)
+    state = state._replace(asymmetry=asymmetry(setup, state))
     state = grounded(setup, state) if setup.moving is None and not cancelled else state
     del schedule, sound  # and with them the backgrounds of earlier states: the list of all pixels takes their memory
     state = listed(setup, state, complete=True)

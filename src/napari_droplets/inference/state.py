@@ -89,6 +89,8 @@ class State(NamedTuple):
     """How far the pixels decide on the common error of all proposals, 0 to 1; see `outline_trust` …"""
     offset: np.ndarray = np.zeros(PLACE)
     """… and what it is otherwise: none, or what it was found to be with the optics that were given."""
+    asymmetry: np.ndarray = np.zeros(2)
+    """How much looks differ from side to side, see `loop.asymmetry`."""
     step: int = 0
     """Stochastic steps done."""
     listed: float = 0.0

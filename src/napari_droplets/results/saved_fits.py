@@ -45,7 +45,7 @@ def checked_optics(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray], 
         "noise_sd": lambda v: _number(v) and v >= 0,
         "blur_px": lambda v: _number(v) and v >= 0,
         "classes": lambda v: v is None or _classes(v, types),
-        "systematic": lambda v: v is None or (_numbers(v) and len(v) == 2 and min(v) >= 0),
+        "systematic": lambda v: v is None or (_numbers(v) and len(v) == PLACE and min(v) >= 0),
     }
     for name, holds in wanted.items():
         if not holds(about.get(name)):

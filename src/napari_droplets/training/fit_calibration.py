@@ -52,6 +52,8 @@ PENALTY = 1.0
 """On squared coefficients of the logistic regression of presence."""
 SLOPE = 0.2
 """Of a sigmoid about the middle of its range: changes of a fraction for one of its logit."""
+AS_DRAWN = ("simulated", "discs")
+"""Kinds whose droplets are drawn much as the model draws them."""
 DISCREPANCIES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5)
 """Tried, in radii."""
 ENOUGH = 4
@@ -152,6 +154,8 @@ def gathered(kind: str, number: int) -> Part | None:
         "composition_error": off_composition,
         "composition_sd": composition_sd,
         "trust": np.full(n, state.trust),
+        "typical": np.full(n, np.median(radius[state.present])),
+        "asymmetry": np.tile(state.asymmetry, (n, 1)),
         "unexplained": np.full(n, state.evidence.unexplained_of(state.present)),
         "inside": beyond_border(x, y, (h, w)) == 0,
         "there": np.full(n, there.sum()),
@@ -199,7 +203,10 @@ def with_discrepancy(image: Part, discrepancy: float) -> Part:
 
 
 def _discrepancy(kinds: list[list[Part]]) -> float:
-    """The discrepancy with which errors, and what is told of them, are likeliest."""
+    """The discrepancy with which errors, and what is told of them, are likeliest.
+
+    It is learned on images of kinds that the model does not draw as they are.
+    """
 
     def surprise(value: float) -> float:
         seen = [[with_discrepancy(image, value) for image in kind] for kind in kinds]
@@ -237,7 +244,8 @@ def gather(kind: str, first: int, count: int, path: Path) -> None:
 def learn(parts: dict[str, Part]) -> dict[str, Any]:
     """The calibration's numbers from what was noted on several kinds of images, each kind counting alike."""
     kinds = [_images(part) for part in parts.values()]
-    discrepancy = _discrepancy(kinds)
+    others = [kind for name, kind in zip(parts, kinds, strict=True) if name not in AS_DRAWN]
+    discrepancy = _discrepancy(others or kinds)
     kinds = [[with_discrepancy(image, discrepancy) for image in kind] for kind in kinds]
     images = [image for kind in kinds for image in kind]
     own, laplace, weight = _own_errors(kinds)
@@ -252,7 +260,8 @@ def learn(parts: dict[str, Part]) -> dict[str, Any]:
     dyed = [image for image in images if np.isfinite(image["composition_error"]).any()]
     if dyed:
         numbers["composition"] = _composition(dyed)
-    numbers["count"] = _count(images, numbers["presence"])
+    alike = np.concatenate([np.full(len(kind), 1 / len(kind) / len(kinds)) for kind in kinds])
+    numbers["count"] = _count(images, numbers["presence"], alike)
     return {k: _rounded(v) for k, v in numbers.items()}
 
 
@@ -276,6 +285,12 @@ def _found(image: Part) -> np.ndarray:
 def _common(image: Part) -> np.ndarray:
     """Error (3,) that the droplets of an image have in common."""
     return np.median(image["error"][_found(image)], 0)
+
+
+def _known(image: Part) -> dict[str, Any]:
+    """What the fit of an image knew of its common error, see `calibration.systematic`."""
+    names = {"trust": "trust", "unexplained": "unexplained", "radius": "typical", "asymmetry": "asymmetry"}
+    return {name: image[column][0] for name, column in names.items()}
 
 
 def _own_errors(kinds: list[list[Part]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -339,25 +354,26 @@ def _composition(images: list[Part]) -> list[float]:
 
 
 def _systematic(kinds: list[list[Part]]) -> dict[str, list[float]]:
-    """Most likely growth with the root of what is left, and part of the proposals, of common errors."""
+    """Most likely terms of common errors, see `calibration.systematic`."""
     some = [[i for i in kind if _found(i).sum() >= ENOUGH] for kind in kinds]
     weight = np.concatenate([np.full(len(kind), 1 / max(len(kind), 1)) for kind in some])
     images = [image for kind in some for image in kind]
     common = np.array([_common(i) for i in images])
-    trust, left = (np.array([i[name][0] for i in images]) for name in ("trust", "unexplained"))
-    found = {}
+    known = [_known(image) for image in images]
+    found: dict[str, list[float]] = {"shift": [0.1, 0.05, 0.1], "radius": [0.1, 0.05, 0.2]}
     for name, columns in (("shift", slice(0, 2)), ("radius", slice(2, 3))):
         error = common[:, columns]
 
-        def deviation(terms: np.ndarray) -> np.ndarray:
-            return np.hypot(trust * np.sqrt(left) * terms[0], (1 - trust) * terms[1])[:, None]
+        def deviation(terms: np.ndarray, name: str = name, columns: slice = columns) -> np.ndarray:
+            told = found | {name: list(terms)}
+            return np.array([calibration.systematic(**k, terms=told)[columns] for k in known])
 
         def surprise(log_terms: np.ndarray, error: np.ndarray = error) -> float:
             sd = deviation(np.exp(log_terms))
             # a t distribution with four degrees of freedom: a few images are out of all proportion
             return float(weight @ np.mean(np.log(sd) + 2.5 * np.log1p((error / sd) ** 2 / 4), 1))
 
-        terms = np.exp(minimize(surprise, np.log([0.1, 0.05]), method="Nelder-Mead").x)
+        terms = np.exp(minimize(surprise, np.log(found[name]), method="Nelder-Mead").x)
         found[name] = list(terms * _factor(error / deviation(terms), weight))
     return found
 
@@ -376,7 +392,7 @@ def _presence(images: list[Part]) -> np.ndarray:
     return minimize(surprise, np.zeros(features.shape[1]), jac=True).x
 
 
-def _count(images: list[Part], presence: np.ndarray) -> list[float]:
+def _count(images: list[Part], presence: np.ndarray, weight: np.ndarray) -> list[float]:
     told = [expit(np.clip(i["features"][i["tried"] & i["inside"]] @ presence, -9, 9)) for i in images]
     there = np.array([i["there"][0] for i in images])
     off = np.abs(there - np.array([p.sum() for p in told]))
@@ -384,7 +400,7 @@ def _count(images: list[Part], presence: np.ndarray) -> list[float]:
 
     def surprise(log_terms: np.ndarray) -> float:
         sd = np.hypot(calibration.count_sd(variance, list(np.exp(log_terms))), 0.3)
-        return float(np.mean(np.log(sd) + 2.5 * np.log1p((off / sd) ** 2 / 4)))
+        return float(weight @ (np.log(sd) + 2.5 * np.log1p((off / sd) ** 2 / 4)))
 
     return list(np.exp(minimize(surprise, np.log([1.0, 0.1]), method="Nelder-Mead").x))
 
@@ -395,7 +411,7 @@ def held(part: Part, numbers: dict[str, Any]) -> dict[str, float]:
     p, right, count = [], [], []
     for image in (with_discrepancy(i, numbers["discrepancy"]) for i in _images(part)):
         good = _found(image)
-        common = calibration.systematic(image["trust"][0], image["unexplained"][0], terms=numbers["systematic"]).array
+        common = calibration.systematic(**_known(image), terms=numbers["systematic"])
         factors = np.array([numbers["place"], numbers["place"], numbers["radius"]])
         z.append(np.abs(image["error"][good]) / np.hypot(factors * image["laplace"][good], common))
         told = expit(np.clip(image["features"][image["tried"]] @ np.array(numbers["presence"]), -9, 9))

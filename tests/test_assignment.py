@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_droplets.model.assignment import REACH, ROW, SEEN, covered, covered_pixels
+from napari_droplets.model import assignment
+from napari_droplets.model.assignment import REACH, ROW, SEEN, covered, covered_pixels, touching
 from napari_droplets.model.outline import PIXEL_VARIANCE
 from napari_droplets.model.problem import LEAST_ROWS, rows_of
 
@@ -96,6 +97,25 @@ def test_thinned_lists_stand_for_the_whole_area():
     small = thin.weight[thin.row == 0]
     assert small.max() == 1
     assert (np.sqrt(np.unique(thin.weight)) % 1 == 0).all()
+
+
+@pytest.mark.parametrize("most", [np.inf, 300])
+def test_large_droplets_listed_one_by_one_are_listed_as_all_others(monkeypatch, most):
+    rng = np.random.default_rng(5)
+    x, y = rng.uniform(-10, 310, 40), rng.uniform(-10, 270, 40)
+    radius = np.where(np.arange(40) % 8 == 0, rng.uniform(45, 90, 40), rng.uniform(3, 12, 40))
+    shape, mask = (260, 300), rng.random((260, 300)) < 0.002
+    wanted = rng.random(40) < 0.7
+
+    def lists():
+        some = [covered_pixels(x, y, radius, shape, blur=BLUR, most=most, wanted=w) for w in (None, wanted)]
+        return [*some[0], *some[1], covered(x, y, radius, shape, BLUR), touching(x, y, radius, mask)]
+
+    before = lists()
+    monkeypatch.setattr(assignment, "WIDE", 40)
+    monkeypatch.setattr(assignment, "AT_ONCE", 30_000)
+    for one, other in zip(before, lists(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_some_droplets_are_only_seen_beside_others():

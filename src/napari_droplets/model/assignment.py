@@ -19,7 +19,9 @@ REACH = 1.1
 SEEN = 2.0
 """… and standard deviations of the blur beyond the outline, where 2 % of a droplet is left to be seen."""
 AT_ONCE = 1_000_000
-"""Pixels that are listed at a time: each takes some 200 bytes while they are sorted."""
+"""Pixels that are listed at a time, and at most of one droplet: each takes some 200 bytes while they are sorted."""
+WIDE = 512
+"""Pixels; droplets that reach further are listed one by one, and not pixel by pixel."""
 
 
 class Pixels(NamedTuple):
@@ -66,18 +68,31 @@ def covered_pixels(
     `most` pixels, one pixel of so many rows and columns is listed, and stands for more than one. Cost O(P log P) for P
     pixels listed; many are listed block by block, which gives the same list.
     """
-    far = edge_reach(radius, blur, reach)
-    if np.pi * np.sum(far**2) <= AT_ONCE or max(shape) <= SIDE:
+    far, n, most = edge_reach(radius, blur, reach), len(x), min(most, AT_ONCE)
+    wide = far > WIDE
+    if not wide.any() and (np.pi * np.sum(far**2) <= AT_ONCE or max(shape) <= SIDE):
         return _listed(x, y, radius, shape, blur, reach, wanted, most)
-    n, parts = len(x), []
+    some = np.ones(n, bool) if wanted is None else wanted
+    parts = []
+
+    def add(near: np.ndarray, own: np.ndarray, every: int = 1) -> None:
+        found = _listed(x[near], y[near], radius[near], shape, blur, reach, own[near], most, every)
+        numbers = np.append(near, n).astype(np.int32)
+        parts.append(found._replace(row=numbers[found.row], other=numbers[found.other]))
+
+    for i in np.flatnonzero(some & wide):
+        near = np.flatnonzero(np.hypot(x - x[i], y - y[i]) < far + far[i])
+        add(near, np.arange(n) == i, int(_step(radius[i], most)))
     for block in blocks(shape, SIDE):
-        own = block.owns(x, y, shape) if wanted is None else wanted & block.owns(x, y, shape)
+        own = some & ~wide & block.owns(x, y, shape)
         if own.any():
-            near = np.flatnonzero(block.around(own, x, y, far))
-            found = _listed(x[near], y[near], radius[near], shape, blur, reach, own[near], most)
-            numbers = np.append(near, n).astype(np.int32)
-            parts.append(found._replace(row=numbers[found.row], other=numbers[found.other]))
+            add(np.flatnonzero(block.around(own, x, y, far)), own)
     return _together(parts)
+
+
+def _step(radius: np.ndarray, most: float) -> np.ndarray:
+    """Of so many rows and columns one pixel is listed."""
+    return np.ceil(np.sqrt(np.maximum(np.pi * radius**2 / most, 1))).astype(int)
 
 
 def _together(parts: list[Pixels]) -> Pixels:
@@ -99,10 +114,14 @@ def _listed(
     reach: float,
     wanted: np.ndarray | None,
     most: float,
+    every: int = 1,
 ) -> Pixels:
     n, edge = len(x), float(np.hypot(blur, PIXEL_VARIANCE**0.5))
-    subject, px, py = _discs(x, y, edge_reach(radius, blur, reach), shape)
-    step = np.ceil(np.sqrt(np.maximum(np.pi * radius**2 / most, 1))).astype(int)
+    far, window = edge_reach(radius, blur, reach), _window(shape)
+    if wanted is not None and wanted.any():
+        window = _window(shape, *((c[wanted], far[wanted]) for c in (y, x)))
+    subject, px, py = _discs(x, y, far, window, every)
+    step = _step(radius, most)
     keep = (px % step[subject] == 0) & (py % step[subject] == 0)
     if wanted is not None:
         keep &= wanted[subject]
@@ -149,19 +168,27 @@ def covered(
 ) -> np.ndarray:
     """(H, W) bool, the pixels within reach of any droplet; arguments as of `covered_pixels`."""
     far = edge_reach(radius, blur, reach)
-    mask = np.zeros(shape, bool)
-    for some in _batches(far):
-        _, px, py = _discs(x[some], y[some], far[some], shape)
+    mask, window = np.zeros(shape, bool), _window(shape)
+    for i in np.flatnonzero(far > WIDE):
+        for px, py, within in _wide(x[i], y[i], far[i], window):
+            mask[py[0] : py[-1] + 1, px[0] : px[-1] + 1] |= within
+    for some in _batches(np.where(far > WIDE, 0, far)):
+        _, px, py = _discs(x[some], y[some], np.where(far > WIDE, 0, far)[some], window)
         mask[py, px] = True
     return mask
 
 
 def touching(x: np.ndarray, y: np.ndarray, radius: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(N,) bool, the droplets that cover a pixel of the mask (H, W)."""
-    found = np.zeros(len(x), bool)
-    for some in _batches(radius):
-        subject, px, py = _discs(x[some], y[some], radius[some], mask.shape)
-        found[some] = np.bincount(subject, mask[py, px], len(x[some])) > 0
+    found, window = np.zeros(len(x), bool), _window((mask.shape[0], mask.shape[1]))
+    for i in np.flatnonzero(radius > WIDE):
+        parts = _wide(x[i], y[i], radius[i], window)
+        found[i] = any((mask[py[0] : py[-1] + 1, px[0] : px[-1] + 1] & within).any() for px, py, within in parts)
+    narrow = np.flatnonzero(radius <= WIDE)
+    for some in _batches(radius[narrow]):
+        rows = narrow[some]
+        subject, px, py = _discs(x[rows], y[rows], radius[rows], window)
+        found[rows] = np.bincount(subject, mask[py, px], len(rows)) > 0
     return found
 
 
@@ -172,13 +199,48 @@ def _batches(reach: np.ndarray) -> Iterator[slice]:
     yield from (slice(a, b) for a, b in itertools.pairwise(edges) if b > a)
 
 
+Window = tuple[int, int, int, int]
+"""First row and the one after the last, and columns."""
+
+
+def _window(shape: tuple[int, int], *reached: tuple[np.ndarray, np.ndarray]) -> Window:
+    """The image, or the part of it that discs reach: centers and reach of rows, and of columns."""
+    spans = reached or 2 * ((np.array([-np.inf, np.inf]), np.array(0.0)),)
+    (top, bottom), (left, right) = (
+        (int(np.clip(np.floor((c - r).min()), 0, n)), int(np.clip(np.ceil((c + r).max()) + 1, 0, n)))
+        for (c, r), n in zip(spans, shape, strict=True)
+    )
+    return top, bottom, left, right
+
+
+def _wide(
+    x: float, y: float, reach: float, window: Window, every: int = 1
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Columns, some rows, and which of their pixels (rows, columns) are within reach of a large droplet."""
+    top, bottom, left, right = window
+    px, py = (
+        np.arange(max(a, int(np.floor(c - reach))), min(b, int(np.ceil(c + reach)) + 1))
+        for a, b, c in ((left, right, x), (top, bottom, y))
+    )
+    px, py = px[px % every == 0], py[py % every == 0]
+    rows = max(1, AT_ONCE // max(len(px), 1))
+    for begin in range(0, len(py) if len(px) else 0, rows):
+        some = py[begin : begin + rows]
+        yield px, some, (px - x) ** 2 + (some[:, None] - y) ** 2 <= reach**2
+
+
 def _discs(
-    x: np.ndarray, y: np.ndarray, reach: np.ndarray, shape: tuple[int, int]
+    x: np.ndarray, y: np.ndarray, reach: np.ndarray, window: Window, every: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Droplet, x and y of all pixels of the image within each droplet's reach."""
+    """Droplet, x and y of pixels of the window within each droplet's reach: in `every` so many rows and columns."""
     size = np.ceil(reach).astype(int)
+    top, bottom, left, right = window
     parts = [3 * (np.zeros(0, int),)]
-    for k in np.unique(size):
+    for i in np.flatnonzero(size > WIDE):
+        for columns, rows, within in _wide(x[i], y[i], reach[i], window, every):
+            v, u = np.nonzero(within)
+            parts.append((np.full(len(u), i), columns[u], rows[v]))
+    for k in np.unique(size[size <= WIDE]):
         members = np.flatnonzero(size == k)
         v, u = np.mgrid[-k : k + 1, -k : k + 1].reshape(2, -1)
         inside = np.hypot(u, v) <= k + 0.8  # of the grid around the nearest pixel
@@ -186,8 +248,10 @@ def _discs(
         px = np.rint(x[members]).astype(int)[:, None] + u
         py = np.rint(y[members]).astype(int)[:, None] + v
         near = (px - x[members, None]) ** 2 + (py - y[members, None]) ** 2 <= reach[members, None] ** 2
-        near &= (px >= 0) & (px < shape[1]) & (py >= 0) & (py < shape[0])
-        i, j = np.nonzero(near)
-        parts.append((members[i], px[i, j], py[i, j]))
+        near &= (px >= left) & (px < right) & (py >= top) & (py < bottom)
+        if every > 1:
+            near &= (px % every == 0) & (py % every == 0)
+        member, j = np.nonzero(near)
+        parts.append((members[member], px[member, j], py[member, j]))
     droplet, u, v = (np.concatenate(p) for p in zip(*parts, strict=True))
     return droplet, u, v

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tracking import events_right, identity_f1, matched, rates_held
+from tracking import events_right, identity_f1, matched, rates_held, within
 
 from napari_droplets.movies.movie import fit_frames, movie_fit
 from napari_droplets.movies.runs import Plan, decided
@@ -64,13 +64,11 @@ def slope_error(movie: Movie, found: Any, true_ids: np.ndarray) -> float:
 def judged(movie: Movie, table: pd.DataFrame, shape: tuple[int, int]) -> list[str]:
     """The cells of a row."""
     found = decided(table, Plan(shape=shape))
-    y, x = (found.droplets[c].to_numpy() for c in "yx")
-    inside = (np.abs(x - (shape[1] - 1) / 2) < shape[1] / 2) & (np.abs(y - (shape[0] - 1) / 2) < shape[0] / 2)
-    there = found.droplets[inside].reset_index(drop=True)  # centers beyond the border are not of the truth
+    there = found.droplets[within(found.droplets, shape)].reset_index(drop=True)
     alone = matched(movie.droplets, there)
     ids = there["track_id"].to_numpy()
     true_ids = matched(movie.droplets, found.droplets)
-    merges, right, reported = events_right(movie, found, true_ids, "merge")
+    merges, right, reported = events_right(movie, found, true_ids, "merge", shape)
     held = rates_held(movie, found, true_ids)
     return [
         f"{identity_f1(movie.droplets, there, ids):.3f}",

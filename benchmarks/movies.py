@@ -35,6 +35,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "focus drifts": {"brownian": 0.5, "growth": -0.4, "focus_drift": 0.01},
 }
 FITS = Path(__file__).parents[1] / "docs" / "fit_results.json"
+STILL = 1e-6
+"""Pixels a frame: radii that change by less do not change."""
 FULL: dict[str, dict[str, Any]] = {"full": {"brownian": 1.0, "growth": -0.3}}
 
 
@@ -47,7 +49,10 @@ def fitted(movie: Movie) -> tuple[pd.DataFrame, float, float]:
 
 
 def slope_error(movie: Movie, found: Any, true_ids: np.ndarray) -> float:
-    """Ratio of the slopes found to the true ones, less 1: of tracks of one droplet, by least squares through zero."""
+    """Ratio of the slopes found to the true ones, less 1: of tracks of one droplet, by least squares through zero.
+
+    NaN where radii stay as they are.
+    """
     truth = movie.droplets.set_index(["track_id", "frame"])["radius"]
     ids, frame = found.droplets["track_id"].to_numpy(), found.droplets["frame"].to_numpy()
     pairs = []
@@ -58,6 +63,8 @@ def slope_error(movie: Movie, found: Any, true_ids: np.ndarray) -> float:
             slope = np.polyfit(frame[rows], [truth[(real[0], f)] for f in frame[rows]], 1)[0]
             pairs.append((slope, row.dr_dt, len(rows) ** 3))
     true, seen, weight = np.array(pairs).T
+    if np.abs(true).max() < STILL:
+        return float("nan")
     return float((weight * true * seen).sum() / (weight * true**2).sum() - 1)
 
 

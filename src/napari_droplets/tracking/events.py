@@ -6,7 +6,7 @@ explanation: that one droplet is gone, or missed, and the other what it was. Spl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -111,7 +111,9 @@ def _probabilities(proposals: Sequence[_Proposal], prior: float, anew: float) ->
     other = np.array([q.other for q in proposals])
     event = np.array([q.event for q in proposals]) + more * np.log(prior) - other
     loose = np.array([q.anew for q in proposals]) + more * np.log(anew) - other
-    used = [{("one", q.one)} | {("end", row) for row in q.several if row != q.continued} for q in proposals]
+    used: list[set[Hashable]] = [
+        {("one", q.one)} | {("end", row) for row in q.several if row != q.continued} for q in proposals
+    ]
     weight = np.logaddexp(event, loose)
     p = chosen_together(weight, used)
     share = np.exp(loose - weight)

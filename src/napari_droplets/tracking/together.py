@@ -39,7 +39,7 @@ def chosen_together(weight: np.ndarray, used: Sequence[set[Hashable]]) -> np.nda
     """
     p = np.zeros(len(weight))
     for group in _groups(weight, used):
-        rivals = [frozenset(m for m, other in enumerate(group) if used[other] & used[k]) for k in group]
+        rivals = [frozenset(m for m, other in enumerate(group) if used[int(other)] & used[int(k)]) for k in group]
         p[group] = _marginal(weight[group], rivals)
     return p
 
@@ -63,7 +63,7 @@ def _groups(weight: np.ndarray, used: Sequence[set[Hashable]]) -> list[np.ndarra
     """Explanations that are not negligible, those together that exclude one another, directly or by others."""
     rows = np.flatnonzero(weight > NEGLIGIBLE)
     numbers: dict[Hashable, int] = {}
-    pairs = [(k, numbers.setdefault(what, len(numbers))) for k, row in enumerate(rows) for what in used[row]]
+    pairs = [(k, numbers.setdefault(what, len(numbers))) for k, row in enumerate(rows) for what in used[int(row)]]
     if not pairs:
         return []
     i, j = np.array(pairs).T

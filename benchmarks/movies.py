@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tracking import events_right, identity_f1, matched, rates_held
+from tracking import events_right, identity_f1, matched, rates_held, within
 
 from napari_droplets.movies.movie import fit_frames, movie_fit
 from napari_droplets.movies.runs import Plan, decided
@@ -35,6 +35,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "focus drifts": {"brownian": 0.5, "growth": -0.4, "focus_drift": 0.01},
 }
 FITS = Path(__file__).parents[1] / "docs" / "fit_results.json"
+STILL = 1e-6
+"""Pixels a frame: radii that change by less do not change."""
 FULL: dict[str, dict[str, Any]] = {"full": {"brownian": 1.0, "growth": -0.3}}
 
 
@@ -47,7 +49,10 @@ def fitted(movie: Movie) -> tuple[pd.DataFrame, float, float]:
 
 
 def slope_error(movie: Movie, found: Any, true_ids: np.ndarray) -> float:
-    """Ratio of the slopes found to the true ones, less 1: of tracks of one droplet, by least squares through zero."""
+    """Ratio of the slopes found to the true ones, less 1: of tracks of one droplet, by least squares through zero.
+
+    NaN where radii stay as they are.
+    """
     truth = movie.droplets.set_index(["track_id", "frame"])["radius"]
     ids, frame = found.droplets["track_id"].to_numpy(), found.droplets["frame"].to_numpy()
     pairs = []
@@ -58,19 +63,19 @@ def slope_error(movie: Movie, found: Any, true_ids: np.ndarray) -> float:
             slope = np.polyfit(frame[rows], [truth[(real[0], f)] for f in frame[rows]], 1)[0]
             pairs.append((slope, row.dr_dt, len(rows) ** 3))
     true, seen, weight = np.array(pairs).T
+    if np.abs(true).max() < STILL:
+        return float("nan")
     return float((weight * true * seen).sum() / (weight * true**2).sum() - 1)
 
 
 def judged(movie: Movie, table: pd.DataFrame, shape: tuple[int, int]) -> list[str]:
     """The cells of a row."""
     found = decided(table, Plan(shape=shape))
-    y, x = (found.droplets[c].to_numpy() for c in "yx")
-    inside = (np.abs(x - (shape[1] - 1) / 2) < shape[1] / 2) & (np.abs(y - (shape[0] - 1) / 2) < shape[0] / 2)
-    there = found.droplets[inside].reset_index(drop=True)  # centers beyond the border are not of the truth
+    there = found.droplets[within(found.droplets, shape)].reset_index(drop=True)
     alone = matched(movie.droplets, there)
     ids = there["track_id"].to_numpy()
     true_ids = matched(movie.droplets, found.droplets)
-    merges, right, reported = events_right(movie, found, true_ids, "merge")
+    merges, right, reported = events_right(movie, found, true_ids, "merge", shape)
     held = rates_held(movie, found, true_ids)
     return [
         f"{identity_f1(movie.droplets, there, ids):.3f}",

@@ -110,23 +110,43 @@ Reported = list[tuple[float, bool]]
 """Probability of an event, and whether it is right."""
 
 
-def events_right(movie: Movie, found: Any, true_ids: np.ndarray, kind: str) -> tuple[int, int, Reported]:
-    """How many events of a kind there are, how many are found, and (p, right) of each one reported."""
+def events_right(
+    movie: Movie, found: Any, true_ids: np.ndarray, kind: str, shape: tuple[int, int] = SHAPE
+) -> tuple[int, int, Reported]:
+    """How many events of a kind there are, how many are found, and (p, right) of each one reported.
+
+    The truth has no events of droplets with their centers beyond the border: those reported are not counted.
+    """
     wanted: dict[Any, set[int]] = {}
+    when: dict[Any, int] = {}
     for row in movie.events[movie.events["kind"] == kind].itertuples():
         parents = set(map(int, row.parent_ids.split()))
-        if kind == "merge":
-            wanted[row.track_id] = parents
-        else:
-            wanted.setdefault(parents.pop(), set()).add(row.track_id)
+        one = row.track_id if kind == "merge" else parents.pop()
+        wanted.setdefault(one, set()).update(parents if kind == "merge" else {row.track_id})
+        when[one] = row.frame
     wanted = {k: v for k, v in wanted.items() if len(v) > 1}
+    of = {part: one for one, parts in wanted.items() for part in parts}
+    frame = found.droplets["frame"].to_numpy()
+    outside = ~within(found.droplets, shape)
     reported, right_ones = [], set()
     for event in found.merges if kind == "merge" else found.splits:
-        one = true_ids[event.one]
-        right = one in wanted and len({true_ids[r] for r in event.several} & wanted[one]) >= 2
-        right_ones |= {one} if right else set()
-        reported.append((event.p, bool(right)))
+        several = [true_ids[r] for r in event.several]
+        first = max(frame[event.one], *frame[list(event.several)])
+        # a frame too early it is still one of the several
+        for one in (true_ids[event.one], of.get(true_ids[event.one])):
+            right = one in wanted and len(set(several) & wanted[one]) >= 2 and abs(first - when[one]) <= 1
+            if right:
+                right_ones.add(one)
+                break
+        if right or not outside[[event.one, *event.several]].any():
+            reported.append((event.p, bool(right)))
     return len(wanted), len(right_ones), reported
+
+
+def within(droplets: pd.DataFrame, shape: tuple[int, int]) -> np.ndarray:
+    """(R,) whether a center is in the image; others are not of the truth."""
+    x, y = (droplets[c].to_numpy(float) for c in "xy")
+    return (np.abs(x - (shape[1] - 1) / 2) <= shape[1] / 2) & (np.abs(y - (shape[0] - 1) / 2) <= shape[0] / 2)
 
 
 def rates_held(movie: Movie, found: Any, true_ids: np.ndarray) -> list[bool]:

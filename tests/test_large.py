@@ -104,6 +104,22 @@ def test_lists_of_pixels_are_those_made_at_once(in_blocks):
     np.testing.assert_array_equal(touching, assignment.touching(x, y, radius, mask))
 
 
+def look_again(setup, state):
+    """What is seen of some droplets again is what is seen of them with all others; these are as last seen."""
+    some = np.random.default_rng(1).random(setup.size) < 0.4
+    all_again = evidence.look(setup, state._replace(seen=None))[1]
+    other = state._replace(mean=state.mean + 0.01 * some[:, None])
+    seen = evidence.look(setup, other, some)[1]
+    expected = evidence.look(setup, other._replace(seen=None))[1]
+    mine = some[state.pixels.row]
+    np.testing.assert_allclose(seen.colors[mine], expected.colors[mine], atol=1e-6)
+    for name in ("information", "gradient", "squares"):
+        found, anew = getattr(seen.sums, name), getattr(expected.sums, name)
+        np.testing.assert_allclose(found[some], anew[some], rtol=1e-4, atol=1e-5 * np.abs(anew).max())
+        np.testing.assert_array_equal(found[~some], getattr(state.seen.sums, name)[~some])
+    assert np.abs(expected.sums.gradient[some] - all_again.sums.gradient[some]).max() > 0
+
+
 def test_more_rows_of_pixels_than_fit_into_an_array_are_passed_over_in_parts(photograph, monkeypatch):
     image, settings = as_image(photograph[0]), Settings()
     setup, state = prepare(image, start_of(image, None, settings), None, settings)
@@ -112,6 +128,7 @@ def test_more_rows_of_pixels_than_fit_into_an_array_are_passed_over_in_parts(pho
     given = raw, setup.anchor, state.shared, state.rows, len(pixels.row), pixels.crowded, setup.form
     sums, colors = evidence.pass_over_all(*given)
     learned = loop.learn_shared(setup, state, 1e-3).optics.learned
+    look_again(setup, state)
     parts = []
     for module in (loop, evidence):
         monkeypatch.setattr(module, "MOST_ROWS", 64)
@@ -124,6 +141,7 @@ def test_more_rows_of_pixels_than_fit_into_an_array_are_passed_over_in_parts(pho
     np.testing.assert_allclose(drawn[: len(pixels.row)], colors, atol=1e-6)
     for by_parts, whole in zip(some, sums, strict=True):
         np.testing.assert_allclose(by_parts, whole, rtol=1e-4, atol=1e-5 * np.abs(whole).max())
+    look_again(setup, state)
     by_parts = loop.learn_shared(setup, state, 1e-3).optics.learned
     for a, b in zip(jax.tree.leaves(by_parts), jax.tree.leaves(learned), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -194,6 +194,21 @@ def test_a_frame_that_cannot_be_read_is_told_and_bridged(quick, shot, tmp_path):
 
 
 @needs_laptrack
+def test_a_movie_with_a_frame_that_cannot_be_read_has_its_report(quick, shot, tmp_path, monkeypatch):
+    from napari_droplets.cli import main, track
+
+    reported = []
+    monkeypatch.setattr(track, "_reported", lambda args, out, *_: bool(reported.append(out)) or True)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for k, picture in enumerate((255 * shot.images).astype(np.uint8)):
+        iio.imwrite(folder / f"{k}.png", picture)
+    (folder / "1.png").write_bytes(b"no picture")
+    assert main(["track", str(folder), "-o", str(tmp_path / "out"), "--no-plots", "--quiet"]) == 1
+    assert reported == [tmp_path / "out"]
+
+
+@needs_laptrack
 def test_an_interrupted_run_goes_on_without_loss(quick, stack, tmp_path):
     whole = track_movie(movie_fit(stack), tmp_path / "whole", Plan())
     assert quick["fitted"] == [0, 1, 2, 3]
@@ -245,9 +260,11 @@ def test_the_command_line_follows_movies_and_tables(quick, stack, tmp_path, caps
     table = tmp_path / "only.csv"
     pd.DataFrame({"frame": [0, 1], "x": [5.0, 6], "y": [5.0, 5], "radius": [2.0, 2]}).to_csv(table, index=False)
     out = tmp_path / "out"
-    code = main(["track", str(stack), str(table), "-o", str(out), "--interval", "3", "--no-plots", "--quiet"])
+    code = main(["track", str(stack), str(table), "-o", str(out), "--interval", "3", "--no-plots", "--quiet",
+                 "--export", "trackmate"])  # fmt: skip
     said = capsys.readouterr()
     assert code == 0, said.err
+    assert (out / "shot" / "tracks.xml").exists()
     assert "shot.tif: 4 frames" in said.out
     assert pd.read_csv(out / "shot" / "droplets.csv")["time_s"].max() == 9.0
     assert pd.read_csv(out / "only" / "tracks.csv")["dr_dt"].tolist() == [0.0]

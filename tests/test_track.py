@@ -108,6 +108,19 @@ def test_volume_decides_whether_droplets_merged():
     assert swollen is None or swollen.p < conserved.p
 
 
+def test_merges_that_follow_each_other_are_two_and_not_one_of_three():
+    first = [(f, x, 40.0, 4.0) for f in range(4) for x in (30 + f, 41 - f)]
+    between = [(4, 35.5, 40.0, 4 * 2 ** (1 / 3))]
+    third = [(f, 49.0 - 0.5 * f, 40.0, 4.4) for f in range(5)]
+    after = [(f, 39.5, 40.0, (2 * 4.0**3 + 4.4**3) ** (1 / 3)) for f in range(5, 9)]
+    others = [(f, 20.0 * k, 90.0, 3.0 + 0.2 * k) for f in range(9) for k in range(1, 9)]
+    found = nd.track(frames(*first, *between, *third, *after, *others), shape=(100, 200))
+    assert found.events["frame"].tolist() == [4, 5]
+    assert found.events["parent_ids"].str.split().str.len().tolist() == [2, 2]
+    assert str(found.events["track_id"].iloc[0]) in found.events["parent_ids"].iloc[1].split()
+    assert (found.events["p_merge"] > 0.9).all()
+
+
 def test_volume_of_discs_goes_with_the_squared_radius():
     def merged(geometry):
         before = [(f, x, 40.0, 4.0) for f in range(4) for x in (30 + f, 41 - f)]

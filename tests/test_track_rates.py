@@ -1,10 +1,13 @@
 """Rates of tracks: their intervals hold the truth as often as they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from napari_droplets.tracking.rates import OVER_SCALE, track_table
+from napari_droplets.tracking.events import Event
+from napari_droplets.tracking.rates import track_table
 from napari_droplets.tracking.tracks import Tracks, with_ids
 
 
@@ -56,8 +59,17 @@ def test_a_scale_that_may_be_wrong_is_an_error_of_every_rate():
     rng = np.random.default_rng(2)
     radius = 20 - 0.3 * np.arange(30) + 0.01 * rng.standard_normal((50, 30))
     alone = track_table(followed(radius))["dr_dt_sd"].median()
-    shared = track_table(followed(radius, radius_sd=0.04 * radius.ravel()))["dr_dt_sd"].median()
-    assert shared == pytest.approx(np.hypot(alone, OVER_SCALE * 0.3 * 0.04), rel=0.1)
+    tracks = followed(radius, radius_sd=0.04 * radius.ravel())
+    shared = track_table(tracks)["dr_dt_sd"].median()
+    assert shared == pytest.approx(np.hypot(alone, 2**0.5 * 0.3 * 0.04), rel=0.1)  # of the scale, and of the response
+    # merges tell how radii respond: two alike give 2^(1/3) of one ...
+    right = Event(30, (0, 60), -1, 1.0, 0.0, 0.06, 0.0, 0.0)
+    told = track_table(replace(tracks, merges=(right,) * 30))["dr_dt_sd"].median()
+    assert told == pytest.approx(np.hypot(alone, 0.3 * 0.04), rel=0.1)
+    # ... or less, by a tenth: 2^(0.9 / 3)
+    less = replace(right, volume_residual=2**-0.1 - 1)
+    told = track_table(replace(tracks, merges=(less,) * 30))["dr_dt_sd"].median()
+    assert told == pytest.approx(0.3 * np.hypot(0.04, 0.1), rel=0.1)
 
 
 def test_measurements_that_are_worse_than_others_count_as_such():

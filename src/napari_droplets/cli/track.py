@@ -56,6 +56,7 @@ def add_track(commands: Any, add_settings: Any, optics_option: Any) -> argparse.
     )
     command.add_argument(
         "--export",
+        dest="track_exports",  # `export` are tables of single images, which a plan of a series takes
         type=_exports,
         default=(),
         metavar="KINDS",
@@ -79,7 +80,7 @@ def run_track(args: argparse.Namespace, plan_of: Any, say: Any, show: Any, trace
     from ..series.batch import check_output
 
     wanted = plan_of(args)
-    exports = (*args.export, *(() if args.no_plots else ("plots",)))
+    exports = (*args.track_exports, *(() if args.no_plots else ("plots",)))
     if "geff" in exports:
         from importlib.util import find_spec
 
@@ -93,7 +94,7 @@ def run_track(args: argparse.Namespace, plan_of: Any, say: Any, show: Any, trace
     if len(missing) == len(args.movies):
         raise InputError(f"{missing[0]}: no such file or folder")
     out = check_output(args.output, names)
-    failed = 0
+    failed = written = 0
     for given, name in zip(args.movies, names, strict=True):
         try:
             if given in missing:
@@ -108,6 +109,7 @@ def run_track(args: argparse.Namespace, plan_of: Any, say: Any, show: Any, trace
             for number, error in outcome.unreadable.items():
                 say(f"{given}: frame {number} was left out: {error}")
             if outcome.tracks is not None:
+                written += 1
                 show(_line(given, outcome.summary, outcome.folder))
                 if "time_s" not in outcome.tracks.droplets:
                     say(f"{given}: times are not known, so rates are a frame; give --interval SECONDS")
@@ -120,7 +122,7 @@ def run_track(args: argparse.Namespace, plan_of: Any, say: Any, show: Any, trace
             text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
             say(f"error: {text if Path(given).name in text else f'{given}: {text}'}")
             trace(args, error)
-    if not args.no_report and failed < len(args.movies):
+    if not args.no_report and written:
         failed += not _reported(args, out, say, trace)
     return 1 if failed else 0
 

@@ -20,8 +20,8 @@ from ..errors import InputError
 from ..images import IMAGE_SUFFIXES
 from ..images.readers.formats import is_zarr
 from ..results.files import save_summary, writable_folder
-from ..tracking.api import GEOMETRIES, track
-from ..tracking.events import Event
+from ..tracking.api import track
+from ..tracking.events import GEOMETRIES, Event
 from ..tracking.frames import frames_of
 from ..tracking.paths import Paths, inserted
 from ..tracking.tracks import Tracks, with_ids

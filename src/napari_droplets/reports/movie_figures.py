@@ -61,8 +61,8 @@ def _events(tracks: Tracks) -> Drawn:
     numbers = plots.event_rate(tracks)
     figure = Figure(figsize=WIDE, layout="constrained")
     left, right = figure.subplots(1, 2)
-    plots.plot_events(tracks, left).set_title("in each frame", fontsize=10, loc="left")
-    plots.plot_event_rate(tracks, right).set_title("a droplet, with its 95 % interval", fontsize=10, loc="left")
+    plots.plot_events(tracks, left).set_title("in each frame", fontsize=10)
+    plots.plot_event_rate(tracks, right).set_title("of a droplet, with its 95 % interval", fontsize=10)
     about = "Merges and splits. The rate is that of a tenth of the movie: events over droplets and time."
     return Drawn("events", "Merges and splits", about, figure, numbers)
 

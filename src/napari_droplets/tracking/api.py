@@ -9,15 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError
-from .events import Event, merges
+from .events import GEOMETRIES, Event, merges
 from .frames import Frames, Tables, frames_of
 from .linking import link
 from .motion import Motion, learn_motion
 from .paths import Paths
 from .tracks import Tracks, with_ids
-
-GEOMETRIES = {"sphere": 3.0, "cap": 3.0, "disc": 2.0}
-"""What volume goes with: the radius to this power."""
 
 
 def track(

@@ -15,8 +15,8 @@ from scipy.optimize import linear_sum_assignment
 
 from ..droplets import Droplets
 from ..errors import InputError
-from .api import GEOMETRIES, judged
-from .events import Event
+from .api import judged
+from .events import GEOMETRIES, Event
 from .frames import frames_of
 from .motion import learn_motion
 from .paths import Paths, inserted

@@ -6,17 +6,20 @@ explanation: that one droplet is gone, or missed, and the other what it was. Spl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from scipy.spatial import cKDTree
-from scipy.special import expit, ndtr
+from scipy.special import ndtr
 
 from .linking import AT_BORDER, inside_by, log_t
 from .paths import End, Paths
+from .together import chosen_together
 
+GEOMETRIES = {"sphere": 3.0, "cap": 3.0, "disc": 2.0}
+"""What volume goes with: the radius to this power."""
 REACH = 3.0
 """Standard deviations of a displacement by which droplets may have been apart in the frame before they merge."""
 MOST_PARENTS = 3
@@ -91,58 +94,30 @@ def merges(paths: Paths, max_gap: int, exponent: float, missed: float, *, splitt
     first, anew = prior, SEEN_ANEW * prior
     for _ in range(ROUNDS):
         p, seen_anew = _probabilities(proposals, prior, anew)
-        accepted = _accepted(proposals, p)
-        prior = float(np.clip((p[accepted].sum() + weight * first) / (opportunities + weight), 1e-6, 0.9))
+        prior = float(np.clip((p[p >= 0.5].sum() + weight * first) / (opportunities + weight), 1e-6, 0.9))
         anew = float(np.clip((seen_anew + weight * SEEN_ANEW * first) / (opportunities + weight), 1e-8, 0.9))
-    return [
-        Event(q.one, q.several, q.continued, float(p[k]), *q.residuals)
-        for k in _accepted(proposals, p)
-        for q in [proposals[k]]
-    ]
+    # of proposals that exclude one another at most one is more probable than not
+    sure = [(q, float(p[k])) for k, q in enumerate(proposals) if p[k] > 0.5]
+    return [Event(q.one, q.several, q.continued, likely, *q.residuals) for q, likely in sure]
 
 
 def _probabilities(proposals: Sequence[_Proposal], prior: float, anew: float) -> tuple[np.ndarray, float]:
-    """Of each proposal, against nothing and against all others for the same droplets; how many are seen anew."""
+    """Of each proposal, over all ways to explain the droplets together; how many are seen anew.
+
+    A droplet ends in one event and comes of one. Sets of proposals that agree in that are weighed against one another,
+    so that two merges that follow each other are one explanation, and the three that they make of four another one.
+    """
     more = np.array([len(q.several) - 1 for q in proposals])
-    event = np.array([q.event for q in proposals]) + more * np.log(prior)
     other = np.array([q.other for q in proposals])
-    loose = np.array([q.anew for q in proposals]) + more * np.log(anew)
-    logit = event - np.logaddexp(other, loose)
-    share = np.exp(loose - np.logaddexp(np.logaddexp(event, other), loose))
-    rivals: dict[tuple[str, int], list[int]] = {}
-    for k, q in enumerate(proposals):
-        rivals.setdefault(("one", q.one), []).append(k)
-        for row in q.several:
-            if row != q.continued:
-                rivals.setdefault(("several", row), []).append(k)
-    p = np.empty(len(proposals))
-    for k, q in enumerate(proposals):
-        others = set(rivals["one", q.one])
-        for row in q.several:
-            others |= set(rivals.get(("several", row), ()))
-        others.discard(k)
-        against = np.logaddexp.reduce(logit[list(others)], initial=0.0)
-        p[k] = expit(logit[k] - against)
-    # of each droplet the likeliest proposal, however it came about
-    best = {proposals[k].one: k for k in np.argsort(np.logaddexp(event, loose))}
-    return p, float(share[list(best.values())].sum())
-
-
-def _accepted(proposals: Sequence[_Proposal], p: np.ndarray) -> list[int]:
-    """The most probable ones first, each droplet in one of them."""
-    used_one: set[int] = set()
-    used_several: set[int] = set()
-    chosen = []
-    for k in np.argsort(-p, kind="stable"):
-        q = proposals[k]
-        if p[k] < 0.5:
-            break
-        if q.one in used_one or used_several & set(q.several):
-            continue
-        used_one.add(q.one)
-        used_several |= set(q.several)
-        chosen.append(int(k))
-    return chosen
+    event = np.array([q.event for q in proposals]) + more * np.log(prior) - other
+    loose = np.array([q.anew for q in proposals]) + more * np.log(anew) - other
+    used: list[set[Hashable]] = [
+        {("one", q.one)} | {("end", row) for row in q.several if row != q.continued} for q in proposals
+    ]
+    weight = np.logaddexp(event, loose)
+    p = chosen_together(weight, used)
+    share = np.exp(loose - weight)
+    return p * (1 - share), float(p @ share)
 
 
 def _proposals(paths: Paths, max_gap: int, exponent: float, missed: float) -> list[_Proposal]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..droplets import Droplets
-from ..plot.colors import droplet_colors
+from ..plot.colors import droplet_colors, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +155,7 @@ def plot_events(tracks: Tracks, ax: Axes) -> Axes:
         count = np.array([(part["frame"] == f).sum() for f in frames])
         ax.bar(frames, count, bottom=bottom, color=color, label=f"{kind} ({len(part)})")
         bottom = bottom + count
-    ax.set(xlabel="frame", ylabel="events", title="Merges and splits")
+    ax.set(xlabel="frame", ylabel="events", title="Merges and splits", ylim=(0, 1.05 * max(1, bottom.max(initial=0))))
     ax.legend(frameon=False)
     return ax
 
@@ -216,7 +216,7 @@ def _lines(tracks: Tracks, ax: Axes, column: str, most: int) -> None:
     ids = table["track_id"].to_numpy()[rows]
     parts = np.split(rows, np.flatnonzero(np.diff(ids)) + 1) if len(rows) else []
     values = table[column].to_numpy(float)
-    colors = droplet_colors(Droplets.from_dataframe(table))
+    colors = readable(droplet_colors(Droplets.from_dataframe(table))[:, :3], ground=1.0)
     ax.add_collection(
         LineCollection(
             [np.column_stack([time[p], values[p]]) for p in parts],

@@ -4,7 +4,8 @@ The scatter of a droplet's measurements is judged from how far each lies off the
 that a bent curve (radii of evaporating droplets) is no error; droplets of like size lend one another what few frames
 cannot say. Where errors of measurement last over several frames, the scatter around a parabola is larger than that
 and correlated from frame to frame; both widen the intervals. What lasts as long as the track itself cannot be told from
-growth.
+growth. What frames have in common is an error of every rate too: of the scale of radii, as the table states it, and of
+how radii respond to the true ones.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
+
+from .events import GEOMETRIES
+from .response import response_error
 
 if TYPE_CHECKING:
     from .tracks import Tracks
@@ -31,11 +35,6 @@ TELLING = 5
 """Tracks of so many frames that say so together."""
 LEAST_ALIKE = 0.1
 """Autocorrelation of errors from which on they last."""
-OVER_SCALE = 1.2
-"""Relative error that the slopes of a movie share, over the one that its radii share. Optics make up for radii that are
-wrong by an amount that changes with the radius, and a droplet that evaporates goes through these errors: in fits of
-images of several simulators slopes against the radius are off by 0.7 to 1.25 of what radii are off by
-(`benchmarks/movies.py --sizes`)."""
 LEAST = 0.02
 """Quantile of the stated deviations above which no error that all measurements have in common can be."""
 LEAST_TOLD, MOST_TOLD = 0.3, 10.0
@@ -69,6 +68,8 @@ def track_table(tracks: Tracks) -> pd.DataFrame:
         rows[name] = [float(values[g].mean()) for g in groups]
     log_radius = np.array([np.log(radius[g].mean()) for g in groups])
     same = np.ones(len(table))
+    events = (*tracks.merges, *tracks.splits)
+    exponent = GEOMETRIES[tracks.options.get("geometry", "sphere")]
     for name, values in quantities.items():
         power = {"dr": 1, "dr2": 2}.get(name, 0)
         size = np.array([np.abs(values[g]).mean() for g in groups]) if power else np.ones(len(groups))
@@ -80,7 +81,8 @@ def track_table(tracks: Tracks) -> pd.DataFrame:
             common = _shared(stated, noise / (max(power, 1) * size))
             unit = _units(stated, common)
             noise, freedom = _scatter(values, time, groups, log_radius, unit)
-            shared = OVER_SCALE * power * common
+            if power:
+                shared = np.hypot(power * common, response_error(events, radius, exponent, common))
         slope, sd = _slopes(values, time, groups, np.maximum(noise, LEAST_ERROR * size), unit)
         sd = np.hypot(sd, np.abs(slope) * shared)
         half = student.ppf(0.5 + LEVEL / 2, freedom) * sd

@@ -25,21 +25,17 @@ def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Ev
     if state.rows is None:
         return _look_by_blocks(setup, state, some)
     raw = padded(len(setup.anchor), state.mean)
-    pixels, rows = state.pixels, state.rows
-    used, crowded, before = len(pixels.row), pixels.crowded, state.seen
+    pixels, rows, before, chosen = state.pixels, state.rows, state.seen, None
+    used, crowded = len(pixels.row), pixels.crowded
     if some is not None and before is not None:
         chosen = np.flatnonzero(some[pixels.row])
-        if used <= MOST_ROWS:
-            rows = Rows(*(np.asarray(a) for a in rows))
-        part = some_rows(rows, chosen, len(raw))
         crowded = int(np.searchsorted(chosen, crowded))
-        sums, drawn_anew = pass_over_all(raw, setup.anchor, state.shared, part, len(chosen), crowded, setup.form)
-        colors = before.colors if before.colors.flags.writeable else before.colors.copy()
+    sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
+    found = Sums(*(s[: setup.size] for s in sums))
+    if before is not None and some is not None:
+        drawn_anew, colors = colors, before.colors if before.colors.flags.writeable else before.colors.copy()
         colors[chosen] = drawn_anew
-        found = before.with_(some, Sums(*(s[: setup.size] for s in sums)))
-    else:
-        sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form)
-        found = Sums(*(s[: setup.size] for s in sums))
+        found = before.with_(some, found)
     values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
     residual = np.empty_like(colors)
     for begin in range(0, len(residual), LEAST_ROWS):  # of all at once the indices would take more than the values
@@ -126,19 +122,30 @@ def pass_over(
 
 
 def pass_over_all(
-    raw: np.ndarray, anchor: np.ndarray, shared: Shared, rows: Rows, used: int, crowded: int, form: Form
+    raw: np.ndarray,
+    anchor: np.ndarray,
+    shared: Shared,
+    rows: Rows,
+    used: int,
+    crowded: int,
+    form: Form,
+    chosen: np.ndarray | None = None,
 ) -> tuple[Sums, np.ndarray]:
-    """`pass_over` any number of rows, in parts where there are many; the colors drawn are those of the rows used."""
+    """`pass_over` so many rows, or those `chosen` (indices); in parts where there are many. Colors are of these."""
+    count = used if chosen is None else len(chosen)
     if used <= MOST_ROWS:
-        sums, drawn = pass_over(raw, anchor, shared, rows, used, crowded, form)
-        return Sums(*(np.asarray(s) for s in sums)), np.asarray(drawn)[:used]
-    colors = np.empty(rows.values.shape, np.float32)
+        if chosen is not None:
+            rows = some_rows(Rows(*(np.asarray(a) for a in rows)), chosen, len(raw))
+        sums, drawn = pass_over(raw, anchor, shared, rows, count, crowded, form)
+        return Sums(*(np.asarray(s) for s in sums)), np.asarray(drawn)[:count]
+    colors = np.empty((count, *rows.values.shape[1:]), np.float32)
     total: list[np.ndarray] = []
-    for begin in range(0, used, LEAST_ROWS):
-        end = min(begin + LEAST_ROWS, used)
-        part = some_rows(rows, slice(begin, end), len(raw))
-        count = int(np.clip(crowded - begin, 0, end - begin))
-        sums, drawn = pass_over(raw, anchor, shared, part, end - begin, count, form)
+    for begin in range(0, max(count, 1), LEAST_ROWS):
+        end = min(begin + LEAST_ROWS, count)
+        part = some_rows(rows, slice(begin, end) if chosen is None else chosen[begin:end], len(raw))
+        sums, drawn = pass_over(
+            raw, anchor, shared, part, end - begin, int(np.clip(crowded - begin, 0, end - begin)), form
+        )
         colors[begin:end] = np.asarray(drawn)[: end - begin]
         found = [np.asarray(s, float) for s in sums]
         total = [a + b for a, b in zip(total, found, strict=True)] if total else found

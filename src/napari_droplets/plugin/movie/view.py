@@ -8,7 +8,7 @@ from typing import Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
-from ...tracking.api import GEOMETRIES
+from ...tracking.events import GEOMETRIES
 from ...workbench.movies.curves import Curve, curves_of, nearest, units_of
 from ...workbench.session import Session
 from ..controls.parts import button

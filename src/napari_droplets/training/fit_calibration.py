@@ -84,9 +84,12 @@ def simulated_image(number: int) -> tuple[np.ndarray, Droplets]:
 
 
 def scene_image(number: int) -> tuple[np.ndarray, Droplets]:
-    """A scene of one of the kinds that the recognition network is trained on, in turn."""
+    """A scene of one of the kinds that the recognition network is trained on, in turn.
+
+    Training shows strong noise more often than microscopes do, for that is where it learns.
+    """
     kind = SCENE_KINDS[number % len(SCENE_KINDS)]
-    image, truth = SCENES[kind][1](np.random.default_rng([SEED, 1, number]), SIDE)
+    image, truth = SCENES[kind][1](np.random.default_rng([SEED, 1, number]), SIDE, strong=0.0)
     return image, Droplets(*np.asarray(truth, float).reshape(-1, 3).T)
 
 

@@ -56,7 +56,9 @@ class Noise(NamedTuple):
 DrawSketch = Callable[[np.random.Generator, int, float, float], Sketch]
 
 
-def photographed(rng: np.random.Generator, side: int, draw: DrawSketch, *, empty: bool = False) -> tuple[Array, Array]:
+def photographed(
+    rng: np.random.Generator, side: int, draw: DrawSketch, *, empty: bool = False, strong: float = STRONG_SHARE
+) -> tuple[Array, Array]:
     """Draw one training image.
 
     Parameters
@@ -69,6 +71,8 @@ def photographed(rng: np.random.Generator, side: int, draw: DrawSketch, *, empty
         `draw(rng, side, scale, noise) -> Sketch`, see `any_look.sketch`.
     empty : bool
         They hold no droplets: clutter and strong noise are more frequent.
+    strong : float
+        Share of the images in which noise is strong.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def photographed(rng: np.random.Generator, side: int, draw: DrawSketch, *, empty
     """
     drawn = round(side * float(rng.choice(SCALES, p=SCALE_SHARES)))
     scale = drawn / side
-    noise = draw_noise(rng, EMPTY_LEVEL if empty else LEVELS[1])
+    noise = draw_noise(rng, EMPTY_LEVEL if empty else LEVELS[1], strong)
     light, truth = draw(rng, drawn, scale, noise.alike)
     light, truth = light.astype(np.float32), np.asarray(truth, float).reshape(-1, 3)
     if rng.random() < (0.6 if empty else CLUTTERED):
@@ -99,9 +103,9 @@ def photographed(rng: np.random.Generator, side: int, draw: DrawSketch, *, empty
     return np.ascontiguousarray(image, np.float32), truth.astype(np.float32)
 
 
-def draw_noise(rng: np.random.Generator, most: float = LEVELS[1]) -> Noise:
+def draw_noise(rng: np.random.Generator, most: float = LEVELS[1], strong: float = STRONG_SHARE) -> Noise:
     """Draw level and manner of the noise."""
-    if rng.random() < STRONG_SHARE:
+    if rng.random() < strong:
         level = rng.uniform(STRONG, most)
     else:
         level = math.exp(rng.uniform(math.log(LEVELS[0]), math.log(most)))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .camera import DrawSketch, photographed
+from .camera import STRONG_SHARE, DrawSketch, photographed
 from .kinds import any_look, empty, foam, monolayer, nuclei, plain_discs, refracting, smears
 from .looks import Array
 
@@ -18,9 +18,9 @@ class Kind:
     draw: DrawSketch
     empty: bool = False  # holds no droplets
 
-    def __call__(self, rng: np.random.Generator, side: int) -> tuple[Array, Array]:
-        """Draw one image and its droplets."""
-        return photographed(rng, side, self.draw, empty=self.empty)
+    def __call__(self, rng: np.random.Generator, side: int, strong: float = STRONG_SHARE) -> tuple[Array, Array]:
+        """Draw one image and its droplets; `strong` as of `photographed`."""
+        return photographed(rng, side, self.draw, empty=self.empty, strong=strong)
 
 
 KINDS: dict[str, tuple[float, Kind]] = {

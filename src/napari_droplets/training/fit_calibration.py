@@ -258,7 +258,7 @@ def learn(parts: dict[str, Part]) -> dict[str, Any]:
         "radius": _factor((own / laplace)[:, 2:], weight),
         "systematic": _systematic(kinds),
         "composition": [1.0, 0.05],
-        "presence": _presence(images),
+        "presence": _presence(kinds),
     }
     dyed = [image for image in images if np.isfinite(image["composition_error"]).any()]
     if dyed:
@@ -381,10 +381,15 @@ def _systematic(kinds: list[list[Part]]) -> dict[str, list[float]]:
     return found
 
 
-def _presence(images: list[Part]) -> np.ndarray:
+def _presence(kinds: list[list[Part]]) -> np.ndarray:
+    images = [image for kind in kinds for image in kind]
+    roots = [[max(image["tried"].sum(), 1) ** 0.5 for image in kind] for kind in kinds]
+    total = sum(map(sum, roots))
+    shares = [root * total / len(kinds) / sum(kind) for kind in roots for root in kind]
     features = np.concatenate([i["features"][i["tried"]] for i in images])
     right = np.concatenate([np.isfinite(i["error"][i["tried"], 0]) for i in images]).astype(float)
-    weight = np.concatenate([np.full(i["tried"].sum(), max(i["tried"].sum(), 1) ** -0.5) for i in images])
+    counts = [int(i["tried"].sum()) for i in images]
+    weight = np.concatenate([np.full(n, share / max(n, 1)) for n, share in zip(counts, shares, strict=True)])
 
     def surprise(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
         z = features @ coefficients

@@ -248,7 +248,9 @@ def test_held_optics_take_a_few_passes(fitted, traced, monkeypatch):
 
 def test_optics_of_an_earlier_fit_are_where_the_next_one_starts(simulated, fitted):
     again = nd.fit(simulated[0], droplets=fitted.table[PLACES], optics=fitted.optics, steps=50)
-    assert (again.losses[:2, 1] < fitted.losses[:2, 1]).all()
+    for step in (0, 50):  # droplets have settled when optics are learned on
+        mine, others = (losses[losses[:, 0] == step, 1].min() for losses in (again.losses, fitted.losses))
+        assert mine < others
     assert compare(simulated[1], again.droplets).f1 == 1
 
 

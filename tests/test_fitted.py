@@ -74,7 +74,7 @@ def at_working_size(monkeypatch):
 def rendered(fit):
     """The image that the model draws of the fit's own droplets."""
     height, width, _ = fit.reconstruction.shape
-    ground = SplineGrid.pieces(height, width, 2, 2).field(fit.guide["background"])
+    ground = SplineGrid.for_coefficients(height, width, fit.guide["background"]).field(fit.guide["background"])
     d = fit.droplets
     return draw(d.x, d.y, d.radius, d.composition, ground, shared_of(fit.optics, 1.0))
 

@@ -40,7 +40,7 @@ BACK, AFTERWARDS = 0.9, 2
 proposals on the whole, and optics follow in so many rounds."""
 KNOWN = 0.25
 """Of the learning rate, where optics are known already."""
-LAST_PASSES = 6
+LAST_PASSES = 10
 """Steps of droplets at most in the end; after the first only those that still move are looked at."""
 RESERVE = 1.0
 """Seconds of a time limit kept for the posterior at the end."""

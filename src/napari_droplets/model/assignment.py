@@ -19,7 +19,9 @@ REACH = 1.1
 SEEN = 2.0
 """… and standard deviations of the blur beyond the outline, where 2 % of a droplet is left to be seen."""
 AT_ONCE = 1_000_000
-"""Pixels that are listed at a time, and at most of one droplet: each takes some 200 bytes while they are sorted."""
+"""Pixels that are listed at a time: each takes some 200 bytes while they are sorted."""
+MOST_OF_ONE = 1_000_000
+"""Pixels that are listed of one droplet at most: that is one of a radius of 560 pixels."""
 WIDE = 512
 """Pixels; droplets that reach further are listed one by one, and not pixel by pixel."""
 
@@ -68,7 +70,7 @@ def covered_pixels(
     `most` pixels, one pixel of so many rows and columns is listed, and stands for more than one. Cost O(P log P) for P
     pixels listed; many are listed block by block, which gives the same list.
     """
-    far, n, most = edge_reach(radius, blur, reach), len(x), min(most, AT_ONCE)
+    far, n, most = edge_reach(radius, blur, reach), len(x), min(most, MOST_OF_ONE)
     wide = far > WIDE
     if not wide.any() and (np.pi * np.sum(far**2) <= AT_ONCE or max(shape) <= SIDE):
         return _listed(x, y, radius, shape, blur, reach, wanted, most)

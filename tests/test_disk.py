@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -126,7 +127,7 @@ def test_options_that_were_chosen_stay(config, monkeypatch, tmp_path):
 
 def test_nothing_is_kept_where_that_is_switched_off(config, monkeypatch, tmp_path):
     monkeypatch.setattr(compiled, "user_cache_path", lambda *args, **kwargs: tmp_path / "cache")
-    monkeypatch.setattr(compiled, "_wanted", lambda: False)
+    monkeypatch.setattr(compiled, "jax", SimpleNamespace(config=SimpleNamespace(jax_enable_compilation_cache=False)))
     compiled.keep_compiled()
     assert config == {}
 

@@ -38,7 +38,7 @@ SETTLED_GAIN = 0.02
 STILL = 0.3
 """Posterior standard deviations: a droplet that moves less in one step is still, and is not looked at again."""
 MOST_PASSES = 5
-"""Steps of the droplets at most, where nothing else is to be learned or at the end."""
+"""Steps of the droplets at most under optics that are held, or given to be learned on."""
 DAMPING = (0.1, 0.01)
 """Of steps of droplets, while optics are learned and at the end; see `droplet_step.step`."""
 RELIST = 3

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from ..camera import RADII, Sketch, exposed
 from ..ground import add_specks, clouds, draw_ground
 from ..looks import SHAPE_WAVES, Array, Look, change, draw_look, outline
-from ..visible import RIM, octant, visible
+from ..visible import octant, rim, visible
 
 LARGE = 4.5  # pixels; typical radius from which specks beside the droplets are told from them
 MOST = 45_000 / 2**20  # droplets per square pixel
@@ -82,7 +82,7 @@ def _typical(crowd: Crowd) -> float:
 
 def _crowd(rng: np.random.Generator, look: Look, side: int, scale: float, opaque: bool) -> Crowd:
     """Where droplets are, how large, and what distinguishes one from the other."""
-    typical = np.exp(rng.normal(np.log(5.5), 0.4) if rng.random() < 0.5 else rng.uniform(np.log(1.8), np.log(20)))
+    typical = np.exp(rng.normal(np.log(5.5), 0.4) if rng.random() < 0.4 else rng.uniform(np.log(1.6), np.log(20)))
     spread = rng.choice([rng.uniform(0.03, 0.2), rng.uniform(0.2, 0.6), rng.uniform(0.6, 0.9)], p=[0.3, 0.5, 0.2])
     log_covered = rng.uniform(np.log(0.003), np.log(0.15))
     covered = rng.choice([0.0, np.exp(log_covered), rng.uniform(0.1, 0.75)], p=[0.09, 0.3, 0.61])
@@ -227,7 +227,7 @@ def _draw(
             )
             if not look.additive:
                 light = np.exp(light)
-            where = np.where((d >= RIM) & (d <= 1), octant(u, v), -1)
+            where = np.where((d >= rim(r)[:, None, None]) & (d <= 1), octant(u, v), -1)
             for i, *patch in zip(block.tolist(), cover, light, where, strict=True):
                 patches[i] = patch
     blurred = not bool(np.any(crowd.layer == BEHIND))

@@ -17,6 +17,7 @@ from ..lazy import Block, LazyPixels, Pixels, blocks
 from ..model.background import SplineGrid
 from ..model.optics import HIDDEN, Weights, color_change, initial_weights
 from ..model.outline import glow_basis
+from ..model.priors import BRIGHTEST
 from ..model.problem import Form
 from ..model.rendering import EDGE, Shared
 from ..model.tiles import TiledGrid
@@ -224,8 +225,9 @@ def _thickness(absorbed: np.ndarray, radius: np.ndarray, sure: np.ndarray) -> np
 
 
 def logit_change(color: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """What is added to the ground's color in logit space."""
-    return logit(np.clip(color, EDGE, 1 - EDGE)) - logit(np.clip(ground, EDGE, 1 - EDGE))
+    """What a droplet of this color adds to the logit of the ground, see `priors.BRIGHTEST`."""
+    before, after = (logit(np.clip(a, EDGE, 1 - EDGE) / BRIGHTEST) for a in (ground, color))
+    return after - before
 
 
 def _ground_at(ground: Ground, circles: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:

@@ -14,9 +14,10 @@ from jaxtyping import Array, Float
 
 from .optics import Weights, color_change
 from .outline import coverage, glow_basis
+from .priors import BRIGHTEST
 
 EDGE = 0.002
-"""Colors are kept so far from 0 and 1 where their logit is taken: half a step of 8 bits."""
+"""Colors are kept so far from 0 and 1 before droplets change them: half a step of 8 bits."""
 FARTHEST_INPUT = 1.3
 """Radii from the center up to which the optics network is asked; beyond a blurred outline nothing is seen of it."""
 
@@ -54,8 +55,8 @@ def layer(
     within = jnp.minimum(1, FARTHEST_INPUT / far)
     inputs = [beneath, (dx * within)[None], (dy * within)[None], (droplet.radius / shared.length)[None]]
     change = color_change(shared.optics, jnp.concatenate(inputs), droplet.composition)
-    bounded = jnp.clip(beneath, EDGE, 1 - EDGE)
-    inside = jax.nn.sigmoid(jax.scipy.special.logit(bounded) + change)
+    part = jnp.clip(beneath, EDGE, 1 - EDGE) / BRIGHTEST
+    inside = BRIGHTEST * jax.nn.sigmoid(jax.scipy.special.logit(part) + change)
     glow = jnp.einsum("gc,gp->cp", shared.glow, glow_basis(dx, dy))
     return beneath + covered * (inside - beneath) + (1 - covered) * glow
 

@@ -16,6 +16,7 @@ from ..droplets import Droplets, Fit, Optics
 from ..errors import InputError
 from ..images import Image, as_image
 from ..lazy import LazyPixels, Pixels
+from ..model.priors import BRIGHTEST
 from ..settings import READING
 from ..storage.atomic import writable_folder as writable_folder
 from ..storage.atomic import write_whole as write_whole
@@ -90,7 +91,8 @@ def save_optics(optics: Optics, path: str | Path, *, extra: dict[str, np.ndarray
     path = Path(path)
     tensors = {f"mean/{k}": np.ascontiguousarray(v) for k, v in optics.weights.items()}
     tensors |= {f"sd/{k}": np.ascontiguousarray(v) for k, v in optics.weights_sd.items()}
-    metadata = {"napari-droplets": json.dumps({name: getattr(optics, name) for name in _optics_settings()})}
+    about = {name: getattr(optics, name) for name in _optics_settings()} | {"brightest": BRIGHTEST}
+    metadata = {"napari-droplets": json.dumps(about)}
     content = save(tensors | (extra or {}), metadata=metadata)
     write_whole(path, lambda p: p.write_bytes(content))
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -17,8 +17,8 @@ from ..images import Image
 from ..lazy import Block
 from ..model.outline import GLOW_REACH
 from ..progress import Clock, Progress, retold
-from ..settings import AUTO, Settings
-from .api import iterate_from, start_of, waiting
+from ..settings import Settings
+from .api import compiled_ahead, iterate_from, start_of, waiting
 from .candidates import likely
 from .start import disc_colors, logit_change
 
@@ -89,7 +89,7 @@ def learn(
                 if parts and image.shape[2] != next(iter(parts.values())).image.shape[2]:
                     continue
                 if tried == 0:
-                    ahead.enter_context(_compiled(image.shape[2], settings))
+                    ahead.enter_context(compiled_ahead(image.shape[2], settings))
                 parts[at] = seen.part_of(image, settings)
             except (InputError, OSError):
                 continue
@@ -97,18 +97,6 @@ def learn(
         return None
     taught = yield from _fitted(parts, settings, optics)
     return None if taught is None else taught._replace(candidates=seen.candidates)
-
-
-def _compiled(channels: int, settings: Settings) -> AbstractContextManager[None]:
-    """Programs are compiled while droplets are looked for."""
-    from ..compiling.service import meanwhile
-    from .ahead import make, usual_size
-    from .prepare import form_of
-
-    if settings.types == AUTO:
-        return nullcontext()
-    form = form_of(channels, settings)
-    return meanwhile(lambda wanted: make(form, usual_size(), wanted))
 
 
 class Seen:

@@ -13,12 +13,13 @@ from ...droplets import Droplets, Fit, with_border
 from ...errors import InputError
 from ...images import Image
 from ...images.region import bounds, centers_in, record, region_mask
-from ...lazy import Block, LazyPixels, Pixels, is_large
+from ...lazy import Block, Pixels, is_large
 from ...model.assignment import covered, touching
 from ...progress import Progress, retold
 from ...settings import Settings
 from ..candidates import likely
 from ..start import INITIAL_BLUR
+from .surroundings import patched
 
 MARGIN = 64.0
 """Pixels around a region that the network sees, at least: as far as tiles see into their neighbors …"""
@@ -32,8 +33,6 @@ RANGE_SAMPLE = 100_000
 """… told from so many pixels."""
 SURROUNDINGS = 1.5
 """Radii around droplets in the region whose pixels a fit looks at: outlines have room to move, and ground around."""
-
-Box = tuple[float, float, float, float]
 
 
 class Part(NamedTuple):
@@ -128,9 +127,8 @@ class Part(NamedTuple):
 
     def fit_back(self, fit: Fit) -> Fit:
         """A fit of the part as one of the whole image."""
-        region = record(self.settings.region, self._inside(), path=self.whole.path, visible=self.whole.counted()) | {
-            "part": self.box
-        }
+        h, w, _ = self.image.shape
+        region = self.record() | {"part": [self.left, self.top, self.left + w, self.top + h]}
         return replace(
             fit,
             droplets=self.back(fit.droplets),
@@ -145,44 +143,24 @@ class Part(NamedTuple):
         assert self.image.region is not None
         h, w, _ = self.image.shape
         shown = self.image.region | covered(droplets.x, droplets.y, droplets.radius, (h, w), INITIAL_BLUR)
-        whole, place = self.whole.pixels, Block(self.top, self.top + h, self.left, self.left + w)
-        if not isinstance(whole, LazyPixels):
-            picture = whole.copy()
-            picture[place.slices][shown] = drawn[shown]
-            return picture
-
-        def read(block: Block) -> np.ndarray:
-            picture = np.array(whole.read(block))
-            common = block.common(place)
-            if common is not None:
-                here, there = common.within(block).slices, common.within(place).slices
-                picture[here][shown[there]] = drawn[there][shown[there]]
-            return picture
-
-        return LazyPixels(whole.shape, read)
-
-    def whole_progress(self, progress: Progress) -> Progress:
-        """Progress whose pictures are of the whole image."""
-
-        def snapshot() -> tuple[Droplets, Pixels | None]:
-            droplets, drawn = progress.snapshot()
-            return self.back(droplets), None if drawn is None else self.picture(drawn, droplets)
-
-        return progress._replace(snapshot=snapshot)
+        return patched(self.whole.pixels, Block(self.top, self.top + h, self.left, self.left + w), drawn, shown)
 
     def run(self, steps: Generator[Progress, bool | None, Fit]) -> Generator[Progress, bool | None, Fit]:
         """Steps of a fit of the part as those of a fit of the whole image."""
-        return self.fit_back((yield from retold(steps, self.whole_progress)))
 
-    @property
-    def box(self) -> list[int]:
-        """Columns and rows of the part: first and one beyond the last, left, top, right, bottom."""
-        h, w, _ = self.image.shape
-        return [self.left, self.top, self.left + w, self.top + h]
+        def of_whole(progress: Progress) -> Progress:
+            def snapshot() -> tuple[Droplets, Pixels | None]:
+                droplets, drawn = progress.snapshot()
+                return self.back(droplets), None if drawn is None else self.picture(drawn, droplets)
 
-    def _inside(self) -> np.ndarray:
+            return progress._replace(snapshot=snapshot)
+
+        return self.fit_back((yield from retold(steps, of_whole)))
+
+    def record(self) -> dict[str, Any]:
+        """What summary.json says of the region."""
         assert self.whole.region is not None
-        return self.whole.region
+        return record(self.settings.region, self.whole.region, path=self.whole.path, visible=self.whole.counted())
 
     def _moved(self, guide: dict[str, np.ndarray], sign: int) -> dict[str, np.ndarray]:
         anchor = guide["anchor"] + sign * np.array([self.left, self.top, 0], guide["anchor"].dtype)
@@ -224,13 +202,6 @@ def looked_at(image: Image, droplets: Droplets) -> Image:
     near = covered(droplets.x, droplets.y, droplets.radius, shape, INITIAL_BLUR, SURROUNDINGS)
     beyond = ~(image.region | near)
     return replace(image, hidden=beyond if image.hidden is None else beyond | image.hidden)
-
-
-def region_record(image: Image, settings: Settings) -> dict[str, Any] | None:
-    """What summary.json says of the region of an image; None where there is none."""
-    if settings.region is None:
-        return None
-    return record(settings.region, _inside(image, settings), path=image.path, visible=image.counted())
 
 
 def _inside(image: Image, settings: Settings) -> np.ndarray:

@@ -42,7 +42,7 @@ def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Ev
         now = slice(begin, min(begin + LEAST_ROWS, len(residual)))
         residual[now] = values[now] - colors[now]
     lines = _Lines(setup, state)
-    squares = _own(pixels, residual, lines)
+    squares = lines.take(pixels, residual)
     evidence = Evidence.of(found, setup.noise or lines.noise(state.noise), squares, setup.form.channels)
     return evidence, Seen(found, colors)
 
@@ -66,34 +66,24 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
         if not own.any():
             continue
         near = np.flatnonzero(state.present & block.around(own, x, y, reach))
-        part, left = _block(setup, state, near, own[near], tuple(a[near] for a in circle))
-        for whole, here in zip(found, part, strict=True):
-            whole[near[own[near]]] = here[own[near]]
-        squares += _own(*left, lines)
+        none, total = len(near), bucket(len(near) + 1, LEAST_DROPLETS)
+        there = (a[near] for a in circle)
+        shape = setup.image.shape[0], setup.image.shape[1]
+        pixels = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=own[near])
+        pixels = counted(setup, alone(pixels, none) if setup.form.renderer == "nearest" else pixels)
+        rows = rows_of(pixels, setup.image, state.ground.field, total)
+        anchor, used = anchors_of(*setup.anchor[near].T, total), len(pixels.row)
+        raw = padded(total, state.mean[near])
+        sums, drawn = pass_over_all(raw, anchor, state.shared, rows, used, pixels.crowded, setup.form)
+        for whole, part in zip(found, sums, strict=True):
+            whole[near[own[near]]] = part[:none][own[near]]
+        squares += lines.take(pixels, np.asarray(rows.values[:used]) - drawn)
     noise = setup.noise or lines.noise(state.noise)
     if some is not None and state.seen is not None and state.evidence is not None:
         squares = state.evidence.squares + float(np.sum((found.squares - state.seen.sums.squares)[wanted]))
         noise, found = state.noise, state.seen.with_(some, found)
     colors = np.zeros((0, 0, setup.form.channels), np.float32)
     return Evidence.of(found, noise, squares, setup.form.channels), Seen(found, colors)
-
-
-def _block(
-    setup: Setup, state: State, near: np.ndarray, wanted: np.ndarray, circle: tuple[np.ndarray, ...]
-) -> tuple[list[np.ndarray], tuple[Pixels, np.ndarray]]:
-    """Sums of the droplets `near` of which those `wanted` are looked at, their pixels, and what these leave."""
-    x, y, radius = circle
-    n = len(near)
-    total = bucket(n + 1, LEAST_DROPLETS)
-    shape = (setup.image.shape[0], setup.image.shape[1])
-    pixels = covered_pixels(x, y, radius, shape, blur=state.blur, reach=setup.reach, wanted=wanted)
-    pixels = counted(setup, alone(pixels, n) if setup.form.renderer == "nearest" else pixels)
-    rows = rows_of(pixels, setup.image, state.ground.field, total)
-    anchor = anchors_of(*setup.anchor[near].T, total)
-    used = len(pixels.row)
-    raw = padded(total, state.mean[near])
-    sums, drawn = pass_over_all(raw, anchor, state.shared, rows, used, pixels.crowded, setup.form)
-    return [np.asarray(s)[:n] for s in sums], (pixels, np.asarray(rows.values[:used]) - drawn)
 
 
 def alone(pixels: Pixels, none: int) -> Pixels:
@@ -143,26 +133,12 @@ def pass_over_all(
     for begin in range(0, max(count, 1), LEAST_ROWS):
         end = min(begin + LEAST_ROWS, count)
         part = some_rows(rows, slice(begin, end) if chosen is None else chosen[begin:end], len(raw))
-        sums, drawn = pass_over(
-            raw, anchor, shared, part, end - begin, int(np.clip(crowded - begin, 0, end - begin)), form
-        )
+        together = int(np.clip(crowded - begin, 0, end - begin))
+        sums, drawn = pass_over(raw, anchor, shared, part, end - begin, together, form)
         colors[begin:end] = np.asarray(drawn)[: end - begin]
         found = [np.asarray(s, float) for s in sums]
         total = [a + b for a, b in zip(total, found, strict=True)] if total else found
     return Sums(*total), colors
-
-
-def _own(pixels: Pixels, residual: np.ndarray, lines: _Lines) -> float:
-    """Sum of the squares that are left in the pixels of droplets, each counted once; the lines take theirs.
-
-    The residuals are squared in their place: of 12 megapixels they have a hundred megabytes.
-    """
-    own = pixels.own * pixels.weight
-    at = (own > 0) & (pixels.y % lines.every == 0)
-    lines.take(pixels.x[at], pixels.y[at], residual[at])
-    np.square(residual, out=residual)
-    residual *= own[..., None]
-    return float(np.sum(residual))
 
 
 class _Lines:
@@ -174,10 +150,18 @@ class _Lines:
         self.left = setup.image[:: self.every] - state.ground.field[:: self.every]
         self.known = state.ground.empty[:: self.every].copy()
 
-    def take(self, x: np.ndarray, y: np.ndarray, residual: np.ndarray) -> None:
-        """What is left in pixels of droplets that lie on the lines."""
-        self.left[y // self.every, x] = residual
-        self.known[y // self.every, x] = True
+    def take(self, pixels: Pixels, residual: np.ndarray) -> float:
+        """Sum of the squares that are left in pixels of droplets, each counted once; what lies on the lines is noted.
+
+        The residuals are squared in their place: of 12 megapixels they have a hundred megabytes.
+        """
+        own = pixels.own * pixels.weight
+        at = (own > 0) & (pixels.y % self.every == 0)
+        line, x = pixels.y[at] // self.every, pixels.x[at]
+        self.left[line, x], self.known[line, x] = residual[at], True
+        np.square(residual, out=residual)
+        residual *= own[..., None]
+        return float(np.sum(residual))
 
     def noise(self, default: float) -> float:
         """White noise."""

@@ -103,33 +103,28 @@ def iterate(
     loaded and compiled beside detection, unless (`ahead`) droplets shall be seen first: both want the interpreter.
     """
     chosen = Settings.of(**settings)
-    return _iterate_all(image_of(image, chosen), droplets, optics, chosen, candidates, ahead)
+    picture = image_of(image, chosen)
 
+    def steps() -> Steps:
+        clock = Clock(chosen.max_seconds)
+        if isinstance(picture.pixels, LazyPixels):
+            check_zarr(picture.name)
+        given = None if droplets is None else usable(droplets, picture, chosen)
+        if chosen.region is None:
+            fitting = _iterate(picture, given, optics, chosen, clock, ahead, candidates)
+            return (yield from _with_border(fitting, picture))
+        yield waiting("detect", chosen)
+        from .local.part import Part, in_region
 
-def _iterate_all(
-    image: Image,
-    droplets: Droplets | pd.DataFrame | None,
-    optics: Optics | None,
-    settings: Settings,
-    candidates: Droplets | None,
-    ahead: bool,
-) -> Steps:
-    clock = Clock(settings.max_seconds)
-    if isinstance(image.pixels, LazyPixels):
-        check_zarr(image.name)
-    given = None if droplets is None else usable(droplets, image, settings)
-    if settings.region is None:
-        return (yield from _with_border(_iterate(image, given, optics, settings, clock, ahead, candidates), image))
-    yield waiting("detect", settings)
-    from .local.part import Part, in_region
+        clock.lap("import")
+        part = Part.of(picture, chosen)
+        clock.lap("detect")
+        given = None if given is None else part.here(given)
+        if given is not None and not in_region(part.image, given).any():
+            raise InputError("droplets: none of them is in the region")
+        return (yield from part.run(_iterate(part.image, given, optics, chosen, clock, ahead)))
 
-    clock.lap("import")
-    part = Part.of(image, settings)
-    clock.lap("detect")
-    given = None if given is None else part.here(given)
-    if given is not None and not in_region(part.image, given).any():
-        raise InputError("droplets: none of them is in the region")
-    return (yield from part.run(_iterate(part.image, given, optics, settings, clock, ahead)))
+    return steps()
 
 
 def _iterate(

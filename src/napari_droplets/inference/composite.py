@@ -112,13 +112,7 @@ class Seen:
         """See `Taught`."""
 
     def part_of(self, image: Image, settings: Settings) -> Part:
-        """The part of an image that tells most.
-
-        Raises
-        ------
-        InputError
-            There are no droplets in it.
-        """
+        """The part of an image that tells most; an `InputError` where there are no droplets."""
         if settings.region is not None:
             from .local.part import Part as Region
 

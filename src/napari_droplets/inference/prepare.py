@@ -41,13 +41,7 @@ def form_of(channels: int, settings: Settings) -> Form:
 
 
 def check_optics(optics: Optics, form: Form, name: str) -> None:
-    """Optics of an earlier image must be of the same kind.
-
-    Raises
-    ------
-    InputError
-        They differ in types, channels or the kind of composition, or their weights are of another network.
-    """
+    """Raise `InputError` where optics of an earlier image are of another kind, or their weights of another network."""
     for field, want in (("types", form.types), ("channels", form.channels), ("composition", form.composition)):
         if (have := getattr(optics, field)) != want:
             raise InputError(f"optics: learned with {field}={have}, but {name} is fitted with {field}={want}")
@@ -126,17 +120,13 @@ def prepare(
         told = np.isfinite(start.composition).all(1)
         mean[told, PLACE:] = unconstrained(start.composition[told], form.composition, 0.01)
     mean, free = free_to_change(mean, known, pinned_rows(start), form)
-    padded = bucket(n + 1, LEAST_DROPLETS)
-    prior = prior_of(
-        start.radius, (start.x_sd, start.x_sd if start.y_sd is None else start.y_sd, start.radius_sd), recognized
-    )
-
+    sd = start.x_sd, start.x_sd if start.y_sd is None else start.y_sd, start.radius_sd
     setup = Setup(
         image,
         counted,
         form,
-        anchors_of(*place, padded),
-        prior,
+        anchors_of(*place, bucket(n + 1, LEAST_DROPLETS)),
+        prior_of(start.radius, sd, recognized),
         start.p_present,
         free,
         grid,

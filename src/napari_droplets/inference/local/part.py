@@ -47,23 +47,20 @@ class Part(NamedTuple):
 
     @classmethod
     def of(cls, whole: Image, settings: Settings) -> Part:
-        """Cut out the region that the settings ask for, with so much around it as its droplets need.
-
-        Raises
-        ------
-        InputError
-            The region cannot be used for this image, or there is no picture in it.
-        """
+        """Cut out the region that the settings ask for, with so much around it as its droplets need."""
         inside = _inside(whole, settings)
         left, top, right, bottom = bounds(inside)
+
+        def grown(margin: float) -> Part:
+            h, w = inside.shape
+            by = int(np.ceil(margin))
+            box = max(0, left - by), max(0, top - by), min(w, right + by), min(h, bottom + by)
+            return cls.at(whole, settings, box, inside)
+
         least = max(MARGIN, (LEAST_SIDE - min(right - left, bottom - top)) / 2)
-        if settings.diameter is None:
-            near = cls.at(whole, settings, _grown(inside, least), inside)
-            radius = _typical_radius(near.image, settings)
-        else:
-            radius = settings.diameter / 2
+        radius = _typical_radius(grown(least).image, settings) if settings.diameter is None else settings.diameter / 2
         margin = max(least, MARGIN_RADII * radius)
-        part = cls.at(whole, settings, _grown(inside, margin), inside)
+        part = grown(margin)
         region = part.image.region
         assert region is not None
         size = 2 * round(margin) + 1
@@ -93,13 +90,7 @@ class Part(NamedTuple):
 
     @classmethod
     def of_fit(cls, fit: Fit, settings: Settings, after: Droplets) -> Part:
-        """The part that a fit was made of, for a refit to the droplets `after`.
-
-        Raises
-        ------
-        InputError
-            The region cannot be made again.
-        """
+        """The part that a fit was made of, for a refit to the droplets `after`."""
         assert fit.image is not None
         part = cls.at(fit.image, settings, tuple(fit.summary["region"]["part"]))
         return part._replace(image=looked_at(part.image, part.here(after)))
@@ -177,12 +168,8 @@ def in_region(image: Image, droplets: Droplets) -> np.ndarray:
 def focused(image: Image, start: Droplets) -> tuple[Image, Droplets]:
     """What a fit of a region looks at, and the candidates that it needs.
 
-    Pixels of the region count, and those around its droplets; of the candidates outside those that reach there.
-
-    Raises
-    ------
-    InputError
-        No droplet is in the region.
+    Pixels of the region count, and those around its droplets; of the candidates outside those that reach there. Where
+    there are no droplets in the region that is an `InputError`.
     """
     inside = in_region(image, start)
     sure = inside & likely(start)
@@ -219,14 +206,6 @@ def _clipped(image: Image) -> np.ndarray:
     clipped = np.clip(image.pixels, low.astype(np.float32), high.astype(np.float32))
     clipped[image.region] = some
     return clipped
-
-
-def _grown(inside: np.ndarray, margin: float) -> tuple[int, int, int, int]:
-    """Columns and rows of a region with a margin around it."""
-    h, w = inside.shape
-    left, top, right, bottom = bounds(inside)
-    by = int(np.ceil(margin))
-    return max(0, left - by), max(0, top - by), min(w, right + by), min(h, bottom + by)
 
 
 def _typical_radius(image: Image, settings: Settings) -> float:

@@ -186,7 +186,8 @@ def iterate_from(
     """
     from .posterior import Frame
     from .prepare import prepare
-    from .run import MOST_PASSES, iterate_rounds
+    from .loop import MOST_PASSES
+    from .run import iterate_rounds
 
     slide = None if before is None or settings.scale != 1 else empty_slide_of(before)
     work = image.rescaled(settings.scale)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..droplets import Droplets, Fit, Optics, beyond_border
+from ..droplets import Droplets, Optics, beyond_border
 from ..errors import InputError
 from ..images import Image
 from ..lazy import Block
@@ -190,11 +190,11 @@ def _fitted(
         optics = replace(optics, length=optics.length * scale, blur_px=optics.blur_px * scale)
     clock = Clock(settings.max_seconds)
 
-    def steps() -> Generator[Progress, bool | None, Fit]:
-        chosen, _ = yield from resolved(image, start, optics, settings, clock, tiles)
-        return (yield from iterate_from(image, start, optics, chosen, clock, tiles=tiles))
+    def staged(progress: Progress) -> Progress:
+        return progress._replace(stage="optics")
 
-    fit = yield from retold(steps(), lambda progress: progress._replace(stage="optics"))
+    settings, _ = yield from retold(resolved(image, start, optics, settings, clock, tiles), staged)
+    fit = yield from retold(iterate_from(image, start, optics, settings, clock, tiles=tiles), staged)
     if fit.summary["stopped"] == "cancelled":
         return None
     learned = replace(fit.optics, length=fit.optics.length / scale, blur_px=fit.optics.blur_px / scale)

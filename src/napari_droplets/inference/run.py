@@ -107,7 +107,7 @@ def iterate_rounds(
         clock.lap("fit")
         if not np.isfinite(info.loss):
             stopped = "not finite"
-            state = sound
+            state = sound._replace(seen=None)  # what it shows may hold the colors of the step that failed
             break
         sound = state
         losses.append((state.step if setup.learning else passes, info.loss, clock.total))

@@ -25,17 +25,17 @@ def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Ev
     if state.rows is None:
         return _look_by_blocks(setup, state, some)
     raw = padded(len(setup.anchor), state.mean)
-    pixels, rows, before, chosen = state.pixels, state.rows, state.seen, None
+    pixels, rows, chosen = state.pixels, state.rows, None
     used, crowded = len(pixels.row), pixels.crowded
-    if some is not None and before is not None:
+    if some is not None and state.seen is not None:
         chosen = np.flatnonzero(some[pixels.row])
         crowded = int(np.searchsorted(chosen, crowded))
     sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
     found = Sums(*(s[: setup.size] for s in sums))
-    if before is not None and some is not None:
-        drawn_anew, colors = colors, before.colors if before.colors.flags.writeable else before.colors.copy()
+    if some is not None and state.seen is not None:
+        drawn_anew, colors = colors, state.seen.colors
         colors[chosen] = drawn_anew
-        found = before.with_(some, found)
+        found = state.seen.with_(some, found)
     values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
     residual = np.empty_like(colors)
     for begin in range(0, len(residual), LEAST_ROWS):  # of all at once the indices would take more than the values
@@ -53,11 +53,10 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
     Each droplet is looked at in the block that owns it, with all droplets around the block that reach over its pixels.
     """
     assert state.listed_at is not None
-    circle = circles(setup, state.listed_at)
-    x, y, _ = circle
+    x, y, radius = circles(setup, state.listed_at)
     d = setup.form.dimensions
     found = Sums(*(np.zeros((setup.size, *s)) for s in ((d, d), (d,), (), (), (), (), ())))
-    reach = edge_reach(circle[2], state.blur, setup.reach)
+    reach = edge_reach(radius, state.blur, setup.reach)
     lines = _Lines(setup, state)
     squares = 0.0
     wanted = state.present if some is None else state.present & some
@@ -67,8 +66,7 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
             continue
         near = np.flatnonzero(state.present & block.around(own, x, y, reach))
         none, total = len(near), bucket(len(near) + 1, LEAST_DROPLETS)
-        there = (a[near] for a in circle)
-        shape = setup.image.shape[0], setup.image.shape[1]
+        there, shape = (x[near], y[near], radius[near]), (setup.image.shape[0], setup.image.shape[1])
         pixels = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=own[near])
         pixels = counted(setup, alone(pixels, none) if setup.form.renderer == "nearest" else pixels)
         rows = rows_of(pixels, setup.image, state.ground.field, total)
@@ -123,16 +121,16 @@ def pass_over_all(
 ) -> tuple[Sums, np.ndarray]:
     """`pass_over` so many rows, or those `chosen` (indices); in parts where there are many. Colors are of these."""
     count = used if chosen is None else len(chosen)
-    if used <= MOST_ROWS:
-        if chosen is not None:
-            rows = some_rows(Rows(*(np.asarray(a) for a in rows)), chosen, len(raw))
-        sums, drawn = pass_over(raw, anchor, shared, rows, count, crowded, form)
-        return Sums(*(np.asarray(s) for s in sums)), np.asarray(drawn)[:count]
+    many = used > MOST_ROWS
+    at_once = LEAST_ROWS if many else max(count, 1)
+    if chosen is not None and not many:
+        rows = Rows(*(np.asarray(a) for a in rows))
     colors = np.empty((count, *rows.values.shape[1:]), np.float32)
     total: list[np.ndarray] = []
-    for begin in range(0, max(count, 1), LEAST_ROWS):
-        end = min(begin + LEAST_ROWS, count)
-        part = some_rows(rows, slice(begin, end) if chosen is None else chosen[begin:end], len(raw))
+    for begin in range(0, max(count, 1), at_once):
+        end, part = min(begin + at_once, count), rows
+        if many or chosen is not None:
+            part = some_rows(rows, slice(begin, end) if chosen is None else chosen[begin:end], len(raw))
         together = int(np.clip(crowded - begin, 0, end - begin))
         sums, drawn = pass_over(raw, anchor, shared, part, end - begin, together, form)
         colors[begin:end] = np.asarray(drawn)[: end - begin]

@@ -184,9 +184,9 @@ def iterate_from(
     After the fit `before`, of which candidates have their compositions, what stands out of the empty slide is told from
     that of it, and all candidates are tried at once.
     """
+    from .loop import MOST_PASSES
     from .posterior import Frame
     from .prepare import prepare
-    from .loop import MOST_PASSES
     from .run import iterate_rounds
 
     slide = None if before is None or settings.scale != 1 else empty_slide_of(before)

@@ -48,7 +48,8 @@ class Surroundings(NamedTuple):
             box = _box(np.concatenate([everyone[near], changed]), (h, w), blur)
         begin = np.array([box.left, box.top, 0])
         x, y, radius = (changed - begin).T
-        drawn = covered(x, y, DRAWN_RADII * radius + DRAWN_MORE, box.shape, 0, 1)
+        edge = edge_reach(np.zeros(1), 0, 1)  # which `covered` adds
+        drawn = covered(x, y, DRAWN_RADII * radius + DRAWN_MORE - edge, box.shape, 0, 1)
         others = covered_pixels(*(everyone[near] - begin).T, box.shape, blur=blur, reach=1, wanted=~active[near])
         theirs = others.own > 0
         drawn[others.y[theirs], others.x[theirs]] = False

@@ -70,9 +70,7 @@ def _no_common_error(original: Any) -> Any:
 
 CORRECTIONS = {
     ALL: Correction(),
-    "outline trust": Correction(
-        tuple(Change(f"{INFERENCE}.{m}", "outline_trust", lambda _: lambda *args: 1.0) for m in ("loop", "run"))
-    ),
+    "outline trust": Correction((Change(f"{INFERENCE}.loop", "outline_trust", lambda _: lambda *args: 1.0),)),
     "discrepancy": Correction((Change(f"{INFERENCE}.calibration", "discrepancy", lambda _: lambda: 0.0),)),
     "inflation": Correction((Change(f"{INFERENCE}.steps.gauss_newton.Evidence", "of", _White.of),)),
     "glow": Correction((Change(f"{INFERENCE}.prepare", "GLOW_FROM", lambda _: np.inf),)),

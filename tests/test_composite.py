@@ -1,5 +1,7 @@
 """Optics learned on several images: where parts are cut out, how they lie, and what each keeps for itself."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,7 +119,7 @@ def reading(images):
 def test_teachers_that_cannot_teach_give_way(monkeypatch):
     color, gray = (Image(np.zeros((200, 200, c), np.float32)) for c in (3, 1))
     monkeypatch.setattr(composite, "start_of", lambda image, *_: found([99], [99]))
-    monkeypatch.setattr(composite, "_compiled", lambda *_: composite.nullcontext())
+    monkeypatch.setattr(composite, "compiled_ahead", lambda *_: nullcontext())
     taught = []
 
     def fitted(parts, *_):

@@ -215,7 +215,7 @@ def test_divergence_is_that_of_samples(kind, types, at):
     root = np.tril(rng.normal(0, 0.02, (d, d))) + 0.08 * np.eye(d)
     covariance = root @ root.T
     prior = Prior(rng.normal(0, 0.05, (1, PLACE)), np.array([[0.1, 0.2, 0.15]]), np.zeros(1, bool))
-    told = divergence(Guide.of(mean, np.linalg.inv(covariance)[None]), prior, form)[0]
+    told = divergence(Guide(mean, np.linalg.inv(covariance)[None], covariance[None]), prior, form)[0]
     draws = rng.standard_normal((200_000, d))
     log_q = -0.5 * (draws**2).sum(1) - np.log(np.diag(root)).sum() - 0.5 * d * np.log(2 * np.pi)
     z = mean + draws @ root.T
@@ -231,7 +231,7 @@ def test_divergence_grows_with_what_is_known():
     form = Form(3, 3)
     prior = Prior(np.zeros((2, 3)), np.full((2, 3), 0.1), np.zeros(2, bool))
     precision = np.stack([np.eye(6) * 1e2, np.eye(6) * 1e6])
-    wide, narrow = divergence(Guide.of(np.zeros((2, 6)), precision), prior, form)
+    wide, narrow = divergence(Guide(np.zeros((2, 6)), precision, np.linalg.inv(precision)), prior, form)
     assert narrow - wide == pytest.approx(0.5 * 6 * np.log(1e4), rel=0.1)
 
 

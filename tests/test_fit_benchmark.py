@@ -547,11 +547,11 @@ def test_wrong_use(arguments, message, capsys):
 
 @pytest.mark.parametrize("name", ablation.CORRECTIONS)
 def test_what_is_left_out_comes_back(name):
-    from napari_droplets.inference import calibration, loop, prepare, run
+    from napari_droplets.inference import calibration, loop, prepare
     from napari_droplets.inference.steps import droplet_step, gauss_newton, optics_step
 
     def state():
-        names = [(loop, "outline_trust"), (run, "outline_trust"), (prepare, "GLOW_FROM")]
+        names = [(loop, "outline_trust"), (prepare, "GLOW_FROM")]
         names += [(calibration, n) for n in ("calibrated", "discrepancy", "systematic", "presence", "count_sd")]
         names += [(m, "COMMON_SD") for m in (droplet_step, optics_step)]
         return [getattr(*n) for n in names] + [gauss_newton.Evidence.of]

@@ -28,23 +28,20 @@ def keep_compiled() -> None:
     JAX_ENABLE_COMPILATION_CACHE is false, nothing is kept. Programs that cannot be read are compiled again.
     """
     with _one_at_a_time:
-        if _folder_of_jax() is None and jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
-            _keep()
-
-
-def _keep() -> None:
-    folder = user_cache_path("napari-droplets", appauthor=False) / f"compiled-{_machine()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "writable").touch()
-    except OSError:
-        return
-    with suppress(OSError):  # another process trims at the same time
-        _trim(folder)
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    for name, usual, value in SMALL_TOO:
-        if getattr(jax.config, name) == usual:  # else somebody chose it
-            jax.config.update(name, value)
+        if _folder_of_jax() is not None or not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
+            return
+        folder = user_cache_path("napari-droplets", appauthor=False) / f"compiled-{_machine()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "writable").touch()
+        except OSError:
+            return
+        with suppress(OSError):  # another process trims at the same time
+            _trim(folder)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        for name, usual, value in SMALL_TOO:
+            if getattr(jax.config, name) == usual:  # else somebody chose it
+                jax.config.update(name, value)
 
 
 def _trim(folder: Path) -> None:

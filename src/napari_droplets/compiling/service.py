@@ -22,10 +22,7 @@ _made: set[Hashable] = set()
 def tracing(key: Hashable) -> Iterator[None]:
     """Run a program within this block: alone the first time, freely once that has gone well.
 
-    Parameters
-    ----------
-    key : hashable
-        What decides the program: its name, and the shapes and static arguments it is called with.
+    The `key` is what decides the program: its name, and the shapes and static arguments it is called with.
     """
     if key in _made:
         yield

@@ -54,14 +54,7 @@ def pure(droplets: Droplets | pd.DataFrame, component: int, types: int) -> Dropl
 
 
 def known_compositions(droplets: Droplets, types: int, composition: str) -> np.ndarray:
-    """Known compositions (N, K); NaN in rows of droplets whose composition is to be found.
-
-    Raises
-    ------
-    InputError
-        Columns for another number of components, a row that is known in part, values out of range, or fractions of a
-        simplex that do not sum to one.
-    """
+    """Known compositions (N, K), checked; NaN in rows of droplets whose composition is to be found."""
     names = [f"{PREFIX}{k}" for k in range(types)]
     given = [str(name) for name in droplets.labels if str(name).startswith(PREFIX)]
     if not given:

@@ -75,21 +75,11 @@ class Classes(NamedTuple):
 
 
 def classify(measured: Measured, classes: int | None = None) -> Classes:
-    """Sort droplets, of one image or of many, into classes by composition.
+    """Sort droplets, of one image or of many, into so many classes by composition.
 
-    Parameters
-    ----------
-    measured : Measured
-        Their compositions, `measured_of(draws, p_present)`.
-    classes : int, optional
-        Number of classes; there are never more than droplets of different composition. By default the number, up to
-        6, with the best integrated completed likelihood (Biernacki, Celeux and Govaert 2000): as many as can be told
-        apart. BIC would also add classes where one is not quite Gaussian.
-
-    Raises
-    ------
-    InputError
-        A number of classes that is none.
+    There are never more than droplets of different composition. By default the number, up to 6, is the one with the
+    best integrated completed likelihood (Biernacki, Celeux and Govaert 2000): as many as can be told apart. BIC would
+    also add classes where one is not quite Gaussian.
     """
     if classes is not None and (isinstance(classes, bool) or not isinstance(classes, (int, np.integer)) or classes < 1):
         raise InputError(f"classes={classes!r}: must be a whole number, at least 1, or None to choose it")
@@ -120,11 +110,6 @@ def same_classes(previous: Mapping[str, Any], measured: Measured) -> Classes:
 
     Classes, `Classes.parameters` of the other image, keep their numbers, means and covariances, which intervals of the
     proportions take as known; how frequent they are is found anew. A droplet that fits none is put into the nearest.
-
-    Raises
-    ------
-    InputError
-        A number of components that is not that of `previous`.
     """
     mean, covariance = np.asarray(previous["mean"], float), np.asarray(previous["covariance"], float)
     if mean.shape[1] != measured.components:
@@ -291,11 +276,6 @@ def measured_of(draws: Float[np.ndarray, "S N K"], p_present: Float[np.ndarray, 
     """Means and covariances of joint posterior samples of composition, without what the prior knew; S of 200 is plenty.
 
     Droplets count by `p_present`, the probability that they are there; NaN counts as 1.
-
-    Raises
-    ------
-    InputError
-        Arrays of other shapes.
     """
     draws = np.asarray(draws, float)
     if draws.ndim != 3 or 0 in (draws.shape[0], draws.shape[2]):

@@ -31,18 +31,12 @@ def classify_pooled(
     classes: int | None = None,
     names: Sequence[str] | None = None,
     before: Mapping[str, Any] | None = None,
-    seed: int = 0,
 ) -> Pooled:
     """Sort the droplets of many images, fitted with the same optics, into classes found on all of them.
 
     There are as many classes as names, as are asked for, or as can be told apart. Names are told from the most frequent
     class on. With `before`, `Pooled.parameters` of an earlier run, classes keep the order, and with it the names, that
-    they had there. The seed chooses among more than 8,000 droplets.
-
-    Raises
-    ------
-    InputError
-        No droplets, other numbers of components, or another number of names than of classes.
+    they had there.
     """
     if names is not None and classes is not None and classes != len(names):
         raise InputError(f"{len(names)} names for {classes} classes; give as many names as classes")
@@ -52,7 +46,7 @@ def classify_pooled(
         raise InputError("classes: no droplets in any of the images")
     if len({(one.components, one.simplex) for one in some}) > 1:
         raise InputError("classes: images with other numbers of components; fit all of them with the same optics")
-    everything = _joined(some, seed)
+    everything = _joined(some)
     found = classify(everything, classes)
     if names is not None and len(found.parameters["weight"]) != len(names):
         raise InputError(
@@ -70,10 +64,10 @@ def classify_pooled(
     return Pooled(parameters, shared, [same_classes(parameters, one) for one in images])
 
 
-def _joined(images: Sequence[Measured], seed: int) -> Measured:
+def _joined(images: Sequence[Measured]) -> Measured:
     y, s, weight = (np.concatenate([one.data[i] for one in images], -1) for i in range(3))
     if len(weight) > MOST_DROPLETS:
-        chosen = np.random.default_rng(seed).choice(len(weight), MOST_DROPLETS, replace=False)
+        chosen = np.random.default_rng(0).choice(len(weight), MOST_DROPLETS, replace=False)
         y, s, weight = y[..., chosen], s[..., chosen], weight[chosen]
     return Measured(Data(y, s, weight), np.ones(len(weight), bool), images[0].simplex)
 

@@ -13,10 +13,9 @@ import numpy as np
 
 from ..model.assignment import ROW
 from ..model.optics import weight_shapes
-from ..model.outline import GLOW_TERMS
-from ..model.problem import LEAST_DROPLETS, LEAST_ROWS, Form, Rows, bucket
+from ..model.problem import LEAST_DROPLETS, Form, Rows, bucket, filled
 from ..model.rendering import Shared
-from .loop import steps_of
+from .loop import empty_glow, steps_of
 from .steps import optics_step
 from .steps.evidence import pass_over
 from .steps.optics_step import Learned
@@ -29,7 +28,7 @@ def make(form: Form, droplets: int, wanted: Callable[[], bool] = lambda: True, *
     """
     shapes = weight_shapes(form.channels, form.types)
     optics = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    shared = Shared(optics, np.zeros((GLOW_TERMS, form.channels), np.float32), np.float32(0), np.float32(1))
+    shared = Shared(optics, empty_glow(form.channels), np.float32(0), np.float32(1))
     rows = _nothing(form, droplets)
     raw, anchor = np.zeros((droplets, form.dimensions), np.float32), np.ones((droplets, 3), np.float32)
     pass_over(raw, anchor, shared, rows, 1, 0, form)
@@ -48,8 +47,5 @@ def usual_size(n: int = 0) -> int:
 
 def _nothing(form: Form, droplets: int) -> Rows:
     """Rows of pixels that weigh nothing."""
-    size = (LEAST_ROWS, ROW)
-    none = np.int32(droplets - 1)
-    flat = np.zeros(size, np.float32)
-    colors = np.zeros((*size, form.channels), np.float32)
-    return jax.device_put(Rows(np.full(LEAST_ROWS, none), np.full(size, none), flat, flat, flat, flat, colors, colors))
+    flat, colors = np.zeros((0, ROW), np.int32), np.zeros((0, ROW, form.channels), np.float32)
+    return jax.device_put(filled(Rows(flat[:, 0], flat, flat, flat, flat, flat, colors, colors), droplets))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -80,7 +80,7 @@ def fit(
     >>> result.table[["x", "y", "radius"]].shape[1]
     3
     """
-    return run(iterate(image, droplets, optics, **settings), callback)
+    return drive(iterate(image, droplets, optics, **settings), callback)
 
 
 def held(optics: Optics) -> dict[str, Any]:
@@ -103,34 +103,28 @@ def iterate(
     loaded and compiled beside detection, unless (`ahead`) droplets shall be seen first: both want the interpreter.
     """
     chosen = Settings.of(**settings)
-    return _iterate_all(image_of(image, chosen), droplets, optics, chosen, candidates, ahead)
+    picture = image_of(image, chosen)
 
+    def steps() -> Steps:
+        clock = Clock(chosen.max_seconds)
+        if isinstance(picture.pixels, LazyPixels):
+            check_zarr(picture.name)
+        given = None if droplets is None else usable(droplets, picture, chosen)
+        if chosen.region is None:
+            fitting = _iterate(picture, given, optics, chosen, clock, ahead, candidates)
+            return (yield from _with_border(fitting, picture))
+        yield waiting("detect", chosen)
+        from .local.part import Part, in_region
 
-def _iterate_all(
-    image: Image,
-    droplets: Droplets | pd.DataFrame | None,
-    optics: Optics | None,
-    settings: Settings,
-    candidates: Droplets | None,
-    ahead: bool,
-) -> Steps:
-    clock = Clock(settings.max_seconds)
-    if isinstance(image.pixels, LazyPixels):
-        check_zarr(image.name)
-    given = None if droplets is None else usable(droplets, image, settings)
-    if settings.region is None:
-        result = yield from _iterate(image, given, optics, settings, clock, ahead, candidates)
-        return replace(result, droplets=with_border(result.droplets, image.shape))
-    yield waiting("detect", settings)
-    from .local.part import Part, in_region
+        clock.lap("import")
+        part = Part.of(picture, chosen)
+        clock.lap("detect")
+        given = None if given is None else part.here(given)
+        if given is not None and not in_region(part.image, given).any():
+            raise InputError("droplets: none of them is in the region")
+        return (yield from part.run(_iterate(part.image, given, optics, chosen, clock, ahead)))
 
-    clock.lap("import")
-    part = Part.of(image, settings)
-    clock.lap("detect")
-    given = None if given is None else part.here(given)
-    if given is not None and not in_region(part.image, given).any():
-        raise InputError("droplets: none of them is in the region")
-    return (yield from part.run(_iterate(part.image, given, optics, settings, clock, ahead)))
+    return steps()
 
 
 def _iterate(
@@ -145,19 +139,9 @@ def _iterate(
     if settings.population == "inferred" or given is None:
         yield waiting("detect", settings)
         from ..detection import scales  # noqa: F401 (to load the network's library is no detection)
-    from ..compiling.service import meanwhile
-
     clock.lap("import")
-
-    def compile_ahead(wanted: Callable[[], bool]) -> None:
-        if settings.types != AUTO:
-            from .ahead import make, usual_size
-            from .prepare import form_of
-
-            learning = settings.learn_optics or optics is None
-            make(form_of(image.shape[2], settings), usual_size(), wanted, learning=learning)
-
-    with meanwhile(compile_ahead) if ahead else nullcontext():
+    learning = settings.learn_optics or optics is None
+    with compiled_ahead(image.shape[2], settings, learning=learning) if ahead else nullcontext():
         start = start_of(image, given, settings) if candidates is None else candidates
         if image.region is not None:
             from .local.part import focused
@@ -171,6 +155,19 @@ def _iterate(
     settings, tried = yield from resolved(image, start, optics, settings, clock)
     result = yield from iterate_from(image, start, optics, settings, clock)
     return result if tried is None else replace(result, summary=result.summary | {"types_tried": tried})
+
+
+def compiled_ahead(channels: int, settings: Settings, *, learning: bool = True) -> AbstractContextManager[None]:
+    """Programs of a fit are made while the block runs, unless it has to be found out which they are."""
+    from ..compiling.service import meanwhile
+
+    def make_all(wanted: Callable[[], bool]) -> None:
+        from .ahead import make, usual_size
+        from .prepare import form_of
+
+        make(form_of(channels, settings), usual_size(), wanted, learning=learning)
+
+    return nullcontext() if settings.types == AUTO else meanwhile(make_all)
 
 
 def iterate_from(
@@ -187,9 +184,10 @@ def iterate_from(
     After the fit `before`, of which candidates have their compositions, what stands out of the empty slide is told from
     that of it, and all candidates are tried at once.
     """
+    from .loop import MOST_PASSES
     from .posterior import Frame
     from .prepare import prepare
-    from .run import MOST_PASSES, iterate_rounds
+    from .run import iterate_rounds
 
     slide = None if before is None or settings.scale != 1 else empty_slide_of(before)
     work = image.rescaled(settings.scale)
@@ -220,8 +218,7 @@ def iterate_next(image: Image, start: Droplets, optics: Optics, before: Fit | No
 
     keep_compiled()
     settings = replace(settings, **held(optics))
-    result = yield from iterate_from(image, start, optics, settings, Clock(settings.max_seconds), before)
-    return replace(result, droplets=with_border(result.droplets, image.shape))
+    return _with_border(iterate_from(image, start, optics, settings, Clock(settings.max_seconds), before), image)
 
 
 def start_of(image: Image, given: Droplets | None, settings: Settings) -> Droplets:
@@ -231,16 +228,13 @@ def start_of(image: Image, given: Droplets | None, settings: Settings) -> Drople
     if given is not None and "misfit" in given.labels:  # deviations of a fit hold what these pixels said already
         given = replace(given, x_sd=None, y_sd=None, radius_sd=None)
     if settings.population == "given":
-        start = propose(image, settings) if given is None else given
-        start = replace(start, p_present=None)
-        found = len(start) > 0
+        start = replace(propose(image, settings) if given is None else given, p_present=None)
     else:
         asserted = given is not None
         if given is None and settings.detector == "blobs":
             given = find_candidates(image, settings)
         start = gathered(given, find_candidates(image, replace(settings, detector="network")), asserted=asserted)
-        found = bool(likely(start).any())
-    if not found:
+    if not likely(start).any():
         raise InputError(
             f"{image.name}: no droplets found; give their typical diameter in pixels (diameter=...), or droplets to "
             f"start from"
@@ -299,7 +293,7 @@ def refit(
     InputError
         The image is not at hand, a table that cannot be used, or a region without droplets.
     """
-    return run(iterate_refit(fit, edited_table, region, **settings), callback)
+    return drive(iterate_refit(fit, edited_table, region, **settings), callback)
 
 
 def iterate_refit(
@@ -344,16 +338,11 @@ def _with_border(steps: Steps, image: Image) -> Steps:
     return replace(result, droplets=with_border(result.droplets, image.shape))
 
 
-def run(steps: Steps, callback: Callback | None) -> Fit:
-    """Drive a generator of `iterate` or `iterate_refit` to its end."""
-    return drive(steps, callback)
-
-
 T = TypeVar("T")
 
 
 def drive(steps: Generator[Progress, bool | None, T], callback: Callback | None) -> T:
-    """Drive any such generator to its end; a callback's False is told to it."""
+    """Drive a generator such as `iterate` to its end; a callback's False is told to it."""
     reply: bool | None = None
     while True:
         try:

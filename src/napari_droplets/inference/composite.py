@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from ..droplets import Droplets, Fit, Optics, beyond_border
+from ..droplets import Droplets, Optics, beyond_border
 from ..errors import InputError
 from ..images import Image
 from ..lazy import Block
 from ..model.outline import GLOW_REACH
 from ..progress import Clock, Progress, retold
-from ..settings import AUTO, Settings
-from .api import iterate_from, start_of, waiting
+from ..settings import Settings
+from .api import compiled_ahead, iterate_from, start_of, waiting
 from .candidates import likely
 from .start import disc_colors, logit_change
 
@@ -89,7 +89,7 @@ def learn(
                 if parts and image.shape[2] != next(iter(parts.values())).image.shape[2]:
                     continue
                 if tried == 0:
-                    ahead.enter_context(_compiled(image.shape[2], settings))
+                    ahead.enter_context(compiled_ahead(image.shape[2], settings))
                 parts[at] = seen.part_of(image, settings)
             except (InputError, OSError):
                 continue
@@ -97,18 +97,6 @@ def learn(
         return None
     taught = yield from _fitted(parts, settings, optics)
     return None if taught is None else taught._replace(candidates=seen.candidates)
-
-
-def _compiled(channels: int, settings: Settings) -> AbstractContextManager[None]:
-    """Programs are compiled while droplets are looked for."""
-    from ..compiling.service import meanwhile
-    from .ahead import make, usual_size
-    from .prepare import form_of
-
-    if settings.types == AUTO:
-        return nullcontext()
-    form = form_of(channels, settings)
-    return meanwhile(lambda wanted: make(form, usual_size(), wanted))
 
 
 class Seen:
@@ -124,13 +112,7 @@ class Seen:
         """See `Taught`."""
 
     def part_of(self, image: Image, settings: Settings) -> Part:
-        """The part of an image that tells most.
-
-        Raises
-        ------
-        InputError
-            There are no droplets in it.
-        """
+        """The part of an image that tells most; an `InputError` where there are no droplets."""
         if settings.region is not None:
             from .local.part import Part as Region
 
@@ -208,11 +190,11 @@ def _fitted(
         optics = replace(optics, length=optics.length * scale, blur_px=optics.blur_px * scale)
     clock = Clock(settings.max_seconds)
 
-    def steps() -> Generator[Progress, bool | None, Fit]:
-        chosen, _ = yield from resolved(image, start, optics, settings, clock, tiles)
-        return (yield from iterate_from(image, start, optics, chosen, clock, tiles=tiles))
+    def staged(progress: Progress) -> Progress:
+        return progress._replace(stage="optics")
 
-    fit = yield from retold(steps(), lambda progress: progress._replace(stage="optics"))
+    settings, _ = yield from retold(resolved(image, start, optics, settings, clock, tiles), staged)
+    fit = yield from retold(iterate_from(image, start, optics, settings, clock, tiles=tiles), staged)
     if fit.summary["stopped"] == "cancelled":
         return None
     learned = replace(fit.optics, length=fit.optics.length / scale, blur_px=fit.optics.blur_px / scale)

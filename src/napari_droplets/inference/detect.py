@@ -60,12 +60,12 @@ def detect_all(image: Any, **settings: Any) -> Detection:
     if chosen.region is None:
         candidates = find_candidates(picture, chosen)
     else:
-        from .local.part import Part, in_region, region_record
+        from .local.part import Part, in_region
 
         part = Part.of(picture, chosen)
         candidates = find_candidates(part.image, chosen)
         candidates = part.back(candidates[in_region(part.image, candidates)])
-        region = region_record(picture, chosen)
+        region = part.record()
     p = candidates.p_present
     if p is None:
         return Detection(candidates, None, None, candidates, region)

@@ -80,12 +80,8 @@ def choose_types(
     """Find the smallest number of components that is as good as the best.
 
     As good is what lacks no more than a standard error, or than `WORTH` of what the best one leaves unexplained.
-
-    Returns
-    -------
-    int, list of dict
-        The number, and for each one tried `types`, `log_likelihood` per held-out intensity, what it lacks to the best
-        one (`short`) and the standard error of that (`short_error`), from paired differences of blocks.
+    Returned are the number, and for each one tried `types`, `log_likelihood` per held-out intensity, what it lacks to
+    the best one (`short`) and the standard error of that (`short_error`), from paired differences of blocks.
     """
     work, begin = image.rescaled(settings.scale), start.scaled(settings.scale)
     tried = candidates(work.shape[2], settings.composition)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ..composition.anchors import known_compositions
@@ -37,26 +35,13 @@ GLOW_FROM = 0.02
 """Light outside of droplets, over what they change inside, from which it is drawn."""
 
 
-class Prepared(NamedTuple):
-    """A fit ready to run, and its first state."""
-
-    setup: Setup
-    state: State
-
-
 def form_of(channels: int, settings: Settings) -> Form:
     """The shape of the program for an image and settings."""
     return Form(channels, settings.components, settings.composition, settings.renderer)
 
 
 def check_optics(optics: Optics, form: Form, name: str) -> None:
-    """Optics of an earlier image must be of the same kind.
-
-    Raises
-    ------
-    InputError
-        They differ in types, channels or the kind of composition, or their weights are of another network.
-    """
+    """Raise `InputError` where optics of an earlier image are of another kind, or their weights of another network."""
     for field, want in (("types", form.types), ("channels", form.channels), ("composition", form.composition)):
         if (have := getattr(optics, field)) != want:
             raise InputError(f"optics: learned with {field}={have}, but {name} is fitted with {field}={want}")
@@ -74,9 +59,16 @@ def shared_of(optics: Optics, scale: float) -> Shared:
     return Shared(weights, glow, np.float32(blur), np.float32(optics.length * scale))
 
 
-def typical_radius(start: Droplets, sure: np.ndarray) -> float:
-    """Median radius of the droplets that take part from the beginning: the others depend on what found them."""
-    return float(np.median(start.radius[sure] if sure.any() else start.radius))
+def free_to_change(
+    mean: np.ndarray, known: np.ndarray, pinned: np.ndarray, form: Form
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means (N, D) with `known` compositions (N, K), and which numbers may change: no known, and no `pinned` place."""
+    held = np.isfinite(known).all(1)
+    mean, free = mean.copy(), np.ones(mean.shape, bool)
+    mean[held, PLACE:] = unconstrained(known[held], form.composition)
+    free[held, PLACE:] = False
+    free[pinned, :PLACE] = False
+    return mean, free
 
 
 def prepare(
@@ -87,7 +79,7 @@ def prepare(
     counted: np.ndarray | None = None,
     slide: np.ndarray | None = None,
     tiles: tuple[Block, ...] = (),
-) -> Prepared:
+) -> tuple[Setup, State]:
     """Build the setup and the first state; `work` and `start` at the working scale.
 
     `counted` (H, W) is False for pixels that do not count; nor do those where there is no picture. The empty `slide`
@@ -114,36 +106,27 @@ def prepare(
     # of use only where optics are learned
     light = light_outside(image, ground, *here, INITIAL_BLUR) if learning else float("nan")
     if optics is None:
-        length = typical_radius(start, present)
+        length = float(np.median(here[2]))  # of those that take part: the others depend on what found them
         composition = first_compositions(image, ground, place, form, settings.seed, known, present)
-        mean = np.concatenate([np.zeros((n, PLACE)), composition], -1)
         weights = first_optics(image, ground, here, composition[present], form, length, settings.seed)
         shared = Shared(weights, empty_glow(form.channels), np.float32(np.log(INITIAL_BLUR)), np.float32(length))
         glow = light > GLOW_FROM
     else:
         shared = shared_of(optics, settings.scale)
         composition = compositions_under(shared, image, ground, place, form, settings.seed)
-        mean = np.concatenate([np.zeros((n, PLACE)), composition], -1)
         glow = bool(np.any(shared.glow))
+    mean = np.concatenate([np.zeros((n, PLACE)), composition], -1)
     if start.composition is not None and start.types == form.types:
         told = np.isfinite(start.composition).all(1)
         mean[told, PLACE:] = unconstrained(start.composition[told], form.composition, 0.01)
-    free = np.ones((n, form.dimensions), bool)
-    held = np.isfinite(known).all(1)
-    mean[held, PLACE:] = unconstrained(known[held], form.composition)
-    free[np.ix_(held, np.arange(PLACE, form.dimensions))] = False
-    free[pinned_rows(start), :PLACE] = False
-    padded = bucket(n + 1, LEAST_DROPLETS)
-    prior = prior_of(
-        start.radius, (start.x_sd, start.x_sd if start.y_sd is None else start.y_sd, start.radius_sd), recognized
-    )
-
+    mean, free = free_to_change(mean, known, pinned_rows(start), form)
+    sd = start.x_sd, start.x_sd if start.y_sd is None else start.y_sd, start.radius_sd
     setup = Setup(
         image,
         counted,
         form,
-        anchors_of(*place, padded),
-        prior,
+        anchors_of(*place, bucket(n + 1, LEAST_DROPLETS)),
+        prior_of(start.radius, sd, recognized),
         start.p_present,
         free,
         grid,
@@ -154,4 +137,4 @@ def prepare(
         settings.seed,
         given=optics is not None,
     )
-    return Prepared(setup, init(setup, mean, present, shared, ground, noise))
+    return setup, init(setup, mean, present, shared, ground, noise)

@@ -12,24 +12,7 @@ from ..errors import InputError
 from ..lazy import Pixels
 from ..progress import Clock, Progress
 from ..settings import Settings
-from .loop import (
-    CHUNKS,
-    CYCLE,
-    DAMPING,
-    LEARNING_RATE,
-    MOST_PASSES,
-    RELIST,
-    Info,
-    Schedule,
-    asymmetry,
-    grounded,
-    intensities,
-    learn_shared,
-    listed,
-    move_droplets,
-    offset,
-    outline_trust,
-)
+from . import loop
 from .population import Census, judged, reconsidered
 from .state import Setup, State
 from .steps.evidence import look
@@ -72,21 +55,16 @@ def iterate_rounds(
     clock: Clock,
     name: str,
     snapshot: Snapshot,
-    most_passes: int = MOST_PASSES,
+    most_passes: int = loop.MOST_PASSES,
 ) -> Generator[Progress, bool | None, Outcome]:
     """Run rounds until settled, out of steps or time, or told to stop; the last sound state is kept.
 
     `most_passes` over the pixels precede the decision who is a droplet, where optics are held; with none of them all
-    candidates are tried at once.
-
-    Raises
-    ------
-    InputError
-        The loss is not finite at the start.
+    candidates are tried at once. A loss that is not finite at the start is an `InputError`.
     """
     losses: Losses = []
-    rate = (KNOWN if setup.given else 1) * LEARNING_RATE
-    schedule = Schedule(rate, min(CYCLE, max(1, settings.steps // (CHUNKS * STEPS))))
+    rate = (KNOWN if setup.given else 1) * loop.LEARNING_RATE
+    schedule = loop.Schedule(rate, min(loop.CYCLE, max(1, settings.steps // (loop.CHUNKS * STEPS))))
     nan = float("nan")
     stopped = "steps"
 
@@ -99,10 +77,10 @@ def iterate_rounds(
 
     reply = yield progress("compile", nan, nan, settings.steps)
     cancelled = reply is False
-    info: Info | None = None
+    info: loop.Info | None = None
     passes = 0
     if setup.learning or most_passes > 0:
-        state, info = move_droplets(setup, state, DAMPING[0])
+        state, info = loop.move_droplets(setup, state, loop.DAMPING[0])
         if not np.isfinite(info.loss):
             raise _not_finite(name)
         clock.lap("compile")
@@ -117,26 +95,24 @@ def iterate_rounds(
             break
         if not settling:
             if setup.given and schedule.round == 0:  # these optics say where droplets are
-                state = state._replace(offset=offset(setup, state.mean, state.present))
-            for _ in range(CHUNKS):
-                state = learn_shared(setup, state, schedule.rate)
-        if passes == 1 or (not settling and schedule.round % RELIST == 0):
-            state = grounded(setup, state) if setup.moving is None else state
-            state = listed(setup, state, complete=False)
-        if settling:
-            state, info = move_droplets(setup, state, DAMPING[1], some=moving)
-        else:
-            state, info = move_droplets(setup, state, DAMPING[0])
+                state = state._replace(offset=loop.offset(setup, state.mean, state.present))
+            for _ in range(loop.CHUNKS):
+                state = loop.learn_shared(setup, state, schedule.rate)
+        if passes == 1 or (not settling and schedule.round % loop.RELIST == 0):
+            state = loop.grounded(setup, state) if setup.moving is None else state
+            state = loop.listed(setup, state, complete=False)
+        damping, some = (loop.DAMPING[1], moving) if settling else (loop.DAMPING[0], None)
+        state, info = loop.move_droplets(setup, state, damping, some=some)
         passes, rounds = passes + 1, rounds + 1
         clock.lap("fit")
         if not np.isfinite(info.loss):
             stopped = "not finite"
-            state = sound
+            state = sound._replace(seen=None)  # what it shows may hold the colors of the step that failed
             break
         sound = state
         losses.append((state.step if setup.learning else passes, info.loss, clock.total))
         per_round = (clock.total - began) / rounds
-        left = per_round * max(0, settings.steps - state.step) / (CHUNKS * STEPS)
+        left = per_round * max(0, settings.steps - state.step) / (loop.CHUNKS * STEPS)
         reply = yield progress("fit", info.loss, left, settings.steps)
         settled = False
         if not settling:
@@ -154,23 +130,23 @@ def iterate_rounds(
         before = state.trust
         assert state.evidence is not None
         left = state.evidence.unexplained_of(state.present)
-        state = state._replace(trust=outline_trust(setup.light, left))  # once: what goes back is explained worse
-        state, info = move_droplets(setup, state, DAMPING[1], learned=True)
+        state = state._replace(trust=loop.outline_trust(setup.light, left))  # once: what goes back is explained worse
+        state, info = loop.move_droplets(setup, state, loop.DAMPING[1], learned=True)
         for part in range(AFTERWARDS if state.trust < BACK * before and stopped != "time" else 0):
-            for _ in range(CHUNKS):
-                state = learn_shared(setup, state, KNOWN * LEARNING_RATE * (1 - part / AFTERWARDS))
-            state, info = move_droplets(setup, state, DAMPING[1], learned=True)
+            for _ in range(loop.CHUNKS):
+                state = loop.learn_shared(setup, state, KNOWN * loop.LEARNING_RATE * (1 - part / AFTERWARDS))
+            state, info = loop.move_droplets(setup, state, loop.DAMPING[1], learned=True)
     census = None
     if setup.probability is not None and not cancelled:
         state, census = reconsidered(setup, state, settled=passes > 0)
-    state = state._replace(asymmetry=asymmetry(setup, state))
-    state = grounded(setup, state) if setup.moving is None and not cancelled else state
+    state = state._replace(asymmetry=loop.asymmetry(setup, state))
+    state = loop.grounded(setup, state) if setup.moving is None and not cancelled else state
     del schedule, sound  # and with them the backgrounds of earlier states: the list of all pixels takes their memory
-    state = listed(setup, state, complete=True)
+    state = loop.listed(setup, state, complete=True)
     moving = None
     for _ in range(1 if cancelled else LAST_PASSES):
         sound = state
-        state, info = move_droplets(setup, state, DAMPING[1], learned=True, some=moving)
+        state, info = loop.move_droplets(setup, state, loop.DAMPING[1], learned=True, some=moving)
         if not np.isfinite(info.loss):
             if not losses:
                 raise _not_finite(name)
@@ -192,7 +168,7 @@ def iterate_rounds(
         census = last
     losses.append((losses[-1][0] if losses else state.step, info.loss, clock.total))
     clock.lap("fit")
-    return Outcome(setup, state, losses, stopped, intensities(setup, state), census)
+    return Outcome(setup, state, losses, stopped, loop.intensities(setup, state), census)
 
 
 def _not_finite(name: str) -> InputError:

@@ -187,8 +187,7 @@ def light_outside(
     fitted = basis @ np.linalg.lstsq(basis, usual, rcond=1e-3)[0]
     doubt = 0.5 * np.pi * np.nanvar(light[:, seen], 0) / inside.sum(0)[seen, None]  # variance of a median
     light_there = max(np.mean(fitted**2) - np.mean(doubt) * basis.shape[1] / len(basis), 0)
-    at = np.rint(y).astype(int).clip(0, image.shape[0] - 1), np.rint(x).astype(int).clip(0, image.shape[1] - 1)
-    change = disc_colors(image, x, y, radius) - ground.field[at]
+    change = disc_colors(image, x, y, radius) - _ground_at(ground, (x, y, radius))
     return float(np.sqrt(light_there) / max(np.sqrt(np.mean(change**2)), 1e-6))
 
 
@@ -307,15 +306,9 @@ def compositions_under(
     found = np.empty((len(radius), raw.shape[1]))
     for k in np.unique(size):
         here = size == k
-        inputs = np.concatenate(
-            [
-                np.broadcast_to(middle, (PALETTE, len(offset), form.channels)),
-                np.broadcast_to(offset, (PALETTE, *offset.shape)),
-                np.full((PALETTE, len(offset), 1), np.median(radius[here])),
-            ],
-            -1,
-        )
-        change = _change(shared.optics, inputs.reshape(-1, inputs.shape[-1]), np.repeat(fractions, len(offset), axis=0))
+        one = np.c_[np.tile(middle, (len(offset), 1)), offset, np.full(len(offset), np.median(radius[here]))]
+        inputs = np.tile(one, (PALETTE, 1))
+        change = _change(shared.optics, inputs, np.repeat(fractions, len(offset), axis=0))
         looks = change.T.reshape(PALETTE, len(offset), -1).mean(1)
         found[here] = raw[cKDTree(looks).query(wanted[here])[1]]
     return found

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from ..lazy import SIDE, blocks
+from ..lazy import SIDE, Block, blocks
 from .outline import PIXEL_VARIANCE
 
 ROW = 16
@@ -118,11 +118,11 @@ def _listed(
     most: float,
     every: int = 1,
 ) -> Pixels:
-    n, edge = len(x), float(np.hypot(blur, PIXEL_VARIANCE**0.5))
-    far, window = edge_reach(radius, blur, reach), _window(shape)
+    n, far, window = len(x), edge_reach(radius, blur, reach), _window(shape)
     if wanted is not None and wanted.any():
         window = _window(shape, *((c[wanted], far[wanted]) for c in (y, x)))
-    subject, px, py = _discs(x, y, far, window, every)
+    parts = [3 * (np.zeros(0, int),), *_discs(x, y, far, window, every)]
+    subject, px, py = (np.concatenate(part) for part in zip(*parts, strict=True))
     step = _step(radius, most)
     keep = (px % step[subject] == 0) & (py % step[subject] == 0)
     if wanted is not None:
@@ -137,7 +137,7 @@ def _listed(
     number, first = np.arange(len(place)), np.diff(place, prepend=-1) > 0
     nearest = np.maximum.accumulate(np.where(first, number, 0))
     partner = np.where(first, number + 1, nearest) % max(len(place), 1)
-    lonely = (first & np.roll(first, -1)) | (distance >= radius[subject] + SEEN * edge)[partner]
+    lonely = (first & np.roll(first, -1)) | (distance >= edge_reach(radius, blur, 1)[subject])[partner]
     other = np.where(lonely, n, subject[partner])
     # rows of one droplet, those with others first
     kept = np.flatnonzero(keep)
@@ -169,91 +169,65 @@ def covered(
     x: np.ndarray, y: np.ndarray, radius: np.ndarray, shape: tuple[int, int], blur: float, reach: float = REACH
 ) -> np.ndarray:
     """(H, W) bool, the pixels within reach of any droplet; arguments as of `covered_pixels`."""
-    far = edge_reach(radius, blur, reach)
-    mask, window = np.zeros(shape, bool), _window(shape)
-    for i in np.flatnonzero(far > WIDE):
-        for px, py, within in _wide(x[i], y[i], far[i], window):
-            mask[py[0] : py[-1] + 1, px[0] : px[-1] + 1] |= within
-    for some in _batches(np.where(far > WIDE, 0, far)):
-        _, px, py = _discs(x[some], y[some], np.where(far > WIDE, 0, far)[some], window)
+    mask = np.zeros(shape, bool)
+    for _, px, py in _discs(x, y, edge_reach(radius, blur, reach), _window(shape)):
         mask[py, px] = True
     return mask
 
 
 def touching(x: np.ndarray, y: np.ndarray, radius: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(N,) bool, the droplets that cover a pixel of the mask (H, W)."""
-    found, window = np.zeros(len(x), bool), _window((mask.shape[0], mask.shape[1]))
-    for i in np.flatnonzero(radius > WIDE):
-        parts = _wide(x[i], y[i], radius[i], window)
-        found[i] = any((mask[py[0] : py[-1] + 1, px[0] : px[-1] + 1] & within).any() for px, py, within in parts)
-    narrow = np.flatnonzero(radius <= WIDE)
-    for some in _batches(radius[narrow]):
-        rows = narrow[some]
-        subject, px, py = _discs(x[rows], y[rows], radius[rows], window)
-        found[rows] = np.bincount(subject, mask[py, px], len(rows)) > 0
+    found = np.zeros(len(x), bool)
+    for droplet, px, py in _discs(x, y, radius, _window((mask.shape[0], mask.shape[1]))):
+        found[droplet[mask[py, px]]] = True
     return found
 
 
-def _batches(reach: np.ndarray) -> Iterator[slice]:
-    """Droplets next to each other in the table with about as many pixels together as are listed at a time."""
-    number = (np.cumsum(np.pi * reach**2) // AT_ONCE).astype(int)
-    edges = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(reach)]
-    yield from (slice(a, b) for a, b in itertools.pairwise(edges) if b > a)
-
-
-Window = tuple[int, int, int, int]
-"""First row and the one after the last, and columns."""
-
-
-def _window(shape: tuple[int, int], *reached: tuple[np.ndarray, np.ndarray]) -> Window:
+def _window(shape: tuple[int, int], *reached: tuple[np.ndarray, np.ndarray]) -> Block:
     """The image, or the part of it that discs reach: centers and reach of rows, and of columns."""
     spans = reached or 2 * ((np.array([-np.inf, np.inf]), np.array(0.0)),)
-    (top, bottom), (left, right) = (
+    edges = (
         (int(np.clip(np.floor((c - r).min()), 0, n)), int(np.clip(np.ceil((c + r).max()) + 1, 0, n)))
         for (c, r), n in zip(spans, shape, strict=True)
     )
-    return top, bottom, left, right
-
-
-def _wide(
-    x: float, y: float, reach: float, window: Window, every: int = 1
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Columns, some rows, and which of their pixels (rows, columns) are within reach of a large droplet."""
-    top, bottom, left, right = window
-    px, py = (
-        np.arange(max(a, int(np.floor(c - reach))), min(b, int(np.ceil(c + reach)) + 1))
-        for a, b, c in ((left, right, x), (top, bottom, y))
-    )
-    px, py = px[px % every == 0], py[py % every == 0]
-    rows = max(1, AT_ONCE // max(len(px), 1))
-    for begin in range(0, len(py) if len(px) else 0, rows):
-        some = py[begin : begin + rows]
-        yield px, some, (px - x) ** 2 + (some[:, None] - y) ** 2 <= reach**2
+    return Block(*itertools.chain(*edges))
 
 
 def _discs(
-    x: np.ndarray, y: np.ndarray, reach: np.ndarray, window: Window, every: int = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Droplet, x and y of pixels of the window within each droplet's reach: in `every` so many rows and columns."""
+    x: np.ndarray, y: np.ndarray, reach: np.ndarray, window: Block, every: int = 1
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Droplet, x and y of pixels of the window within each droplet's reach, so many at a time.
+
+    Of `every` so many rows and columns there is one.
+    """
     size = np.ceil(reach).astype(int)
     top, bottom, left, right = window
-    parts = [3 * (np.zeros(0, int),)]
     for i in np.flatnonzero(size > WIDE):
-        for columns, rows, within in _wide(x[i], y[i], reach[i], window, every):
-            v, u = np.nonzero(within)
-            parts.append((np.full(len(u), i), columns[u], rows[v]))
+        columns, rows = (
+            np.arange(max(a, int(np.floor(c - reach[i]))), min(b, int(np.ceil(c + reach[i])) + 1))
+            for a, b, c in ((left, right, x[i]), (top, bottom, y[i]))
+        )
+        columns, rows = columns[columns % every == 0], rows[rows % every == 0]
+        for some in _batches(rows, len(columns)):
+            v, u = np.nonzero((columns - x[i]) ** 2 + (some[:, None] - y[i]) ** 2 <= reach[i] ** 2)
+            yield np.full(len(u), i), columns[u], some[v]
     for k in np.unique(size[size <= WIDE]):
-        members = np.flatnonzero(size == k)
+        alike = np.flatnonzero(size == k)
         v, u = np.mgrid[-k : k + 1, -k : k + 1].reshape(2, -1)
         inside = np.hypot(u, v) <= k + 0.8  # of the grid around the nearest pixel
         u, v = u[inside], v[inside]
-        px = np.rint(x[members]).astype(int)[:, None] + u
-        py = np.rint(y[members]).astype(int)[:, None] + v
-        near = (px - x[members, None]) ** 2 + (py - y[members, None]) ** 2 <= reach[members, None] ** 2
-        near &= (px >= left) & (px < right) & (py >= top) & (py < bottom)
-        if every > 1:
-            near &= (px % every == 0) & (py % every == 0)
-        member, j = np.nonzero(near)
-        parts.append((members[member], px[member, j], py[member, j]))
-    droplet, u, v = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return droplet, u, v
+        for members in _batches(alike, len(u)):
+            px = np.rint(x[members]).astype(int)[:, None] + u
+            py = np.rint(y[members]).astype(int)[:, None] + v
+            near = (px - x[members, None]) ** 2 + (py - y[members, None]) ** 2 <= reach[members, None] ** 2
+            near &= (px >= left) & (px < right) & (py >= top) & (py < bottom)
+            if every > 1:
+                near &= (px % every == 0) & (py % every == 0)
+            member, j = np.nonzero(near)
+            yield members[member], px[member, j], py[member, j]
+
+
+def _batches(numbers: np.ndarray, pixels: int) -> list[np.ndarray]:
+    """Parts of an array, each of whose numbers stands for so many pixels, that can be listed at a time."""
+    size = max(1, AT_ONCE // max(pixels, 1))
+    return np.split(numbers, range(size, len(numbers), size))

@@ -17,19 +17,11 @@ GLOW_TERMS = 5 * len(GLOW_RANGES)
 
 
 def coverage(square: Float[Array, "*P"], radius: Float[Array, "*P"], blur: Float[Array, ""]) -> Float[Array, "*P"]:
-    """Part of a pixel that a blurred disc covers, 0 to 1.
+    """Part of a pixel that a blurred disc of this radius covers, 0 to 1.
 
-    Parameters
-    ----------
-    square : Array
-        Squared distance from the pixel's middle to the disc's center, pixels squared.
-    radius : Array
-        Of the disc, pixels.
-    blur : Array
-        Standard deviation of the image's Gaussian blur, pixels; the pixel's own area adds to it.
+    `square` is the squared distance from the pixel's middle to the disc's center, `blur` the standard deviation of the
+    image's Gaussian blur, all in pixels; the pixel's own area adds to it.
 
-    Notes
-    -----
     A disc blurred by a Gaussian of variance v has the value P(X <= radius^2 / v) where X is noncentral chi-square with
     two degrees of freedom and noncentrality square / v. Its distribution is nearly normal once raised to a power
     (Sankaran, Biometrika 50, 199-204 (1963)): here within 0.007 where the radius is at least the edge's deviation

@@ -54,12 +54,7 @@ def draw(
 
 
 def lazily_drawn(
-    x: Float[np.ndarray, " N"],
-    y: Float[np.ndarray, " N"],
-    radius: Float[np.ndarray, " N"],
-    composition: Float[np.ndarray, "N K"],
-    ground: LazyPixels,
-    shared: Shared,
+    x: np.ndarray, y: np.ndarray, radius: np.ndarray, composition: np.ndarray, ground: LazyPixels, shared: Shared
 ) -> LazyPixels:
     """The same of a large image, of which a block is drawn when it is asked for."""
     far = edge_reach(radius, float(np.exp(shared.log_blur)), _reach(shared))

@@ -13,12 +13,13 @@ from ...droplets import Droplets, Fit, with_border
 from ...errors import InputError
 from ...images import Image
 from ...images.region import bounds, centers_in, record, region_mask
-from ...lazy import Block, LazyPixels, Pixels, is_large
+from ...lazy import Block, Pixels, is_large
 from ...model.assignment import covered, touching
 from ...progress import Progress, retold
 from ...settings import Settings
 from ..candidates import likely
 from ..start import INITIAL_BLUR
+from .surroundings import patched
 
 MARGIN = 64.0
 """Pixels around a region that the network sees, at least: as far as tiles see into their neighbors …"""
@@ -33,8 +34,6 @@ RANGE_SAMPLE = 100_000
 SURROUNDINGS = 1.5
 """Radii around droplets in the region whose pixels a fit looks at: outlines have room to move, and ground around."""
 
-Box = tuple[float, float, float, float]
-
 
 class Part(NamedTuple):
     """A part of an image that holds a region with its surroundings."""
@@ -48,23 +47,20 @@ class Part(NamedTuple):
 
     @classmethod
     def of(cls, whole: Image, settings: Settings) -> Part:
-        """Cut out the region that the settings ask for, with so much around it as its droplets need.
-
-        Raises
-        ------
-        InputError
-            The region cannot be used for this image, or there is no picture in it.
-        """
+        """Cut out the region that the settings ask for, with so much around it as its droplets need."""
         inside = _inside(whole, settings)
         left, top, right, bottom = bounds(inside)
+
+        def grown(margin: float) -> Part:
+            h, w = inside.shape
+            by = int(np.ceil(margin))
+            box = max(0, left - by), max(0, top - by), min(w, right + by), min(h, bottom + by)
+            return cls.at(whole, settings, box, inside)
+
         least = max(MARGIN, (LEAST_SIDE - min(right - left, bottom - top)) / 2)
-        if settings.diameter is None:
-            near = cls.at(whole, settings, _grown(inside, least), inside)
-            radius = _typical_radius(near.image, settings)
-        else:
-            radius = settings.diameter / 2
+        radius = _typical_radius(grown(least).image, settings) if settings.diameter is None else settings.diameter / 2
         margin = max(least, MARGIN_RADII * radius)
-        part = cls.at(whole, settings, _grown(inside, margin), inside)
+        part = grown(margin)
         region = part.image.region
         assert region is not None
         size = 2 * round(margin) + 1
@@ -94,13 +90,7 @@ class Part(NamedTuple):
 
     @classmethod
     def of_fit(cls, fit: Fit, settings: Settings, after: Droplets) -> Part:
-        """The part that a fit was made of, for a refit to the droplets `after`.
-
-        Raises
-        ------
-        InputError
-            The region cannot be made again.
-        """
+        """The part that a fit was made of, for a refit to the droplets `after`."""
         assert fit.image is not None
         part = cls.at(fit.image, settings, tuple(fit.summary["region"]["part"]))
         return part._replace(image=looked_at(part.image, part.here(after)))
@@ -128,9 +118,8 @@ class Part(NamedTuple):
 
     def fit_back(self, fit: Fit) -> Fit:
         """A fit of the part as one of the whole image."""
-        region = record(self.settings.region, self._inside(), path=self.whole.path, visible=self.whole.counted()) | {
-            "part": self.box
-        }
+        h, w, _ = self.image.shape
+        region = self.record() | {"part": [self.left, self.top, self.left + w, self.top + h]}
         return replace(
             fit,
             droplets=self.back(fit.droplets),
@@ -145,44 +134,24 @@ class Part(NamedTuple):
         assert self.image.region is not None
         h, w, _ = self.image.shape
         shown = self.image.region | covered(droplets.x, droplets.y, droplets.radius, (h, w), INITIAL_BLUR)
-        whole, place = self.whole.pixels, Block(self.top, self.top + h, self.left, self.left + w)
-        if not isinstance(whole, LazyPixels):
-            picture = whole.copy()
-            picture[place.slices][shown] = drawn[shown]
-            return picture
-
-        def read(block: Block) -> np.ndarray:
-            picture = np.array(whole.read(block))
-            common = block.common(place)
-            if common is not None:
-                here, there = common.within(block).slices, common.within(place).slices
-                picture[here][shown[there]] = drawn[there][shown[there]]
-            return picture
-
-        return LazyPixels(whole.shape, read)
-
-    def whole_progress(self, progress: Progress) -> Progress:
-        """Progress whose pictures are of the whole image."""
-
-        def snapshot() -> tuple[Droplets, Pixels | None]:
-            droplets, drawn = progress.snapshot()
-            return self.back(droplets), None if drawn is None else self.picture(drawn, droplets)
-
-        return progress._replace(snapshot=snapshot)
+        return patched(self.whole.pixels, Block(self.top, self.top + h, self.left, self.left + w), drawn, shown)
 
     def run(self, steps: Generator[Progress, bool | None, Fit]) -> Generator[Progress, bool | None, Fit]:
         """Steps of a fit of the part as those of a fit of the whole image."""
-        return self.fit_back((yield from retold(steps, self.whole_progress)))
 
-    @property
-    def box(self) -> list[int]:
-        """Columns and rows of the part: first and one beyond the last, left, top, right, bottom."""
-        h, w, _ = self.image.shape
-        return [self.left, self.top, self.left + w, self.top + h]
+        def of_whole(progress: Progress) -> Progress:
+            def snapshot() -> tuple[Droplets, Pixels | None]:
+                droplets, drawn = progress.snapshot()
+                return self.back(droplets), None if drawn is None else self.picture(drawn, droplets)
 
-    def _inside(self) -> np.ndarray:
+            return progress._replace(snapshot=snapshot)
+
+        return self.fit_back((yield from retold(steps, of_whole)))
+
+    def record(self) -> dict[str, Any]:
+        """What summary.json says of the region."""
         assert self.whole.region is not None
-        return self.whole.region
+        return record(self.settings.region, self.whole.region, path=self.whole.path, visible=self.whole.counted())
 
     def _moved(self, guide: dict[str, np.ndarray], sign: int) -> dict[str, np.ndarray]:
         anchor = guide["anchor"] + sign * np.array([self.left, self.top, 0], guide["anchor"].dtype)
@@ -199,12 +168,8 @@ def in_region(image: Image, droplets: Droplets) -> np.ndarray:
 def focused(image: Image, start: Droplets) -> tuple[Image, Droplets]:
     """What a fit of a region looks at, and the candidates that it needs.
 
-    Pixels of the region count, and those around its droplets; of the candidates outside those that reach there.
-
-    Raises
-    ------
-    InputError
-        No droplet is in the region.
+    Pixels of the region count, and those around its droplets; of the candidates outside those that reach there. Where
+    there are no droplets in the region that is an `InputError`.
     """
     inside = in_region(image, start)
     sure = inside & likely(start)
@@ -226,13 +191,6 @@ def looked_at(image: Image, droplets: Droplets) -> Image:
     return replace(image, hidden=beyond if image.hidden is None else beyond | image.hidden)
 
 
-def region_record(image: Image, settings: Settings) -> dict[str, Any] | None:
-    """What summary.json says of the region of an image; None where there is none."""
-    if settings.region is None:
-        return None
-    return record(settings.region, _inside(image, settings), path=image.path, visible=image.counted())
-
-
 def _inside(image: Image, settings: Settings) -> np.ndarray:
     inside = region_mask(settings.region, image.shape, name=image.name, path=image.path)
     if image.hidden is not None and not (inside & ~image.hidden).any():
@@ -248,14 +206,6 @@ def _clipped(image: Image) -> np.ndarray:
     clipped = np.clip(image.pixels, low.astype(np.float32), high.astype(np.float32))
     clipped[image.region] = some
     return clipped
-
-
-def _grown(inside: np.ndarray, margin: float) -> tuple[int, int, int, int]:
-    """Columns and rows of a region with a margin around it."""
-    h, w = inside.shape
-    left, top, right, bottom = bounds(inside)
-    by = int(np.ceil(margin))
-    return max(0, left - by), max(0, top - by), min(w, right + by), min(h, bottom + by)
 
 
 def _typical_radius(image: Image, settings: Settings) -> float:

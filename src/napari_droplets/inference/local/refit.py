@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...composition.anchors import PREFIX, known_compositions
+from ...composition.anchors import known_compositions
 from ...composition.classes import Classes, measured_of, same_classes
-from ...composition.draws import CLASS_DRAWS
+from ...composition.draws import draws_for_classes
 from ...droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
 from ...errors import InputError
 from ...lazy import Pixels
@@ -19,11 +19,10 @@ from ...model.priors import COMMON_SD
 from ...model.problem import LEAST_DROPLETS, PLACE, bucket
 from ...progress import Clock, Progress
 from ...settings import Settings
-from ...transforms import unconstrained
 from ..candidates import pinned_rows
 from ..loop import init
-from ..posterior import Frame, droplets_of, sample_droplets
-from ..prepare import form_of, shared_of
+from ..posterior import Frame, droplets_of
+from ..prepare import form_of, free_to_change, shared_of
 from ..run import iterate_rounds
 from ..start import Ground, compositions_under, field_of
 from ..state import Setup, State
@@ -81,31 +80,28 @@ def iterate_refit(
     around = Surroundings.of(fit, after, edits.gone, active, whole=settings.scale != 1)
     near = around.near
     setup, state = _localized(fit, after[near], edits.same[near], active[near], pinned[near], settings, around)
-    frame, size = Frame(around.image, settings, None), fit.droplets.pixel_size_um
+    frame = Frame(around.image, settings, None)
     clock.lap("fit")
 
     def snapshot(*now: Any) -> tuple[Droplets, Pixels]:
         some, drawn = frame.snapshot(*now)
         x, y = (np.array(a, float) for a in (after.x, after.y))
         radius = np.array(after.radius, float)
-        x[near], y[near], radius[near] = some.x + around.left, some.y + around.top, some.radius
+        x[near], y[near], radius[near] = some.x + around.box.left, some.y + around.box.top, some.radius
         return Droplets(x, y, radius), around.patched(fit.reconstruction, drawn)
 
     outcome = yield from iterate_rounds(setup, state, settings, clock, fit.image.name, snapshot)
     result = frame.result(outcome, clock)
     left = ~active & (edits.same >= 0)
     guide = _guide(fit, result, edits.same, left, around)
-    everyone = replace(droplets_of(guide, settings.composition), pixel_size_um=size)
     misfit = np.full(len(after), np.nan)
     misfit[near] = result.droplets.labels["misfit"]
-    everyone = replace(everyone, labels={"misfit": misfit})
     counts = {"edited": int(changed.sum()), "removed": len(edits.gone), "refitted": int(active.sum())}
-    known = {k: v for k, v in after.labels.items() if str(k).startswith(PREFIX)}
-    start = Droplets(after.x, after.y, after.radius, composition=after.composition, labels=known)
-    held = np.isfinite(known_compositions(start, settings.components, settings.composition)).all(1)
-    droplets = _merged(everyone, after, fit.droplets, edits.same, active, pinned, held)
+    everyone = droplets_of(guide, settings.composition, fit.droplets.pixel_size_um)
+    held = np.isfinite(known_compositions(after, settings.components, settings.composition)).all(1)
+    droplets = _merged(everyone, after, fit.droplets, misfit, edits.same, left, pinned, held)
     picture = around.patched(fit.reconstruction, result.reconstruction)
-    optics = replace(fit.optics, noise_sd=fit.optics.noise_sd)  # a refit learns none
+    optics = fit.optics  # a refit learns none
     summary = fit.summary | {
         "n_droplets": len(droplets),
         "rmse": fit.image.rmse(picture),
@@ -114,13 +110,20 @@ def iterate_refit(
         "stopped": result.summary["stopped"],
         "refit": counts,
     }
-    result = replace(result, droplets=droplets, guide=guide, optics=optics, reconstruction=picture, image=fit.image)
     if optics.classes is not None:
         some = {k: v[~left] if k in GUIDE_BY_ROW else v for k, v in guide.items()}
         found = _classes_of(some, droplets[~left], optics, settings)
         labels = _classified(after, fit.droplets, edits.same, left, found)
-        result = replace(result, droplets=replace(droplets, labels=dict(droplets.labels) | labels))
-    result = replace(result, summary=summary)
+        droplets = replace(droplets, labels=dict(droplets.labels) | labels)
+    result = replace(
+        result,
+        droplets=droplets,
+        guide=guide,
+        optics=optics,
+        reconstruction=picture,
+        image=fit.image,
+        summary=summary,
+    )
     return with_proportions(result) if proportions else result
 
 
@@ -133,7 +136,7 @@ def with_proportions(fit: Fit) -> Fit:
 
 
 def _classes_of(guide: dict[str, np.ndarray], droplets: Droplets, optics: Optics, settings: Settings) -> Classes:
-    draws = sample_droplets(guide, optics.composition, CLASS_DRAWS, settings.seed)["composition"]
+    draws = draws_for_classes(guide, optics.composition, settings.seed)
     assert optics.classes is not None
     return same_classes(optics.classes, measured_of(draws, droplets.p_present))
 
@@ -143,7 +146,7 @@ def _guide(fit: Fit, result: Fit, same: np.ndarray, left: np.ndarray, around: Su
     guide = dict(fit.guide)
     place = np.full(len(same), -1)
     place[around.near] = np.arange(int(around.near.sum()))
-    shift = np.array([around.left, around.top, 0], np.float32)
+    shift = np.array([around.box.left, around.box.top, 0], np.float32)
     for name in GUIDE_BY_ROW:
         new = result.guide[name][place[~left]]
         guide[name] = np.empty((len(same), *new.shape[1:]), new.dtype)
@@ -208,36 +211,31 @@ def _localized(
     """Start unchanged droplets and all that is shared exactly where the fit ended; let only active droplets move."""
     work = around.image.rescaled(settings.scale)
     form, n, scale = form_of(work.shape[2], settings), len(after), settings.scale
-    x, y, radius = (np.array(a, float) for a in (after.x, after.y, after.radius))
+    circles = np.column_stack([after.x, after.y, after.radius]).astype(float)
     mean = np.zeros((n, form.dimensions))
     prior_mean = np.zeros((n, PLACE))
     prior_sd = np.tile(np.hypot([1.0, 1.0, 0.5], COMMON_SD), (n, 1))
     old = np.flatnonzero(same >= 0)
-    x[old], y[old], radius[old] = fit.guide["anchor"][same[old]].astype(float).T
+    circles[old] = fit.guide["anchor"][same[old]]
     mean[old] = fit.guide["droplets"][same[old]]
     prior_mean[old], prior_sd[old] = (fit.guide[name][same[old]] for name in ("prior_mean", "prior_sd"))
-    x, y = x - around.left, y - around.top
+    x, y, radius = (circles - (around.box.left, around.box.top, 0)).T
     x, y, radius = (x + 0.5) * scale - 0.5, (y + 0.5) * scale - 0.5, radius * scale
     shared = shared_of(fit.optics, scale)
     assert fit.image is not None
     h, w = (work if around.whole else fit.image).shape[:2]
     grid = SplineGrid.for_coefficients(h, w, fit.guide["background"])
     if not around.whole:
-        grid = SplineGrid(grid.rows[around.box[0]], grid.columns[around.box[1]])
+        rows, columns = around.box.slices
+        grid = SplineGrid(grid.rows[rows], grid.columns[columns])
     field = field_of(work.pixels, grid, fit.guide["background"])
-    h, w = field.shape[:2]
-    ground = Ground(field, fit.guide["background"], fit.guide["background_sd"], np.zeros((h, w), bool))
+    ground = Ground(field, fit.guide["background"], fit.guide["background_sd"], np.zeros(field.shape[:2], bool))
     new = np.flatnonzero(same < 0)
     if len(new):
         place = x[new], y[new], radius[new]
         mean[new, PLACE:] = compositions_under(shared, work.pixels, ground, place, form, settings.seed)
     known = known_compositions(after, form.types, form.composition)
-    held = np.isfinite(known).all(1)
-    free = np.ones((n, form.dimensions), bool)
-    free[pinned, :PLACE] = False
-    if held.any():
-        free[held, PLACE:] = False
-        mean[held, PLACE:] = unconstrained(known[held], form.composition)
+    mean, free = free_to_change(mean, known, pinned, form)
     setup = Setup(
         work.pixels,
         work.counted(),
@@ -261,34 +259,31 @@ def _merged(
     new: Droplets,
     after: Droplets,
     before: Droplets,
+    misfit: np.ndarray,
     same: np.ndarray,
-    active: np.ndarray,
+    left: np.ndarray,
     pinned: np.ndarray,
     held: np.ndarray,
 ) -> Droplets:
-    """Active droplets as refitted, the others as they were, pinned ones where the user put them.
+    """Droplets as refitted, those `left` alone as they were, pinned ones where the user put them.
 
     Compositions that are `held` are as they were.
     """
-    left = ~active & (same >= 0)
 
-    def column(name: str, *, placed: bool) -> np.ndarray | None:
-        values = np.array(getattr(new, name))
-        old = getattr(before, name)
-        kept = left if placed else left | (held & (same >= 0))
+    def column(values: np.ndarray, old: np.ndarray | None, kept: np.ndarray) -> np.ndarray:
+        values = np.array(values)
         if old is not None:
-            values[kept] = old[same[kept]]
-        if placed:
-            given = getattr(after, name.removesuffix("_sd"))
-            values[pinned] = np.nan if name.endswith("_sd") else given[pinned]
+            values[kept] = np.asarray(old)[same[kept]]
         return values
 
-    places = {name: column(name, placed=True) for name in ("x", "y", "radius", "x_sd", "y_sd", "radius_sd")}
-    made_of = {name: column(name, placed=False) for name in ("composition", "composition_sd")}
-    misfit = np.array(new.labels["misfit"])
-    if "misfit" in before.labels:
-        left = ~active & (same >= 0)
-        misfit[left] = np.asarray(before.labels["misfit"])[same[left]]
+    columns = {}
+    for name in ("x", "y", "radius", "x_sd", "y_sd", "radius_sd", "composition", "composition_sd"):
+        kept = left | (held & (same >= 0)) if name.startswith("composition") else left
+        columns[name] = column(getattr(new, name), getattr(before, name), kept)
+    for name in ("x", "y", "radius"):
+        columns[name][pinned] = getattr(after, name)[pinned]
+        columns[f"{name}_sd"][pinned] = np.nan
+    misfit = column(misfit, before.labels.get("misfit"), left)
     p = None if after.p_present is None else np.where(pinned, 1, after.p_present)
     labels = dict(after.labels) | {"pinned": pinned, "misfit": misfit}
-    return replace(new, **places, **made_of, p_present=p, labels=labels)
+    return replace(new, **columns, p_present=p, labels=labels)

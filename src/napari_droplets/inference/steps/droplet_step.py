@@ -52,11 +52,6 @@ class Guide(NamedTuple):
     covariance: np.ndarray
     """Its inverse."""
 
-    @classmethod
-    def of(cls, mean: np.ndarray, precision: np.ndarray) -> Guide:
-        """From means and precisions."""
-        return cls(mean, precision, np.linalg.inv(precision))
-
 
 def prior_of(
     radius: np.ndarray,
@@ -64,12 +59,10 @@ def prior_of(
     recognized: np.ndarray,
 ) -> Prior:
     """The prior of droplets anchored where they are proposed, from deviations in pixels, NaN or None where unknown."""
-    n = len(radius)
-    columns = [np.full(n, np.nan) if s is None else np.asarray(s, float) / radius for s in sd]
-    own = np.stack(columns, -1)
+    own = np.stack([np.full(len(radius), np.nan) if s is None else np.asarray(s, float) / radius for s in sd], -1)
     unknown = ~np.isfinite(own)
-    mean = np.zeros((n, PLACE))
-    mean[unknown[:, 2], 2] = np.log(np.median(radius) / radius[unknown[:, 2]]) if n else 0
+    mean = np.zeros((len(radius), PLACE))
+    mean[unknown[:, 2], 2] = np.log(np.median(radius) / radius[unknown[:, 2]]) if len(radius) else 0
     usual = np.array([UNKNOWN_PLACE_SD, UNKNOWN_PLACE_SD, UNKNOWN_RADIUS_SD])
     return Prior(mean, np.where(unknown, usual, own), recognized & ~unknown.any(1))
 
@@ -126,28 +119,11 @@ def step(
     *,
     learned: bool = True,
 ) -> tuple[Guide, np.ndarray]:
-    """Move all droplets at once, and find what their proposals have in common.
+    """Move all droplets from `mean` (N, D), where `evidence` is of, and find what their proposals have in common.
 
-    Parameters
-    ----------
-    mean : ndarray
-        (N, D).
-    evidence : Evidence
-        Of the pixels, at `mean`.
-    prior : Prior
-    free : ndarray
-        (N, D) bool, what may change.
-    form : Form
-    damping : float
-        Part of the information that is added on its diagonal (Levenberg, Marquardt).
-    learned : bool
-        Whether optics are learned, see `tempered`.
-
-    Returns
-    -------
-    Guide, common
-        The new means with the precision at the old ones, and the common error (3,) of the proposals: it is integrated
-        out exactly, by elimination of the droplets (Schur complement).
+    `free` (N, D) may change; `damping` is the part of the information that is added on its diagonal (Levenberg,
+    Marquardt); whether optics are `learned` see `tempered`. Returns the new means with the precision at the old ones,
+    and the common error (3,): it is integrated out exactly, by elimination of the droplets (Schur complement).
     """
     n, d = mean.shape
     sound = np.isfinite(evidence.information).all((1, 2)) & np.isfinite(evidence.gradient).all(1)
@@ -182,7 +158,7 @@ def step(
     longest = np.concatenate([LONGEST, np.full(d - PLACE, LONGEST_LOGIT)])
     move = np.clip(own + shared @ common, -longest, longest)
     move = np.where(np.isfinite(move) & free, move, 0)
-    return Guide.of(mean + move, precision), common
+    return Guide(mean + move, precision, np.linalg.inv(precision)), common
 
 
 def common_offset(mean: np.ndarray, prior: Prior) -> np.ndarray:
@@ -190,17 +166,21 @@ def common_offset(mean: np.ndarray, prior: Prior) -> np.ndarray:
     if not prior.recognized.any():
         return np.zeros(PLACE)
     chosen = prior.recognized
-    relative = np.exp(mean[chosen, 2])
-    off = (mean[chosen, :PLACE] - prior.mean[chosen]) / np.stack([relative, relative, np.ones_like(relative)], -1)
+    off = (mean[chosen, :PLACE] - prior.mean[chosen]) / _lengths(mean[chosen])
     return np.array([weighted_median(o, s**-2) for o, s in zip(off.T, prior.sd[chosen].T, strict=True)])
 
 
 def moved(mean: np.ndarray, common: np.ndarray, free: np.ndarray) -> np.ndarray:
     """All droplets that may move, by a shift in their own radii and a factor of their radii."""
-    relative = np.exp(mean[:, 2])
     change = np.zeros_like(mean)
-    change[:, :PLACE] = np.stack([common[0] * relative, common[1] * relative, np.full_like(relative, common[2])], -1)
+    change[:, :PLACE] = common * _lengths(mean)
     return mean + change * free
+
+
+def _lengths(mean: np.ndarray) -> np.ndarray:
+    """(N, 3) what a shift in a droplet's own radii, and a log factor, are in its unconstrained numbers."""
+    relative = np.exp(mean[:, 2])
+    return np.stack([relative, relative, np.ones_like(relative)], -1)
 
 
 def divergence(guide: Guide, prior: Prior, form: Form) -> np.ndarray:
@@ -214,6 +194,6 @@ def divergence(guide: Guide, prior: Prior, form: Form) -> np.ndarray:
     if form.composition == "simplex":
         log_prior = log_prior + gammaln(form.types)  # of even fractions
     stretch = -np.linalg.slogdet(guide.precision)[1] - np.sum(2 * np.log(prior.sd), 1)
-    d_place, d = PLACE, mean.shape[1]
+    d = mean.shape[1]
     gaussian = 0.5 * (spread - d + np.sum((off / prior.sd) ** 2, 1) - stretch)
-    return gaussian - log_prior - 0.5 * (d - d_place) * np.log(2 * np.pi)
+    return gaussian - log_prior - 0.5 * (d - PLACE) * np.log(2 * np.pi)

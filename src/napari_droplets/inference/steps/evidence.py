@@ -25,24 +25,24 @@ def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Ev
     if state.rows is None:
         return _look_by_blocks(setup, state, some)
     raw = padded(len(setup.anchor), state.mean)
-    pixels, rows, before, chosen = state.pixels, state.rows, state.seen, None
+    pixels, rows, chosen = state.pixels, state.rows, None
     used, crowded = len(pixels.row), pixels.crowded
-    if some is not None and before is not None:
+    if some is not None and state.seen is not None:
         chosen = np.flatnonzero(some[pixels.row])
         crowded = int(np.searchsorted(chosen, crowded))
     sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
     found = Sums(*(s[: setup.size] for s in sums))
-    if before is not None and some is not None:
-        drawn_anew, colors = colors, before.colors if before.colors.flags.writeable else before.colors.copy()
+    if some is not None and state.seen is not None:
+        drawn_anew, colors = colors, state.seen.colors
         colors[chosen] = drawn_anew
-        found = before.with_(some, found)
+        found = state.seen.with_(some, found)
     values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
     residual = np.empty_like(colors)
     for begin in range(0, len(residual), LEAST_ROWS):  # of all at once the indices would take more than the values
         now = slice(begin, min(begin + LEAST_ROWS, len(residual)))
         residual[now] = values[now] - colors[now]
     lines = _Lines(setup, state)
-    squares = _own(pixels, residual, lines)
+    squares = lines.take(pixels, residual)
     evidence = Evidence.of(found, setup.noise or lines.noise(state.noise), squares, setup.form.channels)
     return evidence, Seen(found, colors)
 
@@ -53,11 +53,10 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
     Each droplet is looked at in the block that owns it, with all droplets around the block that reach over its pixels.
     """
     assert state.listed_at is not None
-    circle = circles(setup, state.listed_at)
-    x, y, _ = circle
+    x, y, radius = circles(setup, state.listed_at)
     d = setup.form.dimensions
     found = Sums(*(np.zeros((setup.size, *s)) for s in ((d, d), (d,), (), (), (), (), ())))
-    reach = edge_reach(circle[2], state.blur, setup.reach)
+    reach = edge_reach(radius, state.blur, setup.reach)
     lines = _Lines(setup, state)
     squares = 0.0
     wanted = state.present if some is None else state.present & some
@@ -66,34 +65,23 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
         if not own.any():
             continue
         near = np.flatnonzero(state.present & block.around(own, x, y, reach))
-        part, left = _block(setup, state, near, own[near], tuple(a[near] for a in circle))
-        for whole, here in zip(found, part, strict=True):
-            whole[near[own[near]]] = here[own[near]]
-        squares += _own(*left, lines)
+        none, total = len(near), bucket(len(near) + 1, LEAST_DROPLETS)
+        there, shape = (x[near], y[near], radius[near]), (setup.image.shape[0], setup.image.shape[1])
+        pixels = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=own[near])
+        pixels = counted(setup, alone(pixels, none) if setup.form.renderer == "nearest" else pixels)
+        rows = rows_of(pixels, setup.image, state.ground.field, total)
+        anchor, used = anchors_of(*setup.anchor[near].T, total), len(pixels.row)
+        raw = padded(total, state.mean[near])
+        sums, drawn = pass_over_all(raw, anchor, state.shared, rows, used, pixels.crowded, setup.form)
+        for whole, part in zip(found, sums, strict=True):
+            whole[near[own[near]]] = part[:none][own[near]]
+        squares += lines.take(pixels, np.asarray(rows.values[:used]) - drawn)
     noise = setup.noise or lines.noise(state.noise)
     if some is not None and state.seen is not None and state.evidence is not None:
         squares = state.evidence.squares + float(np.sum((found.squares - state.seen.sums.squares)[wanted]))
         noise, found = state.noise, state.seen.with_(some, found)
     colors = np.zeros((0, 0, setup.form.channels), np.float32)
     return Evidence.of(found, noise, squares, setup.form.channels), Seen(found, colors)
-
-
-def _block(
-    setup: Setup, state: State, near: np.ndarray, wanted: np.ndarray, circle: tuple[np.ndarray, ...]
-) -> tuple[list[np.ndarray], tuple[Pixels, np.ndarray]]:
-    """Sums of the droplets `near` of which those `wanted` are looked at, their pixels, and what these leave."""
-    x, y, radius = circle
-    n = len(near)
-    total = bucket(n + 1, LEAST_DROPLETS)
-    shape = (setup.image.shape[0], setup.image.shape[1])
-    pixels = covered_pixels(x, y, radius, shape, blur=state.blur, reach=setup.reach, wanted=wanted)
-    pixels = counted(setup, alone(pixels, n) if setup.form.renderer == "nearest" else pixels)
-    rows = rows_of(pixels, setup.image, state.ground.field, total)
-    anchor = anchors_of(*setup.anchor[near].T, total)
-    used = len(pixels.row)
-    raw = padded(total, state.mean[near])
-    sums, drawn = pass_over_all(raw, anchor, state.shared, rows, used, pixels.crowded, setup.form)
-    return [np.asarray(s)[:n] for s in sums], (pixels, np.asarray(rows.values[:used]) - drawn)
 
 
 def alone(pixels: Pixels, none: int) -> Pixels:
@@ -133,36 +121,22 @@ def pass_over_all(
 ) -> tuple[Sums, np.ndarray]:
     """`pass_over` so many rows, or those `chosen` (indices); in parts where there are many. Colors are of these."""
     count = used if chosen is None else len(chosen)
-    if used <= MOST_ROWS:
-        if chosen is not None:
-            rows = some_rows(Rows(*(np.asarray(a) for a in rows)), chosen, len(raw))
-        sums, drawn = pass_over(raw, anchor, shared, rows, count, crowded, form)
-        return Sums(*(np.asarray(s) for s in sums)), np.asarray(drawn)[:count]
+    many = used > MOST_ROWS
+    at_once = LEAST_ROWS if many else max(count, 1)
+    if chosen is not None and not many:
+        rows = Rows(*(np.asarray(a) for a in rows))
     colors = np.empty((count, *rows.values.shape[1:]), np.float32)
     total: list[np.ndarray] = []
-    for begin in range(0, max(count, 1), LEAST_ROWS):
-        end = min(begin + LEAST_ROWS, count)
-        part = some_rows(rows, slice(begin, end) if chosen is None else chosen[begin:end], len(raw))
-        sums, drawn = pass_over(
-            raw, anchor, shared, part, end - begin, int(np.clip(crowded - begin, 0, end - begin)), form
-        )
+    for begin in range(0, max(count, 1), at_once):
+        end, part = min(begin + at_once, count), rows
+        if many or chosen is not None:
+            part = some_rows(rows, slice(begin, end) if chosen is None else chosen[begin:end], len(raw))
+        together = int(np.clip(crowded - begin, 0, end - begin))
+        sums, drawn = pass_over(raw, anchor, shared, part, end - begin, together, form)
         colors[begin:end] = np.asarray(drawn)[: end - begin]
         found = [np.asarray(s, float) for s in sums]
         total = [a + b for a, b in zip(total, found, strict=True)] if total else found
     return Sums(*total), colors
-
-
-def _own(pixels: Pixels, residual: np.ndarray, lines: _Lines) -> float:
-    """Sum of the squares that are left in the pixels of droplets, each counted once; the lines take theirs.
-
-    The residuals are squared in their place: of 12 megapixels they have a hundred megabytes.
-    """
-    own = pixels.own * pixels.weight
-    at = (own > 0) & (pixels.y % lines.every == 0)
-    lines.take(pixels.x[at], pixels.y[at], residual[at])
-    np.square(residual, out=residual)
-    residual *= own[..., None]
-    return float(np.sum(residual))
 
 
 class _Lines:
@@ -174,10 +148,18 @@ class _Lines:
         self.left = setup.image[:: self.every] - state.ground.field[:: self.every]
         self.known = state.ground.empty[:: self.every].copy()
 
-    def take(self, x: np.ndarray, y: np.ndarray, residual: np.ndarray) -> None:
-        """What is left in pixels of droplets that lie on the lines."""
-        self.left[y // self.every, x] = residual
-        self.known[y // self.every, x] = True
+    def take(self, pixels: Pixels, residual: np.ndarray) -> float:
+        """Sum of the squares that are left in pixels of droplets, each counted once; what lies on the lines is noted.
+
+        The residuals are squared in their place: of 12 megapixels they have a hundred megabytes.
+        """
+        own = pixels.own * pixels.weight
+        at = (own > 0) & (pixels.y % self.every == 0)
+        line, x = pixels.y[at] // self.every, pixels.x[at]
+        self.left[line, x], self.known[line, x] = residual[at], True
+        np.square(residual, out=residual)
+        residual *= own[..., None]
+        return float(np.sum(residual))
 
     def noise(self, default: float) -> float:
         """White noise."""

@@ -73,21 +73,9 @@ def chunk(
 ) -> tuple[State, Float[Array, " T"]]:
     """Run a step for each row of `order`, which names the rows of pixels that it looks at.
 
-    Parameters
-    ----------
-    rates : Learned
-        Multiply the learning rate `rate` of each step; 0 holds what it stands for.
-    precision : Array
-        Inverse variance of a pixel of each droplet.
-    total : Array
-        Pixels that those of a step stand for, over their number.
-    droplets : Array
-        Their number.
-
-    Returns
-    -------
-    State, losses
-        Losses (T,) are negative log posterior densities up to a constant.
+    `rates` multiply the learning rate `rate` of each step; 0 holds what it stands for. `precision` is the inverse
+    variance of a pixel of each droplet, `total` the pixels that those of a step stand for, over their number, and
+    `droplets` how many there are. Returns the losses, too: negative log posterior densities up to a constant.
     """
 
     def loss(learned: Learned, chosen: Array) -> Array:

@@ -9,5 +9,5 @@ PLAIN_PIXELS, GLOW_SD = 50.0, 0.04
 COMMON_SD = (0.05, 0.05, 0.04)
 """Prior standard deviations of what the proposals of one image have in common: shifts in radii, and log factor."""
 BRIGHTEST = 2.0
-"""Light goes on beyond what a camera shows as white, 1, up to here. Droplets change the logit of a color's part of it: for
-most of what a camera shows that is nearly a logarithm, in which absorbances of dyes add up (Beer-Lambert law)."""
+"""Light goes on beyond what a camera shows as white, 1, up to here. Droplets change the logit of a color's part of it:
+for most of what a camera shows that is nearly a logarithm, in which absorbances of dyes add up (Beer-Lambert law)."""

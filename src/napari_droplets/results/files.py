@@ -153,7 +153,7 @@ def _read_optics(path: Path) -> tuple[Optics, dict[str, np.ndarray]]:
     about: dict[str, Any] = {}
     with suppress(ValueError):
         about = parsed(texts.get("napari-droplets", ""))
-    if set(about) | {"classes"} != set(_optics_settings()):
+    if set(about) | {"classes"} != {*_optics_settings(), "brightest"} or about["brightest"] != BRIGHTEST:
         raise InputError(f"{path}: not optics written by this version of napari-droplets")
     return checked_optics(about, tensors, path), tensors
 

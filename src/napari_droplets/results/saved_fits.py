@@ -11,7 +11,6 @@ import numpy as np
 
 from ..droplets import Optics
 from ..errors import InputError
-from ..model.priors import BRIGHTEST
 from ..settings import MAX_TYPES
 
 PLACE = 3  # numbers of a droplet before its composition: x, y, radius
@@ -53,9 +52,6 @@ def checked_optics(about: Mapping[str, Any], tensors: Mapping[str, np.ndarray], 
             raise InputError(
                 f"{path}: damaged optics: {name} is {_short(about.get(name))}; put back the file as it was"
             )
-
-    if about.get("brightest") != BRIGHTEST:
-        raise InputError(f"{path}: optics of an earlier version, which would draw other colors now; fit the image anew")
 
     def part(prefix: str) -> dict[str, np.ndarray]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

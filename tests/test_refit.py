@@ -1,11 +1,13 @@
 """Refits after manual correction: what was edited stays, its surroundings adapt, the rest is left alone."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import napari_droplets as nd
-from napari_droplets.inference.local.refit import find_edits
+from napari_droplets.inference.local.refit import _classified, find_edits
 
 PLACES = ["x", "y", "radius"]
 FAR = 30  # pixels from an edit, beyond which no droplet of this image can be touched
@@ -161,3 +163,13 @@ def test_without_edits_and_region_all_droplets_are_refitted(fitted):
     assert again.summary["refit"] == {"edited": 0, "removed": 0, "refitted": len(fitted.table)}
     off = (again.table["radius"] - fitted.table["radius"]).abs() / fitted.table["radius_sd"]
     assert off.max() < 1
+
+
+def test_classes_of_refitted_droplets_are_found_anew_beside_rows_that_were_added():
+    """An added row makes floats of the others' classes; that is no choice of the user."""
+    before = nd.Droplets([1, 9], [1, 9], [2, 2], labels={"class": np.array([0, 1])})
+    after = nd.Droplets([1, 9, 5], [1, 9, 5], [2, 2, 2], labels={"class": np.array([0.0, 1.0, np.nan])})
+    found = SimpleNamespace(columns={"class": np.array([1, 0, 1])})
+    same, left = np.array([0, 1, -1]), np.zeros(3, bool)
+    told = _classified(after, before, same, left, found)["class"]
+    assert told[:2].tolist() == [1, 0]

@@ -155,6 +155,11 @@ def _guide(fit: Fit, result: Fit, same: np.ndarray, left: np.ndarray, around: Su
     return guide
 
 
+def _name(label: Any) -> str:
+    """A class as text; rows that were added make numbers of classes floats."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
 def _classified(
     after: Droplets, before: Droplets, same: np.ndarray, left: np.ndarray, found: Classes
 ) -> dict[str, np.ndarray]:
@@ -167,7 +172,7 @@ def _classified(
     if old is not None:
         here = np.flatnonzero(same >= 0)
         was = np.asarray(old)[same[here]]
-        kept[here] |= np.array([str(a) != str(b) for a, b in zip(told[here], was, strict=True)], bool)
+        kept[here] |= np.array([_name(a) != _name(b) for a, b in zip(told[here], was, strict=True)], bool)
     new = {}
     for name, values in found.columns.items():
         new[name] = np.full(

@@ -67,9 +67,8 @@ class FrameStore:
             return None
         try:
             table = pd.read_parquet(path)
-            left = table.attrs.get(CARRIED)
-            carried = None if left is None else Carried(np.array(left[0], np.float32), tuple(left[1]), left[2])
-            return Droplets.from_dataframe(table.drop(columns="frame"), name=str(path)), carried
+            found = Droplets.from_dataframe(table.drop(columns="frame"), name=str(path))
+            return found, _carried(table.attrs.get(CARRIED))
         except Exception:  # cut off or damaged: fitted again
             return None
 
@@ -101,6 +100,14 @@ class FrameStore:
     def path(self, number: int) -> Path:
         """Of the table of a frame."""
         return self.folder / f"frame_{number:06d}.parquet"
+
+
+def _carried(left: Any) -> Carried | None:
+    """As `FrameStore.keep` has written it."""
+    if left is None:
+        return None
+    background, (height, width), diameter = left
+    return Carried(np.array(background, np.float32), (height, width), diameter)
 
 
 def sources(path: str | None) -> list[list[Any]]:

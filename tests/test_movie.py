@@ -14,11 +14,12 @@ from napari_droplets.droplets import Droplets, Optics
 from napari_droplets.errors import InputError
 from napari_droplets.inference.composite import Taught
 from napari_droplets.movies import movie as fitting
-from napari_droplets.movies.carry import brought_along
+from napari_droplets.movies.carry import Carried, brought_along
 from napari_droplets.movies.footage import footage_of
 from napari_droplets.movies.movie import fit_frames, movie_fit
 from napari_droplets.movies.runs import Plan, decided, track_movie, track_table_file
 from napari_droplets.movies.simulated import simulate_movie
+from napari_droplets.movies.store import FrameStore, record_of
 from napari_droplets.settings import Settings
 
 needs_laptrack = pytest.mark.skipif(not importlib.util.find_spec("laptrack"), reason="needs LapTrack")
@@ -51,8 +52,7 @@ def quick(shot, monkeypatch):
         p = np.full(len(found), 0.99)
         if number == 2:
             p[5] = 0.2
-        state.before = replace(found, p_present=p)
-        return state.before
+        return replace(found, p_present=p), None
 
     def learned(state, number):
         calls["learned"] += 1
@@ -109,9 +109,11 @@ def test_times_are_those_of_the_file(shot, tmp_path):
     assert footage_of(gray, Settings()).interval_s is None
 
 
-def test_a_real_fit_goes_from_frame_to_frame(shot, fitted):
+def test_a_real_fit_goes_from_frame_to_frame(shot, fitted, tmp_path):
     state = movie_fit(shot.images, optics=fitted.optics)
-    results = list(fit_frames(state))
+    store = FrameStore(tmp_path, record_of(state, "shot"))
+    store.clear()
+    results = list(fit_frames(state, store=store))
     assert [r.number for r in results] == [0, 1, 2, 3]
     assert state.optics is fitted.optics
     for number, truth in shot.droplets.groupby("frame"):
@@ -121,6 +123,46 @@ def test_a_real_fit_goes_from_frame_to_frame(shot, fitted):
         assert result.recall > 0.85
         assert result.center_error < 0.1
     assert {"composition_0", "composition_0_sd", "x_sd", "p_present", "cut_by_border"} <= set(state.table())
+
+    for number in (2, 3):
+        store.path(number).unlink()  # as if the run had been killed
+    again = movie_fit(shot.images, optics=fitted.optics)
+    assert FrameStore(tmp_path, record_of(again, "shot")).matches()
+    assert [r.skipped for r in fit_frames(again, store=store)] == [True, True, False, False]
+    pd.testing.assert_frame_equal(again.table(), state.table())
+    other = replace(fitted.optics, weights={k: v + 1 for k, v in fitted.optics.weights.items()})
+    assert not FrameStore(tmp_path, record_of(movie_fit(shot.images, optics=other), "shot")).matches()
+
+
+def test_a_run_goes_on_at_the_scale_that_it_had(quick, shot, tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(fitting, "_seen", lambda footage, n, settings, diameter: (looked.append((n, diameter)), None))
+
+    def fitted(state, image, fresh, number):
+        yield from fitting._told(state, number)
+        found = Droplets(*np.full((3, 1), 20.0), p_present=np.ones(1))
+        carried = Carried(np.full((2, 2, 3), number, np.float32), (96, 112), 20.0 + number)
+        return (found, carried) if number != 1 else (found[:0], None)
+
+    monkeypatch.setattr(fitting, "_fitted", fitted)
+    whole = movie_fit(shot.images)
+    store = FrameStore(tmp_path, record_of(whole, "shot"))
+    store.clear()
+    list(fit_frames(whole, store=store))
+    assert looked == [(0, 10.0), (1, 10.0), (2, 20.0), (3, 20.0)]  # a frame is looked through while the last is fitted
+    for last in (2, 1, 0):
+        store.path(last + 1).unlink(missing_ok=True)
+        looked.clear()
+        again = movie_fit(shot.images)
+        steps = fit_frames(again, store=store)
+        for _ in range(last + 2):
+            next(steps)
+        assert looked[0] == (last + 1, {0: 10.0, 1: 20.0, 2: 20.0}[last])
+        assert again.carried.diameter == {0: 20.0, 1: 22.0, 2: 23.0}[last]
+        steps.close()
+        for n in range(last + 1, 4):
+            store.path(n).unlink(missing_ok=True)
+    assert quick["learned"] == 1
 
 
 def test_optics_are_learned_on_frames_spread_over_the_movie(monkeypatch):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from napari_droplets.tracking.events import Event
-from napari_droplets.tracking.rates import track_table
+from napari_droplets.tracking.rates import RESPONSE, WANDERING, track_table
 from napari_droplets.tracking.tracks import Tracks, with_ids
 
 
@@ -61,7 +61,8 @@ def test_a_scale_that_may_be_wrong_is_an_error_of_every_rate():
     alone = track_table(followed(radius))["dr_dt_sd"].median()
     tracks = followed(radius, radius_sd=0.04 * radius.ravel())
     shared = track_table(tracks)["dr_dt_sd"].median()
-    assert shared == pytest.approx(np.hypot(alone, 2**0.5 * 0.3 * 0.04), rel=0.1)  # of the scale, and of the response
+    both = 0.3 * 0.04 * np.hypot(1, RESPONSE)  # of the scale, and of the response
+    assert shared == pytest.approx(np.hypot(alone, both), rel=0.1)
     # merges tell how radii respond: two alike give 2^(1/3) of one ...
     right = Event(30, (0, 60), -1, 1.0, 0.0, 0.06, 0.0, 0.0)
     told = track_table(replace(tracks, merges=(right,) * 30))["dr_dt_sd"].median()
@@ -70,6 +71,15 @@ def test_a_scale_that_may_be_wrong_is_an_error_of_every_rate():
     less = replace(right, volume_residual=2**-0.1 - 1)
     told = track_table(replace(tracks, merges=(less,) * 30))["dr_dt_sd"].median()
     assert told == pytest.approx(0.3 * np.hypot(0.04, 0.1), rel=0.1)
+
+
+def test_errors_of_droplets_that_change_over_their_tracks_are_counted():
+    rng = np.random.default_rng(4)
+    wandering = WANDERING * 0.04 * rng.standard_normal((600, 1)) * np.linspace(-0.5, 0.5, 30)  # seen by no scatter
+    radius = 20 * (1 + wandering + 1e-4 * rng.standard_normal((600, 30)))
+    for stated, low, high in ((None, 0.0, 0.7), (0.04 * radius.ravel(), 0.91, 0.985)):
+        found = track_table(followed(radius, **({} if stated is None else {"radius_sd": stated})))
+        assert low <= ((found["dr_dt_low"] <= 0) & (found["dr_dt_high"] >= 0)).mean() <= high
 
 
 def test_measurements_that_are_worse_than_others_count_as_such():

@@ -176,49 +176,40 @@ def iterate_from(
     optics: Optics | None,
     settings: Settings,
     clock: Clock,
-    before: Fit | None = None,
+    slide: np.ndarray | None = None,
     tiles: tuple[Block, ...] = (),
 ) -> Steps:
     """A fit from candidates at hand, of an image all of one picture or put together of `tiles`.
 
-    After the fit `before`, of which candidates have their compositions, what stands out of the empty slide is told from
-    that of it, and all candidates are tried at once.
+    With the empty slide (H, W, C) of the frame before, of which candidates have their compositions, what stands out is
+    told from that, and all candidates are tried at once.
     """
     from .loop import MOST_PASSES
     from .posterior import Frame
     from .prepare import prepare
     from .run import iterate_rounds
 
-    slide = None if before is None or settings.scale != 1 else empty_slide_of(before)
     work = image.rescaled(settings.scale)
-    setup, state = prepare(work, start.scaled(settings.scale), optics, settings, slide=slide, tiles=tiles)
+    known = slide if settings.scale == 1 else None
+    setup, state = prepare(work, start.scaled(settings.scale), optics, settings, slide=known, tiles=tiles)
     frame = Frame(image, settings, start, optics)
-    passes = MOST_PASSES if before is None else 0
+    passes = MOST_PASSES if slide is None else 0
     outcome = yield from iterate_rounds(setup, state, settings, clock, image.name, frame.snapshot, passes)
     n, loss, step = int(outcome.state.present.sum()), outcome.losses[-1][1], int(outcome.losses[-1][0])
     yield Progress("posterior", step, step, loss, 0.0, n, lambda: frame.snapshot(outcome.setup, outcome.state))
     return frame.result(outcome, clock)
 
 
-def empty_slide_of(fit: Fit) -> np.ndarray:
-    """(H, W, C) float32, the empty slide of a fit."""
-    from ..model.background import SplineGrid
-
-    coefficients = fit.guide["background"]
-    h, w = fit.reconstruction.shape[:2]
-    return SplineGrid.for_coefficients(h, w, coefficients).field(coefficients)
-
-
-def iterate_next(image: Image, start: Droplets, optics: Optics, before: Fit | None, settings: Settings) -> Steps:
+def iterate_next(image: Image, start: Droplets, optics: Optics, slide: np.ndarray | None, settings: Settings) -> Steps:
     """`iterate` for the next frame of a movie: candidates with p_present are at hand, optics held.
 
-    `before` is the fit of the last frame, if there is one: of its empty slide there is less to find out.
+    `slide` is the empty slide of the last frame, (H, W, C), if there is one: of it there is less to find out.
     """
     from ..compiling.disk import keep_compiled
 
     keep_compiled()
     settings = replace(settings, **held(optics))
-    return _with_border(iterate_from(image, start, optics, settings, Clock(settings.max_seconds), before), image)
+    return _with_border(iterate_from(image, start, optics, settings, Clock(settings.max_seconds), slide), image)
 
 
 def start_of(image: Image, given: Droplets | None, settings: Settings) -> Droplets:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,25 @@ MEETS = 3.0
 """Standard deviations of a displacement within which a candidate fills a gap."""
 FLASH = 0.95
 """A droplet seen in one frame alone, in the middle of a movie, is kept where it is so probable by itself."""
+
+
+class Carried(NamedTuple):
+    """What the fit of a frame leaves for the next one, besides its droplets."""
+
+    background: np.ndarray
+    """Coefficients of its empty slide, float32."""
+    shape: tuple[int, int]
+    """Of the frame, pixels."""
+    diameter: float | None
+    """Typical, pixels: the scale that later frames are looked through at."""
+
+    def slide(self, shape: tuple[int, ...]) -> np.ndarray | None:
+        """(H, W, C) float32, the empty slide, for a frame of this shape; None for one of another."""
+        from ..model.background import SplineGrid
+
+        if self.shape != tuple(shape[:2]) or self.background.shape[-1] != shape[2]:
+            return None
+        return SplineGrid.for_coefficients(*self.shape, self.background).field(self.background)
 
 
 def brought_along(before: Droplets | None, fresh: Droplets) -> Droplets:

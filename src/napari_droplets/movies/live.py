@@ -80,25 +80,18 @@ def follow(
     found = Followed(of=len(state.footage))
     live = _Live(state, plan, found)
     store = None if kept is None else _store(kept, state)
-    if store is not None:
-        state.optics = state.optics or store.optics()
-    steps, reply = frame_steps(state, None if store is None else store.have), None
-    began, optics_kept = time.perf_counter(), state.optics is not None
+    steps, reply = frame_steps(state, store), None
+    began = time.perf_counter()
     while True:
         try:
             event = steps.send(reply)
         except StopIteration:
             break
         reply = None
-        if store is not None and state.optics is not None and not optics_kept:
-            store.keep_optics(state.optics)
-            optics_kept = True
         if isinstance(event, Moment):
             reply = yield live.progress(event)
             continue
         live.add(event)
-        if store is not None and event.droplets is not None and not event.skipped:
-            store.keep(event.number, state.tables[event.number])
     found.errors, found.state = dict(state.errors), state
     if not state.tables:
         if state.stopped:
@@ -152,7 +145,7 @@ class _Live:
         return Droplets.from_dataframe(pd.concat(parts, ignore_index=True)), None
 
     def _plan(self) -> Plan:
-        shape = None if self.state.last is None else self.state.last.reconstruction.shape[:2]
+        shape = None if self.state.carried is None else self.state.carried.shape
         interval = self.plan.interval_s or self.state.footage.interval_s
         return replace(self.plan, shape=self.plan.shape or shape, interval_s=interval)
 

@@ -6,20 +6,23 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from ..droplets import Droplets, Fit, Optics
+from ..droplets import Droplets, Optics
 from ..errors import InputError
 from ..images import Image
 from ..inference.api import find_candidates, iterate, iterate_next
 from ..inference.candidates import POSSIBLE
 from ..progress import Progress
 from ..settings import OPTICS_FROM, Settings
-from .carry import SURE, brought_along, in_image
+from .carry import SURE, Carried, brought_along, in_image
 from .footage import Footage, footage_of
+
+if TYPE_CHECKING:
+    from .store import FrameStore
 
 TELLING = 1.25
 """The scale that a detection works at follows the typical diameter once it has changed by this factor."""
@@ -60,14 +63,20 @@ class MovieFit:
     settings: Settings
     optics: Optics | None = None
     diameter: float | None = None
-    last: Fit | None = None
-    """Of the last frame that could be fitted."""
     before: Droplets | None = None
-    """Its droplets; of an earlier run, where this one goes on from there."""
+    """The sure droplets of the last frame that could be fitted, ..."""
+    carried: Carried | None = None
+    """... and what else it left."""
     tables: dict[int, pd.DataFrame] = field(default_factory=dict)
     """For each frame its droplets, the unsure ones too."""
     errors: dict[int, Exception] = field(default_factory=dict)
     stopped: bool = False
+
+    def go_on(self, droplets: Droplets, carried: Carried | None) -> None:
+        """From a frame that was fitted; one without candidates (None) says nothing of the next."""
+        if carried is not None:
+            self.before, self.carried = droplets[_sure(droplets)], carried
+            self.diameter = carried.diameter
 
     def table(self) -> pd.DataFrame:
         """All frames so far."""
@@ -89,9 +98,7 @@ def movie_fit(movie: Any, *, optics: Optics | None = None, **settings: Any) -> M
     return MovieFit(footage_of(movie, replace(chosen)), chosen, optics)
 
 
-def fit_frames(
-    state: MovieFit, watch: Watch | None = None, have: Callable[[int], Droplets | None] | None = None
-) -> Generator[FrameResult]:
+def fit_frames(state: MovieFit, watch: Watch | None = None, store: FrameStore | None = None) -> Generator[FrameResult]:
     """Fit the frames of a movie one after another; memory does not grow with their pixels.
 
     Parameters
@@ -100,10 +107,10 @@ def fit_frames(
         Grows with every frame.
     watch : callable, optional
         Sees the progress, and may stop it; the frame that is being fitted is then left out.
-    have : callable, optional
-        The droplets of a frame that an earlier run has found; None where it is still to be fitted.
+    store : FrameStore, optional
+        Where each frame is kept as soon as it is done, and what an earlier run has kept.
     """
-    steps, reply = frame_steps(state, have), None
+    steps, reply = frame_steps(state, store), None
     while True:
         try:
             event = steps.send(reply)
@@ -116,13 +123,16 @@ def fit_frames(
             reply = False
 
 
-def frame_steps(state: MovieFit, have: Callable[[int], Droplets | None] | None = None) -> Steps[None]:
+def frame_steps(state: MovieFit, store: FrameStore | None = None) -> Steps[None]:
     """What `fit_frames` does, step by step: yields where it is and what became of each frame; takes False to stop.
 
-    While a frame is fitted the next one is read and looked through.
+    While a frame is fitted the next one is read and looked through. A run that goes on from what is in the store finds
+    what it would have found undisturbed.
     """
     numbers = state.footage.numbers
-    done = {n: d for n in numbers if have is not None and (d := have(n)) is not None}
+    done = {n: d for n in numbers if store is not None and (d := store.have(n)) is not None}
+    if store is not None:
+        store.taught(state)
     left = [n for n in numbers if n not in done]
     if left and state.optics is None:
         yield from _told(state, left[0])
@@ -132,21 +142,23 @@ def frame_steps(state: MovieFit, have: Callable[[int], Droplets | None] | None =
         if state.stopped or learned is None:
             return
         state.optics, state.diameter = learned
+    if store is not None and not done and state.optics is not None:
+        store.keep_optics(state.optics, state.diameter)
     with ThreadPoolExecutor(1) as pool:
         ahead: dict[int, Future[Any]] = {}
 
         def prepare(position: int) -> None:
-            if position < len(numbers) and numbers[position] not in done:
-                n = numbers[position]
+            if position < len(numbers) and (n := numbers[position]) not in done and n not in ahead:
                 ahead[n] = pool.submit(_seen, state.footage, n, state.settings, state.diameter)
 
         prepare(0)
         for position, number in enumerate(numbers):
             if number in done:
-                state.before, state.last = done[number], None
-                state.tables[number] = _tabled(done[number], number)
-                prepare(position + 1)
-                yield FrameResult(number, done[number], skipped=True)
+                prepare(position + 1)  # before this frame says at which scale: it was so when that was being fitted
+                droplets, carried = done[number]
+                state.go_on(droplets, carried)
+                state.tables[number] = _tabled(droplets, number)
+                yield FrameResult(number, droplets, skipped=True)
                 continue
             yield from _told(state, number)
             if state.stopped:
@@ -154,7 +166,7 @@ def frame_steps(state: MovieFit, have: Callable[[int], Droplets | None] | None =
             try:
                 image, fresh = ahead.pop(number).result()
                 prepare(position + 1)
-                found = yield from _fitted(state, image, fresh, number)
+                found, carried = yield from _fitted(state, image, fresh, number)
                 if state.stopped:
                     break
             except Exception as error:
@@ -162,7 +174,10 @@ def frame_steps(state: MovieFit, have: Callable[[int], Droplets | None] | None =
                 state.errors[number] = error
                 yield FrameResult(number, None, error)
                 continue
+            state.go_on(found, carried)
             state.tables[number] = _tabled(found, number)
+            if store is not None:
+                store.keep(number, state.tables[number], carried)
             yield FrameResult(number, found)
         for future in ahead.values():
             future.cancel()
@@ -204,8 +219,8 @@ def _seen(footage: Footage, number: int, settings: Settings, diameter: float | N
     return image, find_candidates(image, replace(looking, detector="network"))
 
 
-def _fitted(state: MovieFit, image: Image, fresh: Droplets, number: int) -> Steps[Droplets]:
-    """Fit one frame, and go on from it."""
+def _fitted(state: MovieFit, image: Image, fresh: Droplets, number: int) -> Steps[tuple[Droplets, Carried | None]]:
+    """Fit one frame."""
     assert state.optics is not None
     settings = replace(state.settings, min_probability=POSSIBLE, frames=None, planes=None, scene=None)
     if settings.region is not None:
@@ -216,17 +231,15 @@ def _fitted(state: MovieFit, image: Image, fresh: Droplets, number: int) -> Step
     else:
         start = in_image(brought_along(state.before, fresh), image.shape)
         if not len(start):
-            return replace(fresh[:0], composition=np.zeros((0, state.optics.types)))
-        last = state.last if state.last is not None and state.last.reconstruction.shape == image.shape else None
-        fit = yield from _told(state, number, iterate_next(image, start, state.optics, last, settings))
-    if state.stopped:
-        return fit.droplets
-    sure = _sure(fit.droplets)
-    state.last, state.before = replace(fit, image=None), fit.droplets[sure]
+            return replace(fresh[:0], composition=np.zeros((0, state.optics.types))), None
+        slide = None if state.carried is None else state.carried.slide(image.shape)
+        fit = yield from _told(state, number, iterate_next(image, start, state.optics, slide, settings))
+    sure, diameter = _sure(fit.droplets), state.diameter
     typical = 2 * float(np.median(fit.droplets.radius[sure])) if sure.any() else None
-    if typical and (state.diameter is None or not 1 / TELLING < typical / state.diameter < TELLING):
-        state.diameter = typical
-    return fit.droplets
+    if typical and (diameter is None or not 1 / TELLING < typical / diameter < TELLING):
+        diameter = typical
+    height, width = fit.reconstruction.shape[:2]
+    return fit.droplets, Carried(np.asarray(fit.guide["background"]), (height, width), diameter)
 
 
 def _sure(droplets: Droplets) -> np.ndarray:

@@ -126,17 +126,9 @@ def track_movie(
     linker()
     store = FrameStore(writable_folder(folder), record_of(state, sources(state.footage.path)))
     (folder / "summary.json").unlink(missing_ok=True)  # a folder that has it is complete
-    if resume and store.matches():
-        state.optics = state.optics or store.optics()
-    else:
+    if not (resume and store.matches()):
         store.clear()
-    kept = False
-    for result in fit_frames(state, watch, store.have if resume else None):
-        if not kept and state.optics is not None:
-            store.keep_optics(state.optics)
-            kept = True
-        if result.droplets is not None and not result.skipped:
-            store.keep(result.number, state.tables[result.number])
+    for result in fit_frames(state, watch, store):
         if seen is not None:
             seen(result)
     if not state.tables:
@@ -292,8 +284,8 @@ def write_results(tracks: Tracks, folder: Path, summary: dict[str, Any], exports
 
 
 def _shape(state: MovieFit) -> tuple[int, int] | None:
-    if state.last is not None:
-        return state.last.reconstruction.shape[:2]
+    if state.carried is not None:
+        return state.carried.shape
     for number in state.footage.numbers:
         try:
             return state.footage.load(number).shape[:2]

@@ -6,6 +6,8 @@ every plane has layers of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,13 +182,19 @@ class Output:
     ) -> None:
         """Draw the droplets and, where there is one, the (H, W, C) reconstruction.
 
-        While the work goes on (`final` false) a layer that the user has removed stays away; at the end it is added.
+        While the work goes on (`final` false) a layer that the user has removed stays away; at the end it is added. One
+        layer is added at a time then, the points first: for each napari takes a tenth of a second, in which the window
+        does not answer.
         What was only `detected` does not take the place of a fit. Of all planes of a stack there are `fits`.
         """
         if isinstance(reconstruction, LazyPixels) and not final:
             reconstruction = None  # it would be drawn in the thread of the window
-        if reconstruction is not None:
+        new_points = self.points is None
+        if reconstruction is not None and (final or not new_points):
+            new_picture = self.reconstruction is None
             self._show_picture(_picture(reconstruction, self.place, fit.image if fit else None), final)
+            if new_picture and not final:
+                return
         self._show_points(droplets, fit, fits, final, detected)
 
     def restore(self) -> None:
@@ -279,12 +287,29 @@ class Output:
         """Add a layer; what the user has selected stays selected."""
         from napari.layers import Layer as NapariLayer
 
-        selected = set(self.viewer.layers.selection)
-        layer = self.viewer.add_layer(NapariLayer.create(*new))
+        layers = self.viewer.layers
+        with _unselected(layers) if layers.selection else nullcontext():
+            layer = self.viewer.add_layer(NapariLayer.create(*new))
         layer.metadata[TAG]["name"] = layer.name  # napari makes names unique
-        if selected:
-            self.viewer.layers.selection = selected
         return layer
+
+
+@contextmanager
+def _unselected(layers: Any) -> Iterator[None]:
+    """While layers are added that are not selected by that.
+
+    To select one, and then again what was selected, takes napari as long as to add it: its controls change twice.
+    """
+    selected, before = set(layers.selection), getattr(layers, "_activate_on_insert", None)
+    if before is not None:  # napari's own switch, which has no public name
+        layers._activate_on_insert = False
+    try:
+        yield
+    finally:
+        if before is not None:
+            layers._activate_on_insert = before
+        if set(layers.selection) != selected:
+            layers.selection = selected
 
 
 def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerData:

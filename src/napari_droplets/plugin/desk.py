@@ -54,7 +54,7 @@ class Desk:
         for layer, known in list(self._sheets.items()):
             if layer not in there or sheet_of(layer) is not known:
                 self._leave(layer)
-        opened = []
+        opened: list[tuple[dict[str, Any], str]] = []
         for layer in there:
             if layer not in self._sheets and (sheet := link(layer)) is not None:
                 self._sheets[layer] = sheet

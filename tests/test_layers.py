@@ -63,18 +63,6 @@ def test_while_work_goes_on_one_layer_is_added_at_a_time_points_first():
     assert len(viewer.layers) == 6  # in the end all at once
 
 
-def test_results_that_are_added_are_never_selected():
-    viewer = ViewerModel()
-    layer = viewer.add_image(RNG.uniform(size=(40, 50, 3)), name="slide")
-    active = []
-    viewer.layers.selection.events.active.connect(lambda event: active.append(event.value))
-    show(viewer, layer, droplets())
-    assert len(viewer.layers) == 3
-    assert viewer.layers.selection == {layer}
-    assert active == []  # not even for a moment, as all controls of napari would change twice
-    assert viewer.add_points([[1, 2]]) is viewer.layers.selection.active  # what others add is selected as ever
-
-
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [None, 3, 4])
 def test_every_kind_of_image(dtype, channels):

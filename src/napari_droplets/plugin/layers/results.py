@@ -6,8 +6,6 @@ every plane has layers of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -287,31 +285,12 @@ class Output:
         """Add a layer; what the user has selected stays selected."""
         from napari.layers import Layer as NapariLayer
 
-        with _unselected(self.viewer.layers):
-            layer = self.viewer.add_layer(NapariLayer.create(*new))
+        selected = set(self.viewer.layers.selection)
+        layer = self.viewer.add_layer(NapariLayer.create(*new))
         layer.metadata[TAG]["name"] = layer.name  # napari makes names unique
+        if selected:
+            self.viewer.layers.selection = selected
         return layer
-
-
-@contextmanager
-def _unselected(layers: Any) -> Iterator[None]:
-    """While layers are added that are not selected by that, where something is selected.
-
-    To select one, and then again what was selected, takes napari as long as to add it: its controls change twice.
-    """
-    selected, before = set(layers.selection), getattr(layers, "_activate_on_insert", None)
-    if not selected:
-        yield
-        return
-    if before is not None:  # napari's own switch, which has no public name
-        layers._activate_on_insert = False
-    try:
-        yield
-    finally:
-        if before is not None:
-            layers._activate_on_insert = before
-        if set(layers.selection) != selected:
-            layers.selection = selected
 
 
 def _points(droplets: Droplets, place: Place, fit: Fit | None = None) -> LayerData:

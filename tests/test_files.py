@@ -225,10 +225,10 @@ def test_summaries_and_optics_of_others(fit, tmp_path):
 
     folder = fit.save(tmp_path / "out")
     save_file({"a": np.zeros(3)}, folder / "other.safetensors")
-    with pytest.raises(InputError, match="not optics written by this version"):
+    with pytest.raises(InputError, match="not optics of this version"):
         read_optics(folder / "other.safetensors")
     save_file({"a": np.zeros(3)}, folder / "other.safetensors", metadata={"napari-droplets": json.dumps({"types": 3})})
-    with pytest.raises(InputError, match="not optics written by this version"):
+    with pytest.raises(InputError, match="not optics of this version"):
         read_optics(folder / "other.safetensors")
     save_optics(fit.optics, folder / "optics.safetensors")  # without the rest of the fit
     with pytest.raises(InputError, match="optics alone"):

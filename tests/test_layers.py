@@ -48,6 +48,21 @@ def show(viewer, layer, found, point=None):
     return image, output.points, output.reconstruction
 
 
+def test_while_work_goes_on_one_layer_is_added_at_a_time_points_first():
+    viewer = ViewerModel()
+    layer = viewer.add_image(RNG.uniform(size=(40, 50, 3)), name="slide")
+    output = Output(viewer, place_of(layer, viewer.dims.point))
+    before = []
+    for _ in range(3):
+        output.show(droplets(), np.zeros((40, 50, 3), np.float32), final=False)
+        before.append(len(viewer.layers))
+    assert before == [2, 3, 3]
+    assert [one.name for one in viewer.layers] == ["slide", "slide reconstruction", "slide droplets"]
+    once = Output(viewer, place_of(viewer.add_image(RNG.uniform(size=(40, 50)), name="other"), viewer.dims.point))
+    once.show(droplets(), np.zeros((40, 50, 1), np.float32))
+    assert len(viewer.layers) == 6  # in the end all at once
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [None, 3, 4])
 def test_every_kind_of_image(dtype, channels):

@@ -231,6 +231,42 @@ def test_progress_and_pictures_while_it_runs(window, open_widget, qtbot, fake):
     finish(widget, qtbot)
 
 
+def test_first_points_are_drawn_when_they_were_added(viewer, open_widget, qtbot, fake):
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    seen = []
+    viewer.layers.events.inserted.connect(
+        lambda e: e.value.events.visible.connect(lambda v: seen.append(v.source.visible))
+    )
+    fake.seconds, fake.chunks, fake.found_first = 0.1, 1000, True
+    widget.run()
+    qtbot.waitUntil(lambda: "slide droplets" in names(viewer), timeout=TIMEOUT)
+    qtbot.waitUntil(lambda: viewer.layers["slide droplets"].visible, timeout=TIMEOUT)
+    assert seen == [False, True]
+    widget.cancel()
+    finish(widget, qtbot)
+    assert viewer.layers["slide droplets"].visible
+
+
+def test_the_status_line_is_of_the_droplets_worked_on(viewer, open_widget, qtbot, fake):
+    from napari.layers import Layer
+
+    from napari_droplets.plugin.layers import to_layers
+
+    viewer.add_image(picture(), name="slide")
+    widget = open_widget(viewer)
+    widget.run()
+    finish(widget, qtbot)
+    assert widget.message.startswith(f"{FOUND} droplets")
+    other = viewer.add_layer(Layer.create(*to_layers(found(5))[0]))
+    assert viewer.layers.selection.active is other
+    assert widget.message.startswith("5 droplets")
+    viewer.layers.selection.active = viewer.layers["slide droplets"]
+    assert widget.message.startswith(f"{FOUND} droplets")
+    viewer.layers.clear()
+    assert widget.message == ""
+
+
 def test_no_picture_is_computed_before_the_last_one_is_drawn():
     from napari_droplets.plugin.jobs.job import Job
 

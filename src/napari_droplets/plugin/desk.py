@@ -54,10 +54,11 @@ class Desk:
         for layer, known in list(self._sheets.items()):
             if layer not in there or sheet_of(layer) is not known:
                 self._leave(layer)
+        opened: list[tuple[dict[str, Any], str]] = []
         for layer in there:
             if layer not in self._sheets and (sheet := link(layer)) is not None:
                 self._sheets[layer] = sheet
-                self._arrived(layer)
+                opened += self._arrived(layer)
                 self.session.add(sheet)
                 layer.selected_data.events.items_changed.connect(self._to_session)
                 bind_keys(layer)
@@ -65,6 +66,8 @@ class Desk:
             self._find_file(layer)
         self.session.show(sheet_of(self._chosen()))
         self._to_session()
+        for session, note in opened:
+            self.opened(session, note)
 
     def close(self) -> None:
         """Let go of the layers; they keep their sheets, and undo."""
@@ -97,11 +100,11 @@ class Desk:
                 layer.data = drawn
                 tag["picture"] = fit.reconstruction
 
-    def _arrived(self, points: Any) -> None:
-        """A layer of a session that was opened: its image may be a layer only now; say what is to be told of it."""
+    def _arrived(self, points: Any) -> list[tuple[dict[str, Any], str]]:
+        """A layer of a session that was opened: its image may be a layer only now; what is to be told of it."""
         tag = points.metadata[TAG]
         if "session" not in tag:
-            return
+            return []
         place, session = tag["place"], tag.pop("session")
         if all(str(layer.unique_id) != place.layer_id for layer in self.viewer.layers):
             named = [layer for layer in self.viewer.layers if is_image(layer) and layer.name == place.name]
@@ -111,7 +114,7 @@ class Desk:
                     own = other.metadata.get(TAG)
                     if isinstance(own, dict) and own["place"].layer_id == place.layer_id:
                         own["place"] = replace(own["place"], layer_id=str(layer.unique_id))
-        self.opened(session, tag.pop("note", ""))
+        return [(session, tag.pop("note", ""))]
 
     def _find_file(self, points: Any) -> None:
         """Note which file the image of a sheet is, so that a session finds it again."""

@@ -154,7 +154,7 @@ def _read_optics(path: Path) -> tuple[Optics, dict[str, np.ndarray]]:
     with suppress(ValueError):
         about = parsed(texts.get("napari-droplets", ""))
     if set(about) | {"classes"} != {*_optics_settings(), "brightest"} or about["brightest"] != BRIGHTEST:
-        raise InputError(f"{path}: not optics written by this version of napari-droplets")
+        raise InputError(f"{path}: not optics of this version of napari-droplets; fit the image again")
     return checked_optics(about, tensors, path), tensors
 
 

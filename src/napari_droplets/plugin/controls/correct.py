@@ -48,6 +48,7 @@ class CorrectBox(QWidget):
         more = _small("Session", TIPS["session"])
         more.setMenu(menu)
         more.setPopupMode(QToolButton.InstantPopup)
+        more.setStyleSheet("QToolButton { padding-right: 14px }")  # or the arrow lies on the word
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(row(*self.buttons.values(), more))

@@ -57,8 +57,8 @@ LABELS = {
     "weights": "Weights",
     "composition": "Composition",
     "background": "Background",
-    "population": "Number of droplets",
-    "renderer": "Where they meet",
+    "population": "Number",
+    "renderer": "Overlaps",
     "classes": "Classes",
     "noise": "Noise",
     "scale": "Work at scale",
@@ -69,15 +69,15 @@ LABELS = {
 }
 MEANING = {
     "free": "free: each 0 to 1",
-    "simplex": "simplex: they sum to 1",
+    "simplex": "simplex: sum is 1",
     "smooth": "smooth: uneven light",
     "uniform": "uniform: one color",
-    "inferred": "inferred from the image",
-    "given": "given: as the points are",
-    "layered": "layered: smaller on top",
+    "inferred": "inferred from image",
+    "given": "given: the points",
+    "layered": "layered: small on top",
     "nearest": "nearest: side by side",
 }
-"""Choices as they show: the word that the command line takes, and what it means."""
+"""Choices as they show, short enough for a narrow panel: the word that the command line takes, and what it means."""
 MORE = {
     "min_probability": "Here what is less probable is hidden; move it and see.\n"
     "What is hidden is not used: Refit, Run and a saved table go by the points shown.\n"

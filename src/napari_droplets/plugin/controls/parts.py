@@ -51,6 +51,8 @@ def folded(title: str, rows: QFormLayout) -> QCollapsible:
     made, inner = QCollapsible(title), QWidget()
     inner.setLayout(rows)
     made.setDuration(0)
+    made.setCollapsedIcon("▸")
+    made.setExpandedIcon("▾")
     made.addWidget(inner)
     return made
 

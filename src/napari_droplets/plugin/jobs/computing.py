@@ -95,6 +95,7 @@ class Computing:
         self.soon = QTimer(parent, singleShot=True, interval=CALM_MS)
         self.soon.timeout.connect(self._prepare)
         session.table_changed.connect(self._tell_of)
+        session.sheet_changed.connect(self._on_sheet)
         for name in FORM_OF_FIT:
             panel.form.inputs[name].changed.connect(self._form_changed)
 
@@ -141,6 +142,7 @@ class Computing:
         self.warmer.stop()
         self.nearby.close()
         self._session.table_changed.disconnect(self._tell_of, missing_ok=True)
+        self._session.sheet_changed.disconnect(self._on_sheet, missing_ok=True)
 
     def guarded(self, action: Callable[[], None]) -> None:
         """Do something that may find the input wrong, and say so rather than raise."""
@@ -293,8 +295,16 @@ class Computing:
 
     def _tell_of(self, sheet: Sheet) -> None:
         """Droplets were edited, or refitted around an edit: say how many there are now."""
-        if not self.busy and not sheet.running and np.isfinite(sheet.table[KEYS].to_numpy(float)).all():
+        quiet = self.busy or self.runner.showing  # then what was found is told
+        if not quiet and not sheet.running and np.isfinite(sheet.table[KEYS].to_numpy(float)).all():
             self._panel.say(sheet_text(sheet, len(doubtful(sheet.table).numbers)))
+
+    def _on_sheet(self, sheet: Sheet | None) -> None:
+        """Other droplets are worked on, or none: what the panel says is of these."""
+        if sheet is not None:
+            self._tell_of(sheet)
+        elif not self.busy and not self.runner.showing:
+            self._panel.say("")
 
     def _tell(self, text: str) -> None:
         if not self.busy:

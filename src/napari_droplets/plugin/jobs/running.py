@@ -99,11 +99,16 @@ class Runner:
             self._panel.say(progress_text(progress))
         if picture is not None and output is not None:
             droplets, reconstruction = picture
+            first, drawn = output.points is None, self.job.drawn if self.job else lambda: None
             with self.results():
                 output.show(droplets, reconstruction, final=False)
             self._shown()
             # a timer of 0 fires when the window has drawn
-            QTimer.singleShot(0, self.job.drawn if self.job else lambda: None)
+            if first and output.points is not None:  # to add thousands of points and to draw them takes long for once
+                output.points.visible = False
+                QTimer.singleShot(0, partial(_reveal, output, drawn))
+            else:
+                QTimer.singleShot(0, drawn)
 
     def _on_end(self, output: layers.Output | None, then: Then, outcome: Outcome) -> None:
         cancelled = self.job is not None and self.job.cancelled
@@ -121,3 +126,10 @@ class Runner:
             self._parent.destroyed.disconnect(self.job.abandon)
         self.job = None
         self._panel.show_idle(done=done)
+
+
+def _reveal(output: layers.Output, drawn: Callable[[], None]) -> None:
+    """Draw points that were added, if they are still there."""
+    if output.points in output.viewer.layers:
+        output.points.visible = True
+    QTimer.singleShot(0, drawn)

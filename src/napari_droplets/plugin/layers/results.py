@@ -180,13 +180,19 @@ class Output:
     ) -> None:
         """Draw the droplets and, where there is one, the (H, W, C) reconstruction.
 
-        While the work goes on (`final` false) a layer that the user has removed stays away; at the end it is added.
+        While the work goes on (`final` false) a layer that the user has removed stays away; at the end it is added. One
+        layer is added at a time then, the points first: for each napari takes a tenth of a second, in which the window
+        does not answer.
         What was only `detected` does not take the place of a fit. Of all planes of a stack there are `fits`.
         """
         if isinstance(reconstruction, LazyPixels) and not final:
             reconstruction = None  # it would be drawn in the thread of the window
-        if reconstruction is not None:
+        new_points = self.points is None
+        if reconstruction is not None and (final or not new_points):
+            new_picture = self.reconstruction is None
             self._show_picture(_picture(reconstruction, self.place, fit.image if fit else None), final)
+            if new_picture and not final:
+                return
         self._show_points(droplets, fit, fits, final, detected)
 
     def restore(self) -> None:

@@ -10,11 +10,14 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, 
 
 from ...tracking.events import GEOMETRIES
 from ...workbench.movies.curves import Curve, curves_of, nearest, units_of
+from ...workbench.movies.movie import is_followed
 from ...workbench.session import Session
 from ..controls.parts import button
 
 ACTIONS = ("Follow", "Link", "Cut", "Merge", "Save tables…")
 HINT = "Select a droplet, or click its trail in the layer of tracks, to see its curve; click the curve to go there."
+FIRST = "Choose an image layer with several frames (tab Find), and press Follow."
+"""Where no droplets are followed yet."""
 TIPS = {
     "Follow": "Fit all frames of the movie and follow its droplets; results come frame by frame, Cancel keeps them.\n"
     "Pressed again, it goes on where it was stopped.",
@@ -93,7 +96,7 @@ class MovieBox(QWidget):
             getattr(self, name).setToolTip(TIPS[name])
             form.addRow(words, getattr(self, name))
         self.buttons = {name: button(name, actions[name], TIPS[name]) for name in ACTIONS}
-        self.note = QLabel(HINT)
+        self.note = QLabel(FIRST)
         self.note.setWordWrap(True)
         self.note.setTextInteractionFlags(Qt.TextSelectableByMouse)
         self._layout = QVBoxLayout(self)
@@ -110,13 +113,15 @@ class MovieBox(QWidget):
 
     def say(self, text: str) -> None:
         """In the tab itself: what was done, what is to be done next."""
-        self.note.setText(text or HINT)
+        self.note.setText(text or (HINT if is_followed(self.session.sheet) else FIRST))
 
     def draw(self) -> None:
         """Draw the curves of the droplets selected."""
         if not self.isVisible():
             return
         sheet = self.session.sheet
+        if self.note.text() in (HINT, FIRST):
+            self.say("")
         self.curves = [] if sheet is None else curves_of(sheet, self.session.selected)
         if self._canvas is None and not self.curves:
             return  # matplotlib takes a moment to load

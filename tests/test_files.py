@@ -9,6 +9,7 @@ import tifffile
 from safetensors.numpy import save
 
 from napari_droplets import Droplets, Fit, InputError, Optics, read, read_image, read_optics, statistics
+from napari_droplets.model.priors import BRIGHTEST
 from napari_droplets.results import files
 from napari_droplets.results.files import read_table, save_optics, save_table, writable_folder, write_whole
 from napari_droplets.storage.atomic import partial_folder, replace_folder
@@ -213,11 +214,19 @@ def test_missing_files_are_named(fit, tmp_path, name):
 
 
 def test_optics_without_classes_are_read_too(tmp_path):
-    """Those that ship with the package, or were written before there were classes."""
+    """Those of a fit without droplets have none."""
     metadata = {name: getattr(optics(), name) for name in files._optics_settings() if name != "classes"}
+    metadata["brightest"] = BRIGHTEST
     content = save({"mean/w": np.zeros(2, np.float32)}, metadata={"napari-droplets": json.dumps(metadata)})
     (tmp_path / "old.safetensors").write_bytes(content)
     assert read_optics(tmp_path / "old.safetensors").classes is None
+
+
+def test_optics_that_would_draw_other_colors_are_refused(tmp_path):
+    path = save_optics(optics(), tmp_path / "optics.safetensors")
+    path.write_bytes(path.read_bytes().replace(b'\\"brightest\\": 2.0', b'\\"brightest\\": 1.0'))
+    with pytest.raises(InputError, match="not optics of this version"):
+        read_optics(path)
 
 
 def test_summaries_and_optics_of_others(fit, tmp_path):

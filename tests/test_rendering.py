@@ -34,7 +34,7 @@ def test_the_smaller_one_lies_over_the_larger():
     shared = optics()
     over = np.asarray(layer(layer(GROUND, LARGE, POSITION, shared), SMALL, POSITION, shared))
     under = np.asarray(layer(layer(GROUND, SMALL, POSITION, shared), LARGE, POSITION, shared))
-    assert np.abs(over - under).max() > 0.05
+    assert np.abs(over - under).max() > 0.02  # else nothing is tested
     for first, second in ((SMALL, LARGE), (LARGE, SMALL)):
         found, without = color(first, second, GROUND, POSITION, shared)
         np.testing.assert_allclose(found, over, atol=1e-6)

@@ -37,7 +37,7 @@ SETTLED_GAIN = 0.02
 """Nats per intensity: the ELBO has settled when the last round of a cycle gains less."""
 STILL = 0.3
 """Posterior standard deviations: a droplet that moves less in one step is still, and is not looked at again."""
-MOST_PASSES = 5
+MOST_PASSES = 8
 """Steps of the droplets at most under optics that are held, or given to be learned on."""
 DAMPING = (0.1, 0.01)
 """Of steps of droplets, while optics are learned and at the end; see `droplet_step.step`."""

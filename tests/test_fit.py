@@ -267,6 +267,7 @@ def test_a_droplet_far_off_its_place_finds_it_although_all_others_are_still(simu
 def test_optics_that_are_learned_on_do_not_follow_droplets_that_are_not_in_place_yet(fitted):
     rng = np.random.default_rng(0)
     pixels = fitted.reconstruction + rng.normal(0, 0.01, fitted.reconstruction.shape).astype(np.float32)
+    pixels = pixels.clip(0, 1)
     table = fitted.table[PLACES].copy()
     radius = table.radius.to_numpy()
     table[["x", "y"]] += 0.2 * radius[:, None] * rng.standard_normal((len(table), 2))

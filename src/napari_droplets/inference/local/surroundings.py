@@ -50,7 +50,8 @@ class Surroundings(NamedTuple):
         x, y, radius = (changed - begin).T
         edge = edge_reach(np.zeros(1), 0, 1)  # which `covered` adds
         drawn = covered(x, y, DRAWN_RADII * radius + DRAWN_MORE - edge, box.shape, 0, 1)
-        others = covered_pixels(*(everyone[near] - begin).T, box.shape, blur=blur, reach=1, wanted=~active[near])
+        x, y, radius = (everyone[near] - begin).T
+        others = covered_pixels(x, y, radius, box.shape, blur=blur, reach=1, wanted=~active[near])
         theirs = others.own > 0
         drawn[others.y[theirs], others.x[theirs]] = False
         return cls(near, fit.image.cropped(box.slices), box, drawn, whole)

@@ -18,11 +18,12 @@ from .state import Setup, State
 from .steps.evidence import look
 from .steps.optics_step import STEPS
 
-BACK, AFTERWARDS = 0.9, 2
+BACK, AFTERWARDS, FOLLOWING = 0.9, 2, 0.25
 """Where less than this part of the trust in outlines is left once optics are learned, droplets go back to their
-proposals on the whole, and optics follow in so many rounds."""
-KNOWN = 0.25
-"""Of the learning rate, where optics are known already."""
+proposals on the whole, and optics follow in so many rounds, at this part of the learning rate."""
+KNOWN = 0.08
+"""Of the learning rate, where optics are known already: what they lose by random steps is then less than what they gain
+where they were right."""
 LAST_PASSES = 10
 """Steps of droplets at most in the end; after the first only those that still move are looked at."""
 RESERVE = 1.0
@@ -134,7 +135,7 @@ def iterate_rounds(
         state, info = loop.move_droplets(setup, state, loop.DAMPING[1], learned=True)
         for part in range(AFTERWARDS if state.trust < BACK * before and stopped != "time" else 0):
             for _ in range(loop.CHUNKS):
-                state = loop.learn_shared(setup, state, KNOWN * loop.LEARNING_RATE * (1 - part / AFTERWARDS))
+                state = loop.learn_shared(setup, state, FOLLOWING * loop.LEARNING_RATE * (1 - part / AFTERWARDS))
             state, info = loop.move_droplets(setup, state, loop.DAMPING[1], learned=True)
     census = None
     if setup.probability is not None and not cancelled:

@@ -329,6 +329,7 @@ def _picture(reconstruction: Pixels, place: Place, image: Image | None) -> Layer
         least = data if image is None else image.pixels
     name = f"{place.name} reconstruction"
     limits = (0.0, 1.0) if rgb or image is None else (float(np.min(least)), float(np.max(least)))
+    limits = limits if limits[1] > limits[0] else (0.0, 1.0)  # of an image of one gray
     attributes = {
         "name": name,
         "rgb": rgb,

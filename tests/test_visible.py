@@ -28,7 +28,7 @@ def test_what_can_be_seen_has_to_be_found():
     outside = [np.zeros(0)]
     assert visible.visible(outside, [np.zeros(0, int)], np.ones(1), noise, np.ones(1)).tolist() == [False]
     # noise hides what would be strong enough, unless it is averaged over a large area
-    for radius, least in ((2.5, 1.41), (7.0, 0.504), (20.0, 0.176)):
+    for radius, least in ((2.5, 1.152), (7.0, 0.504), (20.0, 0.176)):
         weak = [np.full(48, 1.05 * least * noise), np.full(48, 0.95 * least * noise)]
         seen = visible.visible(weak, [around] * 2, np.ones(2), noise, np.full(2, radius))
         assert seen.tolist() == [True, False]

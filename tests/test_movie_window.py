@@ -11,6 +11,7 @@ import pytest
 
 from napari_droplets.droplets import Droplets, Optics
 from napari_droplets.movies import movie as fitting
+from napari_droplets.movies.carry import Carried
 from napari_droplets.movies.simulated import simulate_movie
 from napari_droplets.workbench.movies.curves import curves_of, nearest
 
@@ -39,8 +40,8 @@ def quick(shot, monkeypatch):
         table = shot.droplets[shot.droplets["frame"] == number]
         found = Droplets.from_dataframe(table.drop(columns=["track_id", "time_s", "frame"]))
         n = len(found)
-        state.before = replace(found, radius_sd=np.full(n, 0.1), p_present=np.full(n, 0.99))
-        return state.before
+        found = replace(found, radius_sd=np.full(n, 0.1), p_present=np.full(n, 0.99))
+        return found, Carried(np.zeros((4, 4, 3), np.float32), image.shape[:2], 10.0)
 
     def learned(state, number):
         calls.learned += 1

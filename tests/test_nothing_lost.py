@@ -64,7 +64,8 @@ def tables(out):
 def check(out, wanted):
     for found, other in zip(tables(out), wanted, strict=True):
         pd.testing.assert_frame_equal(found, other)
-    assert not [p for p in out.rglob(".partial*") if "-try" in p.name], "something unfinished is left"
+    # a worker that still tries what another has done gives up by itself
+    until(lambda: not [p for p in out.rglob(".partial*") if "-try" in p.name], 20)
     images = json.loads((out / MANIFEST).read_text())["images"]
     assert Counter(entry["state"] for entry in images.values()) == {"done": N}
     assert [entry["n_droplets"] for entry in images.values()] == wanted[1]["n_droplets"].tolist()

@@ -237,6 +237,7 @@ def run(
                     _note(manifest, outcome)
                     yield outcome
         finally:
+            _clear(listed)
             manifest.write()
             if manifest.error is not None and warn is not None:
                 warn(manifest.error)
@@ -290,7 +291,7 @@ def _moved(manifest: Manifest) -> str:
 
 
 def _clear(jobs: Sequence[Job]) -> None:
-    """Delete what workers of a batch that is gone have not finished."""
+    """Delete what workers that were killed, or whose batch is gone, have not finished."""
     places = {place for job in jobs for place in (job.folder.parent, job.folder) if place.is_dir()}
     for place in places:
         for path in place.iterdir():

@@ -65,17 +65,15 @@ def same(table, other):
 def test_table_is_that_of_the_whole_image(photograph, in_blocks, shift):
     """As issue 16 asks: the same droplets, none twice, none missing at seams; also after a shift."""
     image = photograph[0][shift:, shift:]
-    by_parts = nd.fit(as_image(image), steps=50)
+    by_parts = nd.fit(as_image(image), steps=150)
     assert isinstance(by_parts.image.pixels, LazyPixels)
     in_blocks(False)
-    whole = nd.fit(image, steps=50)
-    assert same(whole.table, by_parts.table) < 0.03  # of a deviation: sums in another order
+    whole = nd.fit(image, steps=150)
+    assert same(whole.table, by_parts.table) < 0.01
     np.testing.assert_allclose(by_parts.table["p_present"], whole.table["p_present"], atol=1e-4)
     assert by_parts.table["class"].tolist() == whole.table["class"].tolist()
-    for name in ("count_mean", "noise_sd", "loss", "rmse"):
+    for name in ("count_mean", "noise_sd", "unexplained", "loss", "rmse"):
         assert by_parts.summary[name] == pytest.approx(whole.summary[name], rel=1e-3), name
-    # what is left above the noise, a difference of numbers that are nearly equal
-    assert by_parts.summary["unexplained"] == pytest.approx(whole.summary["unexplained"], abs=1e-4)
     assert by_parts.summary["image"] == whole.summary["image"]  # the hash, too
     np.testing.assert_allclose(np.asarray(by_parts.reconstruction), whole.reconstruction, atol=0.08)
     x, radius = whole.table["x"], whole.table["radius"]

@@ -1,11 +1,13 @@
 """The empty slide: it follows the lamp, is no droplet, and says how well it is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 from drawn import disc
 
 from napari_droplets.inference.start import empty_slide, grid_of
-from napari_droplets.model.background import BEND_SD, LEVEL_SD, SplineGrid, _smoothness
+from napari_droplets.model.background import BEND_SD, CELLS, LEVEL_SD, SplineGrid, _basis, _smoothness
 
 SHAPE = (200, 240)
 
@@ -44,12 +46,44 @@ def test_a_dark_disc_of_the_usual_size_is_not_taken_for_ground(radius):
     assert robust.empty.all()
 
 
+def dense(bands):
+    """The symmetric matrix with these bands on and below its diagonal."""
+    n = bands.shape[1]
+    lower = sum(np.diag(band[: n - k], -k) for k, band in enumerate(bands))
+    return lower + np.tril(lower, -1).T
+
+
+@pytest.mark.parametrize("functions", [(7, 9), (9, 4), (4, 9), (1, 1)])
+def test_the_banded_solution_is_that_of_the_dense_normal_equations(functions):
+    """The longer direction first or last, hardly wider than the bands, or one color."""
+    rng = np.random.default_rng(6)
+    grid = SplineGrid(*(_basis(60, n) for n in functions))
+    values, weight, noise = rng.random((60, 60, 2)), rng.random((60, 60)), 0.03
+    found, deviations = grid.fit(values, weight, noise)
+    cells = [np.linspace(0, 60, CELLS * max(n - 3, 1) + 1).astype(int) for n in functions]
+    share, *sums = (
+        np.add.reduceat(np.add.reduceat(weight * v, cells[0][:-1], 0), cells[1][:-1], 1)
+        for v in (1, values[..., 0], values[..., 1])
+    )
+    along, across = (
+        np.stack([basis[i:j].mean(0) for i, j in itertools.pairwise(edges)])
+        for basis, edges in zip((grid.rows, grid.columns), cells, strict=True)
+    )
+    design = np.kron(along, across)
+    precision = (design * share.reshape(-1, 1)).T @ design / noise**2 + dense(_smoothness(*functions))
+    middle = np.array([s.sum() for s in sums]) / share.sum()
+    off = np.stack([s - share * m for s, m in zip(sums, middle, strict=True)], -1).reshape(share.size, 2)
+    wanted = np.linalg.solve(precision, design.T @ off / noise**2) + middle
+    np.testing.assert_allclose(found.reshape(-1, 2), wanted, atol=1e-9)
+    np.testing.assert_allclose(deviations.ravel(), np.sqrt(np.diag(np.linalg.inv(precision))), rtol=1e-8)
+
+
 def test_deviations_are_those_of_many_fits():
     """Fields drawn from the prior, with noise: what is found errs as much as is told."""
     grid, noise, draws = SplineGrid.of(48, 64, 24), 0.05, 400
     a, b = grid.rows.shape[1], grid.columns.shape[1]
     rng = np.random.default_rng(2)
-    root = np.linalg.inv(np.linalg.cholesky(_smoothness(a, b))).T
+    root = np.linalg.inv(np.linalg.cholesky(dense(_smoothness(a, b)))).T
     truth = 0.5 + (root @ rng.standard_normal((a * b, draws))).reshape(a, b, draws)
     values = np.einsum("ha,abn,wb->hwn", grid.rows, truth, grid.columns)
     values += noise * rng.standard_normal(values.shape)

@@ -236,7 +236,7 @@ def _loss(setup: Setup, state: State, evidence: Evidence, guide: Guide, here: np
     doubt = 0.5 * np.einsum("nij,nji->n", evidence.information[here], some.covariance)
     apart = divergence(some, Prior(*(a[here] for a in setup.prior)), setup.form)
     rest = float(np.sum(doubt / evidence.inflation[here] + apart))
-    rest -= float(optics_step.log_prior(state.optics.learned, np.float32(here.sum())))
+    rest -= float(optics_step.log_prior(jax.tree.map(np.asarray, state.optics.learned), np.float32(here.sum())))
     told, likeliest = evidence.noise**2, max(squares / max(count, 1), LEAST_NOISE**2)
     return tuple(
         squares / (2 * variance) + 0.5 * count * np.log(2 * np.pi * variance) + rest for variance in (told, likeliest)

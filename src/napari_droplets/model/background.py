@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import BSpline
+from scipy.linalg import cho_solve_banded, cholesky_banded
 from scipy.sparse import csr_array
 
 from ..lazy import SIDE, Block, LazyPixels
@@ -17,6 +18,8 @@ BEND_SD = 0.02
 """Prior standard deviation of the bend (second difference) of the field from knot to knot, intensities 0..1."""
 LEVEL_SD = 1.0
 """Prior standard deviation of its coefficients about the middle of the range: nearly none, intensities 0..1."""
+REACH = 3
+"""Cubic splines that one meets before and after itself."""
 CELLS = 4
 """Averages of pixels per knot spacing, in each direction, that the field is fitted to."""
 
@@ -62,20 +65,20 @@ class SplineGrid(NamedTuple):
         a droplet covers it. Weights that are read by parts have a last axis, (H, W, 1).
 
         Least squares on averages over cells a quarter of the knot spacing wide, with the smoothness prior: O(H W) for
-        the averages and O((A B)^3) for the solution, a few hundred unknowns at most.
+        the averages, and O(A^2 B^3) for the solution, as a spline meets but three others in either direction.
         """
         (h, a), (w, b) = self.rows.shape, self.columns.shape
         cuts_y, cuts_x = (np.linspace(0, n, CELLS * max(k - 3, 1) + 1).astype(int)[:-1] for n, k in ((h, a), (w, b)))
         share, total = _sums(values, weight, [*cuts_y, h], [*cuts_x, w])
         at_y, at_x = (np.add.reduceat(m, cuts, 0) / np.diff([*cuts, len(m)])[:, None]
                       for m, cuts in ((self.rows, cuts_y), (self.columns, cuts_x)))  # fmt: skip
-        design = np.einsum("ya,xb->yxab", at_y, at_x).reshape(share.size, a * b)
-        precision = (design * share.reshape(-1, 1)).T @ design / noise**2 + _smoothness(a, b)
+        precision = _overlaps(at_y, at_x, share / noise**2) + _smoothness(a, b)
         middle = total.sum((0, 1)) / max(share.sum(), 1e-9)
-        pull = design.T @ (total - share[..., None] * middle).reshape(share.size, -1) / noise**2
-        covariance = np.linalg.inv(precision)
-        found = (covariance @ pull + middle).reshape(a, b, -1)
-        return found, np.sqrt(np.diag(covariance)).reshape(a, b)
+        pull = np.einsum("ya,yxc,xb->abc", at_y, total - share[..., None] * middle, at_x, optimize=True) / noise**2
+        root = cholesky_banded(precision, lower=True)
+        found = cho_solve_banded((root, True), pull.reshape(a * b, -1)) + middle
+        variance = np.diag(cho_solve_banded((root, True), np.eye(a * b)))
+        return found.reshape(a, b, -1), np.sqrt(variance).reshape(a, b)
 
 
 def _field(rows: np.ndarray, columns: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
@@ -127,8 +130,39 @@ def _basis(n: int, functions: int) -> np.ndarray:
     return BSpline.design_matrix(np.arange(n) + 0.5, knots, 3).toarray()
 
 
+def _overlaps(rows: np.ndarray, columns: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Of splines on cells, rows (Y, A) and columns (X, B), their weighted products, see `_lower`; weight (Y, X)."""
+    along, across = _products(rows), _products(columns)
+    together = np.einsum("yai,yx,xbj->iajb", along[..., REACH:], weight, across, optimize=True)
+    return _lower(together)
+
+
 def _smoothness(a: int, b: int) -> np.ndarray:
-    """Precision of the prior of the coefficients (A B, A B)."""
-    bend_a, bend_b = (second.T @ second for second in (np.diff(np.eye(n), 2, axis=0) for n in (a, b)))
-    bends = np.kron(bend_a, np.eye(b)) + np.kron(np.eye(a), bend_b)
-    return bends / BEND_SD**2 + np.eye(a * b) / LEVEL_SD**2
+    """Precision of the prior of the coefficients, see `_lower`."""
+    together = np.zeros((REACH + 1, a, 2 * REACH + 1, b))
+    bend_a, bend_b = (second.T @ second / BEND_SD**2 for second in (np.diff(np.eye(n), 2, axis=0) for n in (a, b)))
+    for k in range(min(REACH + 1, a)):
+        together[k, : a - k, REACH] += np.diag(bend_a, k)[:, None]
+    for k in range(min(REACH + 1, b)):
+        together[0, :, REACH + k, : b - k] += np.diag(bend_b, k)
+    together[0, :, REACH] += LEVEL_SD**-2
+    return _lower(together)
+
+
+def _products(basis: np.ndarray) -> np.ndarray:
+    """Of each spline with those up to `REACH` before and after it: (n, functions, 2 REACH + 1)."""
+    padded = np.pad(basis, ((0, 0), (REACH, REACH)))
+    return np.stack([basis * padded[:, k : k + basis.shape[1]] for k in range(2 * REACH + 1)], -1)
+
+
+def _lower(together: np.ndarray) -> np.ndarray:
+    """The bands of a symmetric matrix (A B, A B) on its diagonal and below, as LAPACK wants them.
+
+    `together` [i, a, REACH + j, b] is what coefficient (a, b) has with (a + i, b + j), 0 where there is none.
+    """
+    further, a, _, b = together.shape
+    bands = np.zeros((further * b + further, a * b))
+    for i, j in itertools.product(range(further), range(-REACH, further)):
+        if i * b + j >= 0 and (i > 0 or j >= 0):
+            bands[i * b + j] += together[i, :, REACH + j].ravel()
+    return bands[: a * b]

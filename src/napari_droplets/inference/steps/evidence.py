@@ -21,30 +21,36 @@ SIDE = 2048
 
 
 def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Evidence, Seen]:
-    """One pass over the pixels listed, or over those of `some` droplets (N,): the others are as last seen."""
+    """One pass over the pixels listed, or over those of `some` droplets (N,).
+
+    The others, and the noise, are then as last seen.
+    """
     if state.rows is None:
         return _look_by_blocks(setup, state, some)
     raw = padded(len(setup.anchor), state.mean)
-    pixels, rows, chosen = state.pixels, state.rows, None
-    used, crowded = len(pixels.row), pixels.crowded
-    if some is not None and state.seen is not None:
+    pixels, rows = state.pixels, state.rows
+    used, crowded, channels = len(pixels.row), pixels.crowded, setup.form.channels
+    values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
+    if some is not None and state.seen is not None and state.evidence is not None:
         chosen = np.flatnonzero(some[pixels.row])
         crowded = int(np.searchsorted(chosen, crowded))
-    sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
+        sums, drawn = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
+        found = state.seen.with_(some, Sums(*(s[: setup.size] for s in sums)))
+        there, colors = values[chosen], state.seen.colors
+        own = (pixels.own[chosen] * pixels.weight[chosen])[..., None]
+        change = float(np.sum(own * (there - drawn) ** 2) - np.sum(own * (there - colors[chosen]) ** 2))
+        colors[chosen] = drawn
+        squares = state.evidence.squares + change
+        return Evidence.of(found, state.noise, squares, channels), Seen(found, colors)
+    sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form)
     found = Sums(*(s[: setup.size] for s in sums))
-    if some is not None and state.seen is not None:
-        drawn_anew, colors = colors, state.seen.colors
-        colors[chosen] = drawn_anew
-        found = state.seen.with_(some, found)
-    values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
     residual = np.empty_like(colors)
     for begin in range(0, len(residual), LEAST_ROWS):  # of all at once the indices would take more than the values
         now = slice(begin, min(begin + LEAST_ROWS, len(residual)))
         residual[now] = values[now] - colors[now]
     lines = _Lines(setup, state)
     squares = lines.take(pixels, residual)
-    evidence = Evidence.of(found, setup.noise or lines.noise(state.noise), squares, setup.form.channels)
-    return evidence, Seen(found, colors)
+    return Evidence.of(found, setup.noise or lines.noise(state.noise), squares, channels), Seen(found, colors)
 
 
 def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tuple[Evidence, Seen]:

@@ -49,12 +49,12 @@ def init(shared: Shared) -> State:
 
 
 def log_prior(learned: Learned, droplets: Array) -> Array:
-    """Log density of what is shared, up to a constant; the glow's counts for each droplet."""
+    """Log density of what is shared, up to a constant, of NumPy or JAX arrays; the glow's counts for each droplet."""
     shared, common = learned
-    weights = sum(jnp.sum(w**2) for w in shared.optics.values()) / WEIGHT_SD**2
-    glow = droplets * PLAIN_PIXELS * jnp.sum((shared.glow / GLOW_SD) ** 2) / shared.glow.shape[0]
+    weights = sum((w**2).sum() for w in shared.optics.values()) / WEIGHT_SD**2
+    glow = droplets * PLAIN_PIXELS * ((shared.glow / GLOW_SD) ** 2).sum() / shared.glow.shape[0]
     blur = ((shared.log_blur - np.log(BLUR_MEDIAN)) / BLUR_LOG_SD) ** 2
-    return -0.5 * (weights + glow + blur + jnp.sum((common / jnp.array(COMMON_SD)) ** 2))
+    return -0.5 * (weights + glow + blur + ((common / np.array(COMMON_SD, np.float32)) ** 2).sum())
 
 
 @partial(jax.jit, static_argnames="form")

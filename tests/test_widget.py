@@ -719,6 +719,10 @@ def test_what_a_fit_is_said_to_have_found(viewer, open_widget, qtbot, fake):
         "class 0: 62 % (58 to 66 %) · class 1: 38 % (34 to 42 %)",
     ]
     assert "RMS residual 0.012" in widget._status.toolTip()
+    points = viewer.layers["slide droplets"]
+    points.selected_data = {0}
+    points.remove_selected()  # what was deleted by hand is not in doubt
+    assert widget.message.startswith(f"{FOUND - 1} droplets (10-12) · diameter ")
     fake.summary |= {"count_mean": None, "count_sd": None, "classes": fake.summary["classes"][:1]}
     widget.run()
     finish(widget, qtbot)

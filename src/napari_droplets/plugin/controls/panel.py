@@ -153,6 +153,7 @@ class Panel(QWidget):
         self.setSizePolicy(QSizePolicy.Preferred, QSizePolicy.Expanding)  # or napari gives the room to nothing
         layout.addWidget(self.offer)
         self.tabs = QTabWidget()
+        self.tabs.setStyleSheet("QTabBar::tab { padding: 3px 5px; min-width: 0 }")  # or the last ones are out of sight
         find = QWidget()
         self.find = QVBoxLayout(find)
         self.find.addLayout(main)

@@ -153,9 +153,11 @@ def stack_text(droplets: Droplets, planes: int, failed: Mapping[Any, str], *, ca
 def sheet_text(sheet: Sheet, poor: int) -> str:
     """What there is after edits, in a line: as of the fit or the detection, with how much was edited."""
     summary = {} if sheet.fit is None else sheet.fit.summary
-    count = summary.get("count_mean"), summary.get("count_sd")
+    mean, sd = summary.get("count_mean"), summary.get("count_sd")
     droplets = Droplets.from_dataframe(sheet.table.rename_axis(None), name=sheet.name)
-    parts = found_text(droplets, len(droplets), count, poor, regional="region" in summary)
+    if sheet.fit is not None and mean is not None:
+        mean += len(droplets) - len(sheet.fit.table)  # edits that no fit counts yet
+    parts = found_text(droplets, len(droplets), (mean, sd), poor, regional="region" in summary)
     edits = len(sheet.journal.edits)
     return plane_text(sheet.image.plane) + line(parts + [f"{edits:,} edit{'' if edits == 1 else 's'}"] * bool(edits))
 

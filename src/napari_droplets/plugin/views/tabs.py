@@ -94,7 +94,7 @@ class Views:
         self.calibration = Calibration(viewer, self._image_to_scale, self._scaled)
         panel.find.insertWidget(1, self.calibration)
         panel.pixel_row.layout().addWidget(button("Calibrate…", self.calibrate, TIPS["calibrate"]))
-        panel.tabs.setCornerWidget(button("Help", self.help, TIPS["help"]))
+        panel.tabs.setCornerWidget(button("?", self.help, TIPS["help"]))
         self._panel = panel
         panel.colors.picture, panel.colors.name = self._picture, session.class_name
         self._colors = panel.colors

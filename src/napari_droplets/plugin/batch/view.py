@@ -53,7 +53,7 @@ STATES = {
 }
 """What the list says of states, and the color of that."""
 KINDS = "CSV (*.csv);;Parquet (*.parquet);;Excel (*.xlsx)"
-LIST_HEIGHT = 150
+LIST_HEIGHT = 110
 """Least height of the list, pixels of the screen."""
 
 
@@ -254,7 +254,7 @@ class BatchBox(QWidget):
         layout.addWidget(row(self.buttons["start"], self.buttons["stop"]))
         layout.addWidget(self.bar)
         layout.addWidget(self.count)
+        layout.addWidget(row(self.buttons["previous"], self.buttons["next"]))  # in sight however small the window is
         layout.addWidget(self.tree, 1)
         layout.addWidget(self.error)
-        layout.addWidget(row(self.buttons["previous"], self.buttons["next"]))
         layout.addWidget(row(self.buttons["save"], self.buttons["export"]))

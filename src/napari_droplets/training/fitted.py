@@ -26,7 +26,7 @@ from .feed import Drawn
 from .micrographs import CORRECTED
 from .scenes import RADII
 from .scenes.kinds.any_look import place
-from .scenes.visible import RIM, octant, visible
+from .scenes.visible import octant, rim, visible
 
 FEWEST = 10  # droplets in a fit, to know how large they are
 DRAWN = 1.5  # of the working radius; where the typical droplet is larger, images are drawn smaller than the fitted one
@@ -43,8 +43,8 @@ PLACED, MORE_ROOM = 0.95, 0.2  # where fewer of the droplets find room, they may
 TOUCHING = 0.2  # … up to the deepest overlap in the fit, or this
 RIM_POINTS = 48  # of the outer part of a disc, where its contrast is computed
 _TURN = np.arange(RIM_POINTS) * np.pi * (3 - np.sqrt(5))  # the golden angle spreads them evenly
-RIM_OFFSET = np.sqrt(np.linspace(RIM**2, 1, RIM_POINTS))[:, None] * np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
-RIM_OCTANT = octant(*RIM_OFFSET.T)
+RIM_DIRECTION = np.stack([np.cos(_TURN), np.sin(_TURN)], -1)
+RIM_OCTANT = octant(*RIM_DIRECTION.T)
 TOGETHER = 256  # droplets whose contrast is computed at a time, by one program
 
 
@@ -231,7 +231,9 @@ def _contrast(crowd: Crowd, ground: np.ndarray, shared: Shared) -> np.ndarray:
         some = np.arange(begin, begin + TOGETHER) % n  # one program serves any number
         of = np.repeat(some, RIM_POINTS)
         x, y, radius, composition = (a[of].T.astype(np.float32) for a in crowd)
-        position = np.stack([x, y]) + radius * np.tile(RIM_OFFSET, (TOGETHER, 1)).T.astype(np.float32)
+        inner = rim(crowd.radius[some])[:, None] ** 2
+        offset = np.sqrt(inner + (1 - inner) * np.linspace(0, 1, RIM_POINTS))[..., None] * RIM_DIRECTION
+        position = np.stack([x, y]) + radius * offset.reshape(-1, 2).T.astype(np.float32)
         column, row = (np.rint(a[some]).astype(int).clip(0, side - 1) for a in (crowd.x, crowd.y))
         beneath = np.repeat(ground[row, column], RIM_POINTS, 0).T
         alone: Any = Droplet(x, y, radius, composition)  # type: ignore[arg-type]

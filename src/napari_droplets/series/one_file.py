@@ -17,6 +17,7 @@ from ..images.region import mask_hash, region_mask
 from ..results.files import LARGE_RECONSTRUCTION, RECONSTRUCTION, save_fit, save_summary, save_table
 from ..storage.atomic import new_partial_folder, removed, replace_folder
 from ..storage.lock import still_sole
+from ..storage.memory import give_back
 from ..tables import EXPORTS, export
 from .plan import Plan
 from .source import Ranges, Source
@@ -48,11 +49,20 @@ class Abandoned(Exception):
 def process_image(
     image: Image, source: Source, where: Where, folder: Path, plan: Plan, watch: Callable[[Any], Any], since: float
 ) -> tuple[dict[str, Any], Exception | None, bool]:
-    """Find the droplets of one picture and write its result folder.
+    """Find the droplets of one picture and write its result folder; the memory that it took is given back.
 
     Returns the summary, what failed after it, and whether it was stopped. Seconds count from `since`, by
     time.perf_counter.
     """
+    try:
+        return _process_image(image, source, where, folder, plan, watch, since)
+    finally:
+        give_back()
+
+
+def _process_image(
+    image: Image, source: Source, where: Where, folder: Path, plan: Plan, watch: Callable[[Any], Any], since: float
+) -> tuple[dict[str, Any], Exception | None, bool]:
     from ..inference.api import detect_all, drive, fit, iterate, waiting
     from ..measures.size_statistics import record_of
 

@@ -1,4 +1,4 @@
-"""What lies over images and is no droplet: letters, scale bars, frames, info bars, channel walls, fibers, corners."""
+"""What lies over images and is no droplet: letters, bars, frames, channel walls, fibers, needles, corners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNITS = ("µm", "um", "mm", "nm")
 def add_clutter(rng: np.random.Generator, light: Array, truth: Array) -> tuple[Array, Array]:
     """Draw one to three such things over (H, W, C) light; of the truth (N, 3) those not mostly covered are left."""
     kinds: list[Callable[[np.random.Generator, int], Array]] = [
-        _letters, _scale_bar, _frame, _info_bar, _walls, _fibers, _corner,
+        _letters, _scale_bar, _frame, _info_bar, _walls, _fibers, _threads, _needles, _corner,
     ]  # fmt: skip
     side = len(light)
     cover = np.zeros((side, side), np.float32)
@@ -154,6 +154,41 @@ def _fibers(rng: np.random.Generator, side: int) -> Array:
         pen.line([tuple(p) for p in points.tolist()], fill=255, width=int(rng.integers(1, 5)))
     soft = rng.uniform(0.3, 1.5)
     return gaussian_filter(_mask(picture), soft) * rng.uniform(0.4, 1)
+
+
+def _threads(rng: np.random.Generator, side: int) -> Array:
+    """Thin threads that bend and curl, without closed loops."""
+    picture, pen = _canvas(side)
+    for _ in range(int(rng.integers(1, 7))):
+        steps = int(rng.uniform(0.2, 1.5) * side)
+        wander = np.cumsum(rng.choice([0.0, 0.02, 0.06]) * rng.standard_normal(steps))
+        curl = rng.choice([0.0, rng.uniform(-1.2, 1.2) * np.pi]) * np.linspace(0, 1, steps)  # not once around
+        turn = rng.uniform(0, 2 * np.pi) + wander + curl
+        points = rng.uniform(0, side, 2) + np.cumsum(np.stack([np.cos(turn), np.sin(turn)], -1), 0)
+        pen.line([tuple(p) for p in points.tolist()], fill=int(rng.uniform(80, 255)), width=int(rng.integers(1, 3)))
+    return gaussian_filter(_mask(picture), rng.uniform(0.3, 1.2)) * rng.uniform(0.4, 1)
+
+
+def _needles(rng: np.random.Generator, side: int) -> Array:
+    """Crystals and chips: straight, pointed or blunt, three to eight times as long as wide."""
+    picture, pen = _canvas(side)
+    for _ in range(int(rng.integers(1, 15))):
+        length = math.exp(rng.uniform(math.log(4), math.log(30)))
+        width = length / rng.uniform(3, 8)
+        turn, blunt = rng.uniform(0, 2 * np.pi), rng.random()
+        along, across = np.array([math.cos(turn), math.sin(turn)]), np.array([-math.sin(turn), math.cos(turn)])
+        ends = [
+            (-1, blunt),
+            (-1, -blunt),
+            (rng.uniform(-0.5, 0.5), -1),
+            (1, -blunt),
+            (1, blunt),
+            (rng.uniform(-0.5, 0.5), 1),
+        ]
+        at = rng.uniform(0, side, 2)
+        corners = [at + 0.5 * (length * a * along + width * b * across) for a, b in ends]
+        pen.polygon([tuple(p) for p in corners], fill=int(rng.uniform(80, 255)))
+    return gaussian_filter(_mask(picture), rng.uniform(0.3, 1.0)) * rng.uniform(0.4, 1)
 
 
 def _corner(rng: np.random.Generator, side: int) -> Array:

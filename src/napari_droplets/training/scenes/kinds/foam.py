@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..camera import Sketch, sketched
 from ..discs import placed
-from ..ground import clouds
+from ..ground import add_specks, clouds
 from ..looks import Array
 
 RINGED = 0.4  # of the images show bubbles apart or over each other, with dark rings
@@ -21,6 +21,8 @@ WALL_HALF = math.sqrt(math.log(2))  # widths from the middle of a wall to where 
 ALIKE = 0.3  # of the contrast between wall and inside; ground less different from the wall is not told from it
 TRIES = 500  # places tried in a packing
 BLURRED = 0.5  # radii; a bubble out of focus by more is not to be found
+DIM = 0.3  # of the light; a bubble whose center has less is beside the window, and not to be found
+LEAST = 0.2  # of the median radius; among larger bubbles smaller ones are specks to whoever measures
 
 
 def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> Sketch:
@@ -180,8 +182,8 @@ def _foam_light(
 
 def _ringed(rng: np.random.Generator, side: int, scale: float, noise: float) -> Sketch:
     """Bubbles in liquid before a bright window: dark rings with a bright middle, sharp or blurred, over each other."""
-    typical = scale * math.exp(rng.uniform(math.log(2.2), math.log(9)))
-    spread = rng.uniform(0.3, 0.9)
+    typical = scale * math.exp(rng.uniform(math.log(2.2), math.log(12)))
+    spread = rng.uniform(0.3, 1.0)
     radius = np.clip(typical * np.exp(spread * rng.standard_normal(600)), SMALLEST * scale, 40 * scale)
     covered = rng.uniform(0.15, 0.85)
     n = max(4, min(int(covered * side**2 / float(np.mean(np.pi * radius**2))), 350))
@@ -196,11 +198,15 @@ def _ringed(rng: np.random.Generator, side: int, scale: float, noise: float) -> 
     if rng.random() < 0.5:  # specks of all kinds, far smaller
         dots = (rng.random((side, side)) < rng.uniform(0.002, 0.02)) * rng.uniform(0, 1, (side, side))
         ground = ground * (1 - np.clip(6 * gaussian_filter(dots, rng.uniform(0.6, 1.0)), 0, 0.6) * rng.uniform(0.2, 1))
+    if rng.random() < 0.4:
+        ground = add_specks(rng, ground[..., None], typical)[..., 0]
     light = ground.copy()
     black = rng.uniform(0.0, 0.45)
     window = rng.uniform(0.15, 0.85)  # radius of the bright middle, radii
     bright = rng.uniform(0.4, 1.2) if rng.random() < 0.8 else black
     tilt = rng.normal(0, 0.12, 2)
+    sharp = rng.uniform(0.02, 0.15)  # radii over which its outline is blurred
+    uneven = rng.choice([0.0, 0.12])  # of its radius, by which its outline waves
     top = np.full((side, side), -1)
     for i, (cx, cy, r) in enumerate(circles.tolist()):
         blur = max(0.5, depth[i] * r)
@@ -213,20 +219,41 @@ def _ringed(rng: np.random.Generator, side: int, scale: float, noise: float) -> 
         d = np.hypot(u, v)
         cover = 1 / (1 + np.exp(np.clip((d - r) / (0.4 * blur), -30, 30)))
         own = window * math.exp(rng.normal(0, 0.15))
-        middle = np.hypot(u / r - tilt[0], v / r - tilt[1]) / own
-        inside = black + (bright * base - black) / (
-            1 + np.exp(np.clip((middle - 1) * own * r / (0.5 * blur + 0.12 * r), -30, 30))
+        wave = sum(uneven * rng.normal() * np.cos(k * np.arctan2(v, u) + rng.uniform(0, 6)) for k in (2, 3, 4))
+        middle = np.hypot(u / r - tilt[0], v / r - tilt[1]) / own * (1 + np.clip(wave, -0.3, 0.3))
+        inside = black + (bright * ground[y0:y1, x0:x1] - black) / (
+            1 + np.exp(np.clip((middle - 1) * own * r / (0.5 * blur + sharp * r), -30, 30))
         )
         light[y0:y1, x0:x1] += cover * (inside - light[y0:y1, x0:x1]) * rng.uniform(0.85, 1)
         top[y0:y1, x0:x1][d < r] = i
     counts = np.bincount(top[top >= 0], minlength=n)
     shown = np.array([max(1.0, _inside(cx, cy, r, side)) for cx, cy, r in circles.tolist()])
     unhidden = np.minimum(counts / shown, 1)
-    unhidden[depth >= BLURRED] = 0
+    unhidden[(depth >= BLURRED) | (circles[:, 2] < LEAST * np.median(circles[:, 2]))] = 0
     color = np.ones(3) if rng.random() < GRAY else 1 - 0.4 * rng.random(3)
     blur = min(rng.gamma(1.5, 0.4), 0.2 + 0.15 * typical)
+    if rng.random() < 0.35:
+        lit = _lit(rng, side)
+        color = color * lit[..., None]
+        columns, rows = np.rint(circles[:, :2]).astype(int).clip(0, side - 1).T
+        unhidden[lit[rows, columns] < DIM] = 0
     light, ground = light[..., None] * color, ground[..., None] * color
     return sketched(rng, light, ground, circles, noise, blur=blur, gray=GRAY, unhidden=unhidden)
+
+
+def _lit(rng: np.random.Generator, side: int) -> Array:
+    """Share of the light that is left: all of it in the window, next to none beside it but what shines there."""
+    v, u = np.mgrid[:side, :side].astype(np.float32) / side - 0.5
+    turn, soft = rng.uniform(0, 2 * np.pi), rng.uniform(0.005, 0.05)
+    beyond = np.full((side, side), -10.0, np.float32)
+    for _ in range(int(rng.integers(1, 3))):
+        beyond = np.maximum(beyond, math.cos(turn) * u + math.sin(turn) * v - rng.uniform(0.05, 0.5))
+        turn += rng.choice([0.8, np.pi / 2])
+    dark = 1 / (1 + np.exp(-np.clip(beyond / soft, -30, 30)))
+    dots = (rng.random((side, side)) < rng.uniform(0, 0.003)) * rng.uniform(0, 1, (side, side))
+    size = rng.uniform(0.7, 3.0)
+    glints = np.clip(6 * size**2 * gaussian_filter(dots, size), 0, 1)
+    return 1 - dark * (1 - rng.uniform(0, 0.1) - 0.5 * rng.random() * glints)
 
 
 def _inside(x: float, y: float, r: float, side: int) -> float:

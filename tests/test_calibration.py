@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from napari_droplets.detection.cells import Cells, calibrated
-from napari_droplets.training.calibration import Evidence, fitted
+from napari_droplets.training.calibration.network import Evidence, fitted
 
 
 @pytest.fixture(scope="module")

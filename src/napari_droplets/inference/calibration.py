@@ -2,7 +2,7 @@
 
 A Gaussian of each droplet knows the noise. What it misses are errors of a model that is nearly right: each droplet's
 own are larger by a factor, and there is the error that all droplets of the image share. Both are told. The numbers in
-`calibration.json` were learned by `training.fit_calibration`; the file says from what.
+`calibration.json` were learned by `training.calibration.fits`; the file says from what.
 """
 
 from __future__ import annotations

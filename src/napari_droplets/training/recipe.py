@@ -13,7 +13,7 @@ from ..detection.network import read_weights
 from ..droplets import Fit
 from ..errors import InputError
 from . import loop
-from .calibration import calibrate
+from .calibration.network import calibrate
 from .feed import Mixed, Scene
 from .report import Progress
 from .scenes import SURELY_TRUE

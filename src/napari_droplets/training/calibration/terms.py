@@ -1,6 +1,6 @@
 """The numbers of a fit's calibration, from errors that fits of simulated images noted.
 
-What is noted of each candidate is said where it is gathered, in `fit_calibration.gathered`.
+What is noted of each candidate is said where it is gathered, in `fits.gathered`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from ..inference import calibration
-from ..model.problem import PLACE
+from ...inference import calibration
+from ...model.problem import PLACE
 
 WILD = 0.5
 """Radii; what is further off is another droplet."""

@@ -1,8 +1,8 @@
 """Learn what makes a fit's error bars, probabilities and counts hold, from fits of simulated images of several kinds.
 
 usage:
-  python -m napari_droplets.training.fit_calibration gather KIND FIRST COUNT FILE.npz
-  python -m napari_droplets.training.fit_calibration learn FILE.npz... [--write]
+  python -m napari_droplets.training.calibration.fits gather KIND FIRST COUNT FILE.npz
+  python -m napari_droplets.training.calibration.fits learn FILE.npz... [--write]
 
 `gather` fits images of one kind (simulated, scenes, physical, discs; some 5 s each) and notes errors beside what the
 fit knew. `learn` prints the numbers, and how they hold on each kind when they are learned from the others alone;
@@ -20,26 +20,26 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from .. import __version__
-from ..compare import match
-from ..droplets import Droplets, beyond_border
-from ..errors import InputError
-from ..images import as_image
-from ..inference import calibration
-from ..inference.api import start_of
-from ..inference.prepare import prepare
-from ..inference.run import iterate_rounds
-from ..inference.state import Setup, State, circles
-from ..inference.steps.droplet_step import composition_prior
-from ..model.problem import PLACE
-from ..progress import Clock
-from ..settings import Settings
-from ..simulate import simulate
-from .fit_terms import Part, held, learn
-from .scenes import KINDS as SCENES
-from .scenes import SURELY_TRUE
-from .scenes.discs import disc_image
-from .scenes.physical import physical_image
+from ... import __version__
+from ...compare import match
+from ...droplets import Droplets, beyond_border
+from ...errors import InputError
+from ...images import as_image
+from ...inference import calibration
+from ...inference.api import start_of
+from ...inference.prepare import prepare
+from ...inference.run import iterate_rounds
+from ...inference.state import Setup, State, circles
+from ...inference.steps.droplet_step import composition_prior
+from ...model.problem import PLACE
+from ...progress import Clock
+from ...settings import Settings
+from ...simulate import simulate
+from ..scenes import KINDS as SCENES
+from ..scenes import SURELY_TRUE
+from ..scenes.discs import disc_image
+from ..scenes.physical import physical_image
+from .terms import Part, held, learn
 
 SEED = 90_210_377
 """Of images that nothing else is developed or judged on."""
@@ -222,7 +222,7 @@ def main() -> None:
     for name, part in parts.items():
         print(f"{name}, learned from all:", {k: round(v, 3) for k, v in held(part, numbers).items()})
     counts = {name: len(np.unique(part["image"])) for name, part in parts.items()}
-    about = {"version": __version__, "seed": SEED, "images": counts, "command": "training.fit_calibration"}
+    about = {"version": __version__, "seed": SEED, "images": counts, "command": "training.calibration.fits"}
     print(json.dumps(numbers))
     if args.write:
         calibration.FILE.write_text(json.dumps({"about": about, **numbers}, indent=1) + "\n")

@@ -10,14 +10,14 @@ import numpy as np
 from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit
 
-from ..compare import match
-from ..detection.cells import UNCHANGED, Cells, Marginal, calibrated, count_sd, doubt, logits
-from ..detection.network import read_weights, write_weights
-from ..detection.scales import candidates, within
-from ..droplets import Droplets
-from ..errors import InputError
-from .feed import Scene
-from .scenes import SURELY_TRUE
+from ...compare import match
+from ...detection.cells import UNCHANGED, Cells, Marginal, calibrated, count_sd, doubt, logits
+from ...detection.network import read_weights, write_weights
+from ...detection.scales import candidates, within
+from ...droplets import Droplets
+from ...errors import InputError
+from ..feed import Scene
+from ..scenes import SURELY_TRUE
 
 SEED = 7_301_224_558  # of the images calibrated on: neither trained nor tested on
 SIDE = 256  # pixels
@@ -153,7 +153,7 @@ def calibrate(weights: str | Path, n: int = 300, scene: Scene | None = None, *, 
         The weights cannot be read, or find too little on the scenes to be calibrated.
     """
     if scene is None:
-        from .scenes import scene as scene_of_all_kinds
+        from ..scenes import scene as scene_of_all_kinds
 
         scene, largest = scene_of_all_kinds, SURELY_TRUE
     params, about = read_weights(weights)

@@ -10,6 +10,7 @@ import pytest
 from napari_droplets.droplets import Droplets, Fit, Optics
 from napari_droplets.errors import InputError
 from napari_droplets.images import as_image
+from napari_droplets.plugin.files import readers
 from napari_droplets.plugin.files.readers import get_reader
 from napari_droplets.plugin.files.writers import write_droplets
 from napari_droplets.plugin.layers import to_layers
@@ -52,6 +53,33 @@ def test_folder(saved, name):
     np.testing.assert_array_equal(image[0], fit.image.pixels)
     np.testing.assert_allclose(reconstruction[0], fit.reconstruction)
     np.testing.assert_allclose(points[0], np.column_stack([fit.droplets.y, fit.droplets.x]))
+
+
+@pytest.mark.parametrize("open_one", ["slide.png", "other.png"])
+def test_folder_whose_image_is_open_already(saved, monkeypatch, open_one):
+    """Droplets lie over it where it is, and it is not added again; another picture of that size is none."""
+    pytest.importorskip("napari")
+    from napari.layers import Image
+    from napari.layers._source import layer_source
+
+    folder, path, fit = saved
+    (path.parent / "other.png").write_bytes(path.read_bytes())
+    with layer_source(path=str(path.parent / open_one)):
+        layer = Image(iio.imread(path), name="my slide", scale=(0.5, 0.5), translate=(7, 3))
+    monkeypatch.setattr(readers, "images_shown", lambda: [layer])
+    layers = get_reader(str(folder))(str(folder))
+    if open_one == "other.png":
+        assert len(layers) == 3
+        return
+    assert [(kind, attributes["name"]) for _, attributes, kind in layers] == [
+        ("image", "my slide reconstruction"),
+        ("points", "my slide droplets"),
+    ]
+    for data, attributes, kind in layers:
+        assert tuple(attributes["scale"]) == (0.5, 0.5)
+        assert tuple(attributes["translate"]) == (7, 3)
+        if kind == "points":
+            np.testing.assert_allclose(data, np.column_stack([fit.droplets.y, fit.droplets.x]))
 
 
 def test_folder_of_a_stack(tmp_path):

@@ -46,10 +46,14 @@ def is_session(file: Path) -> bool:
 
 
 def read_folder(path: str) -> list[LayerData]:
-    """Image (where its file is still the same), reconstruction and droplets of a saved fit."""
+    """Image (where its file is still the same), reconstruction and droplets of a saved fit.
+
+    Where the image is open already the droplets are put over it.
+    """
     from ...droplets import Fit
     from ...lazy import LazyPixels
     from ...results.files import read
+    from ..layers.place import place_over
     from ..layers.results import to_layers
 
     folder = Path(path)
@@ -57,10 +61,13 @@ def read_folder(path: str) -> list[LayerData]:
     result = read(folder)
     if not isinstance(result, Fit):
         return _table_layers(str(folder / "droplets.csv"), folder.name)
-    result_layers = to_layers(result)
     if result.image is None:
-        return result_layers
+        return to_layers(result)
     pixels = result.image.pixels
+    if shown := [layer for layer in images_shown() if _shows(layer, result.image.path, pixels.shape[:2])]:
+        droplets = result.droplets
+        return to_layers(result, place=place_over(shown[0].name, shown[:1], droplets.x, droplets.y))
+    result_layers = to_layers(result)
     rgb = pixels.shape[-1] == 3
     name = result_layers[0][1]["name"].removesuffix(" reconstruction")
     data: Any
@@ -71,6 +78,16 @@ def read_folder(path: str) -> list[LayerData]:
     else:
         data = pixels if rgb else pixels[..., 0]
     return [(data, {"name": name, "rgb": rgb}, "image"), *result_layers]
+
+
+def _shows(layer: Any, path: str | None, shape: tuple[int, ...]) -> bool:
+    """Whether a layer is the picture of this file, and of it alone."""
+    from ..layers.place import plane_shape
+
+    opened = layer.source.path
+    if path is None or opened is None or layer.ndim != 2 or plane_shape(layer) != shape:
+        return False
+    return os.path.exists(path) and os.path.exists(opened) and os.path.samefile(path, opened)
 
 
 def read_table(path: str) -> list[LayerData]:

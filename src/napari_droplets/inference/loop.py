@@ -165,13 +165,13 @@ def move_droplets(
         state.mean, evidence, setup.prior, setup.free & here[:, None], setup.form, damping, learned=learned
     )
     loss, settling = _loss(setup, state, evidence, guide._replace(mean=state.mean), here)
-    deviation = np.sqrt(np.einsum("nii->ni", guide.covariance))
-    moving = here & (np.abs(guide.mean - state.mean) > STILL * deviation).any(1)
     mean = guide.mean
     if setup.learning and setup.moving is None:
         off = offset(setup, mean, here) - state.offset
         mean = moved(mean, -(1 - state.trust) * off, setup.free & here[:, None])
         common = offset(setup, mean, here)
+    deviation = np.sqrt(np.einsum("nii->ni", guide.covariance))
+    moving = here & (np.abs(mean - state.mean) > STILL * deviation).any(1)
     guide, seen = guide._replace(mean=mean), seen.moved(mean - state.mean)
     state = state._replace(mean=mean, guide=guide, evidence=evidence, seen=seen, noise=evidence.noise, common=common)
     return state, Info(loss, settling, moving)

@@ -171,10 +171,14 @@ def move_droplets(
         mean = moved(mean, -(1 - state.trust) * off, setup.free & here[:, None])
         common = offset(setup, mean, here)
     deviation = np.sqrt(np.einsum("nii->ni", guide.covariance))
-    moving = here & (np.abs(mean - state.mean) > STILL * deviation).any(1)
-    guide, seen = guide._replace(mean=mean), seen.moved(mean - state.mean)
-    state = state._replace(mean=mean, guide=guide, evidence=evidence, seen=seen, noise=evidence.noise, common=common)
-    return state, Info(loss, settling, moving)
+    move = mean - state.mean
+    if some is not None and state.move is not None:
+        back = np.sum(move * state.move / np.maximum(deviation, 1e-12) ** 2, 1) < 0
+        move[back] /= 2  # or droplets that step too far go to and fro, alone or with a neighbor
+    moving = here & (np.abs(move) > STILL * deviation).any(1)
+    guide, seen, mean = guide._replace(mean=state.mean + move), seen.moved(move), state.mean + move
+    state = state._replace(mean=mean, move=move, guide=guide, evidence=evidence, seen=seen, noise=evidence.noise)
+    return state._replace(common=common), Info(loss, settling, moving)
 
 
 def offset(setup: Setup, mean: np.ndarray, some: np.ndarray) -> np.ndarray:

@@ -158,10 +158,9 @@ def iterate_rounds(
         if not moving.any() or clock.left < RESERVE:
             break
     assert info is not None
-    if moving is None or moving.any():
-        evidence, seen = look(setup, state, moving)
-        if np.isfinite(evidence.squares):
-            state = state._replace(evidence=evidence, seen=seen, noise=evidence.noise)
+    evidence, seen = look(setup, state)  # with all droplets, and so the noise and what is drawn, as they are now
+    if np.isfinite(evidence.squares):
+        state = state._replace(evidence=evidence, seen=seen, noise=evidence.noise)
     last = judged(setup, state)
     if census is not None:
         census = Census(*(np.where(state.present, a, b) for a, b in zip(last, census, strict=True)))

@@ -84,6 +84,8 @@ class State(NamedTuple):
     """What the pixels said when the droplets were last moved …"""
     seen: Seen | None = None
     """… and what it is made of, as long as the list of pixels is the same."""
+    move: np.ndarray | None = None
+    """(N, D) the last step of the droplets."""
     common: np.ndarray = np.zeros(PLACE)
     trust: float = 0.0
     """How far the pixels decide on the common error of all proposals, 0 to 1; see `outline_trust` …"""

@@ -36,12 +36,11 @@ def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Ev
         crowded = int(np.searchsorted(chosen, crowded))
         sums, drawn = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
         found = state.seen.with_(some, Sums(*(s[: setup.size] for s in sums)))
-        there, colors = values[chosen], state.seen.colors
-        own = (pixels.own[chosen] * pixels.weight[chosen])[..., None]
-        change = float(np.sum(own * (there - drawn) ** 2) - np.sum(own * (there - colors[chosen]) ** 2))
+        left = ((values[chosen] - drawn) ** 2).sum(-1) * pixels.own[chosen] * pixels.weight[chosen]
+        anew = np.bincount(pixels.row[chosen], left.sum(1), setup.size)
+        squares, colors = np.where(some, anew, state.seen.squares), state.seen.colors
         colors[chosen] = drawn
-        squares = state.evidence.squares + change
-        return Evidence.of(found, state.noise, squares, channels), Seen(found, colors)
+        return Evidence.of(found, state.noise, squares.sum(), channels), Seen(found, colors, squares)
     sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form)
     found = Sums(*(s[: setup.size] for s in sums))
     residual = np.empty_like(colors)
@@ -49,8 +48,9 @@ def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Ev
         now = slice(begin, min(begin + LEAST_ROWS, len(residual)))
         residual[now] = values[now] - colors[now]
     lines = _Lines(setup, state)
-    squares = lines.take(pixels, residual)
-    return Evidence.of(found, setup.noise or lines.noise(state.noise), squares, channels), Seen(found, colors)
+    squares = np.bincount(pixels.row, lines.take(pixels, residual), setup.size)
+    noise = setup.noise or lines.noise(state.noise)
+    return Evidence.of(found, noise, squares.sum(), channels), Seen(found, colors, squares)
 
 
 def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tuple[Evidence, Seen]:
@@ -64,7 +64,7 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
     found = Sums(*(np.zeros((setup.size, *s)) for s in ((d, d), (d,), (), (), (), (), ())))
     reach = edge_reach(radius, state.blur, setup.reach)
     lines = _Lines(setup, state)
-    squares = 0.0
+    squares = np.zeros(setup.size)
     wanted = state.present if some is None else state.present & some
     for block in blocks(setup.image.shape, SIDE):
         own = wanted & block.owns(x, y, setup.image.shape)
@@ -81,13 +81,14 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
         sums, drawn = pass_over_all(raw, anchor, state.shared, rows, used, pixels.crowded, setup.form)
         for whole, part in zip(found, sums, strict=True):
             whole[near[own[near]]] = part[:none][own[near]]
-        squares += lines.take(pixels, np.asarray(rows.values[:used]) - drawn)
+        left = lines.take(pixels, np.asarray(rows.values[:used]) - drawn)
+        squares[near] += np.bincount(pixels.row, left, none)
     noise = setup.noise or lines.noise(state.noise)
     if some is not None and state.seen is not None and state.evidence is not None:
-        squares = state.evidence.squares + float(np.sum((found.squares - state.seen.sums.squares)[wanted]))
+        squares = np.where(some, squares, state.seen.squares)
         noise, found = state.noise, state.seen.with_(some, found)
     colors = np.zeros((0, 0, setup.form.channels), np.float32)
-    return Evidence.of(found, noise, squares, setup.form.channels), Seen(found, colors)
+    return Evidence.of(found, noise, squares.sum(), setup.form.channels), Seen(found, colors, squares)
 
 
 def alone(pixels: Pixels, none: int) -> Pixels:
@@ -154,8 +155,8 @@ class _Lines:
         self.left = setup.image[:: self.every] - state.ground.field[:: self.every]
         self.known = state.ground.empty[:: self.every].copy()
 
-    def take(self, pixels: Pixels, residual: np.ndarray) -> float:
-        """Sum of the squares that are left in pixels of droplets, each counted once; what lies on the lines is noted.
+    def take(self, pixels: Pixels, residual: np.ndarray) -> np.ndarray:
+        """Sums (R,) of the squares that are left in rows of pixels, each counted once; what is on the lines is noted.
 
         The residuals are squared in their place: of 12 megapixels they have a hundred megabytes.
         """
@@ -165,7 +166,7 @@ class _Lines:
         self.left[line, x], self.known[line, x] = residual[at], True
         np.square(residual, out=residual)
         residual *= own[..., None]
-        return float(np.sum(residual))
+        return np.asarray(residual.sum((1, 2), dtype=float))
 
     def noise(self, default: float) -> float:
         """White noise."""

@@ -50,6 +50,8 @@ class Seen(NamedTuple):
     sums: Sums
     colors: np.ndarray
     """Drawn before they moved, (R, S, C) for the pixels listed."""
+    squares: np.ndarray
+    """(N,) squared residuals of the pixels listed with each, every pixel counted once."""
 
     def with_(self, some: np.ndarray, sums: Sums) -> Sums:
         """The sums of `some` droplets (N,), and of the others as they were."""

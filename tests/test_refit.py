@@ -52,6 +52,16 @@ def test_what_was_edited_stays(fitted, edited, again):
     assert again.summary["refit"]["removed"] == 2  # the moved droplet is no longer where it was
 
 
+def test_the_expected_count_follows_what_is_added_and_deleted(fitted):
+    """What was deleted took its probability along, and what was added is sure."""
+    table = fitted.table
+    p = table["p_present"].to_numpy()
+    gone = nd.refit(fitted, table.drop(index=table.index[:2]))
+    assert gone.summary["count_mean"] == pytest.approx(fitted.summary["count_mean"] - p[:2].sum(), abs=1e-6)
+    back = nd.refit(gone, pd.concat([gone.table, table.loc[:0, ["x", "y", "radius"]]], ignore_index=True))
+    assert back.summary["count_mean"] == pytest.approx(gone.summary["count_mean"] + 1, abs=1e-6)
+
+
 def test_the_rest_is_unchanged_to_the_bit(fitted, edited, again):
     far = away(edited, *places_of_edits(fitted, edited))
     assert far.sum() >= 3

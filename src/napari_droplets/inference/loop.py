@@ -173,10 +173,11 @@ def move_droplets(
     deviation = np.sqrt(np.einsum("nii->ni", guide.covariance))
     move = mean - state.mean
     if some is not None and state.move is not None:
-        back = np.sum(move * state.move / np.maximum(deviation, 1e-12) ** 2, 1) < 0
+        back = np.sum(move * state.move / deviation**2, 1) < 0
         move[back] /= 2  # or droplets that step too far go to and fro, alone or with a neighbor
     moving = here & (np.abs(move) > STILL * deviation).any(1)
-    guide, seen, mean = guide._replace(mean=state.mean + move), seen.moved(move), state.mean + move
+    mean = state.mean + move
+    guide, seen = guide._replace(mean=mean), seen.moved(move)
     state = state._replace(mean=mean, move=move, guide=guide, evidence=evidence, seen=seen, noise=evidence.noise)
     return state._replace(common=common), Info(loss, settling, moving)
 

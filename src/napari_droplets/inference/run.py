@@ -151,8 +151,7 @@ def iterate_rounds(
         if not np.isfinite(info.loss):
             if not losses:
                 raise _not_finite(name)
-            state = sound._replace(seen=None)
-            moving = None
+            state = sound
             break
         moving = info.moving
         if not moving.any() or clock.left < RESERVE:

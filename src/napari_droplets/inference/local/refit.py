@@ -11,7 +11,7 @@ import numpy as np
 from ...composition.anchors import known_compositions
 from ...composition.classes import Classes, measured_of, same_classes
 from ...composition.draws import draws_for_classes
-from ...droplets import GUIDE_BY_ROW, Droplets, Fit, Optics
+from ...droplets import GUIDE_BY_ROW, Droplets, Fit, Optics, beyond_border
 from ...errors import InputError
 from ...lazy import Pixels
 from ...model.background import SplineGrid
@@ -104,6 +104,7 @@ def iterate_refit(
     optics = fit.optics  # a refit learns none
     summary = fit.summary | {
         "n_droplets": len(droplets),
+        "count_mean": _count(fit, droplets),
         "rmse": fit.image.rmse(picture),
         "seconds": result.summary["seconds"],
         "settings": result.summary["settings"],
@@ -125,6 +126,17 @@ def iterate_refit(
         summary=summary,
     )
     return with_proportions(result) if proportions else result
+
+
+def _count(fit: Fit, droplets: Droplets) -> float | None:
+    """Expected number of droplets of a fit once it has these: what was added is there, what was deleted is not."""
+
+    def told(some: Droplets) -> float:
+        inside = beyond_border(some.x, some.y, fit.image.shape[:2]) == 0
+        return float(inside.sum() if some.p_present is None else np.asarray(some.p_present)[inside].sum())
+
+    mean = fit.summary.get("count_mean")
+    return None if mean is None else mean + told(droplets) - told(fit.droplets)
 
 
 def with_proportions(fit: Fit) -> Fit:

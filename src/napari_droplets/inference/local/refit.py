@@ -130,9 +130,11 @@ def iterate_refit(
 
 def _count(fit: Fit, droplets: Droplets) -> float | None:
     """Expected number of droplets of a fit once it has these: what was added is there, what was deleted is not."""
+    assert fit.image is not None
+    height_width = fit.image.shape[:2]
 
     def told(some: Droplets) -> float:
-        inside = beyond_border(some.x, some.y, fit.image.shape[:2]) == 0
+        inside = beyond_border(some.x, some.y, height_width) == 0
         return float(inside.sum() if some.p_present is None else np.asarray(some.p_present)[inside].sum())
 
     mean = fit.summary.get("count_mean")

@@ -15,7 +15,7 @@ from napari_droplets.transforms import constrained
 SHAPE = (48, 64)
 
 
-def pixel_by_pixel(scene, shared, reach):
+def pixel_by_pixel(scene, shared, reach, renderer):
     """Every pixel drawn with the nearest droplet within reach and the next one whose outline is seen, without lists."""
     v, u = (a.ravel().astype(np.float32) for a in np.mgrid[: SHAPE[0], : SHAPE[1]])
     edge = np.hypot(BLUR, 12**-0.5)
@@ -24,7 +24,7 @@ def pixel_by_pixel(scene, shared, reach):
     order = np.argsort(np.where(listed, away / scene.radius, np.inf))
     first, second = np.where(np.take_along_axis(listed, order, 1), order, scene.size)[:, :2].T
     seen = np.append(away < scene.radius + SEEN * edge, np.zeros((len(u), 1), bool), 1)
-    second = np.where(seen[np.arange(len(u)), second], second, scene.size)
+    second = np.where(seen[np.arange(len(u)), second] & (renderer == "layered"), second, scene.size)
     columns = np.concatenate([[scene.x, scene.y, scene.radius], constrained(scene.raw[: scene.size, 3:].T, "free")])
     columns = np.float32(np.append(columns, [[FAR], [FAR], [1], [0.5], [0.5], [0.5]], 1))
     both = [Droplet(*columns[:3, k], columns[3:, k]) for k in (first, second)]
@@ -32,13 +32,15 @@ def pixel_by_pixel(scene, shared, reach):
     return np.asarray(drawn).T.reshape(*SHAPE, 3)
 
 
+@pytest.mark.parametrize("renderer", ["layered", "nearest"])
 @pytest.mark.parametrize(("glow", "reach"), [(0.0, REACH), (0.02, GLOW_REACH)])
-def test_draw_is_color_at_every_pixel(glow, reach):
+def test_draw_is_color_at_every_pixel(glow, reach, renderer):
     scene = crowd(noise=0)
+    scene = scene._replace(x=scene.x + 0.01 * scene.radius)  # no pixel is as near to two
     shared = optics(glow=glow)
     composition = constrained(scene.raw[: scene.size, 3:].T, "free").T
-    found = draw(scene.x, scene.y, scene.radius, composition, scene.ground, shared)
-    np.testing.assert_allclose(found, np.clip(pixel_by_pixel(scene, shared, reach), 0, 1), atol=1e-5)
+    found = draw(scene.x, scene.y, scene.radius, composition, scene.ground, shared, renderer)
+    np.testing.assert_allclose(found, np.clip(pixel_by_pixel(scene, shared, reach, renderer), 0, 1), atol=1e-5)
     assert np.abs(found - scene.ground).max() > 0.2
 
 

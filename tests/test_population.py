@@ -102,6 +102,15 @@ def test_of_two_that_share_a_droplet_one_goes():
     assert state.present[1] + state.present[-1] == 1
 
 
+def test_large_candidates_that_overlap_leave_and_those_that_they_painted_over_stay():
+    """Two heaps taken for droplets: whoever of them leaves first must not keep the other, nor take droplets along."""
+    heaps = [(27.0, 22.0, 17.0), (38.0, 26.0, 17.0)]
+    there = np.append(np.ones(N, bool), [False, False])
+    state, _, found = census(REAL, heaps, present=there, probability=np.append(np.full(N, 0.6), [0.4, 0.3]))
+    assert state.present.tolist() == there.tolist()
+    np.testing.assert_allclose(found[:N], np.stack([REAL.x, REAL.y, REAL.radius], -1), atol=0.3)
+
+
 def test_a_close_pair_stays_two():
     pair = scene([15, 18.5, 40, 52], [20, 20, 20, 36], [6, 4, 7, 5], seed=3)
     assert np.hypot(pair.x[0] - pair.x[1], pair.y[0] - pair.y[1]) < 0.7 * pair.radius[0]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..model.assignment import ROW
 from ..model.optics import weight_shapes
+from ..model.picture import draw
 from ..model.problem import LEAST_DROPLETS, Form, Rows, bucket, filled
 from ..model.rendering import Shared
 from .loop import empty_glow, steps_of
@@ -38,6 +39,8 @@ def make(form: Form, droplets: int, wanted: Callable[[], bool] = lambda: True, *
         order = np.zeros((optics_step.STEPS, optics_step.ROWS_PER_STEP), np.int32)
         precision = np.ones(droplets, np.float32)
         steps_of(state, rates, np.zeros(optics_step.STEPS), order, raw, anchor, rows, precision, 1.0, 1.0, form)
+    if wanted():
+        draw(*np.ones((3, 1)), np.ones((1, form.types)), np.zeros((4, 4, form.channels)), shared)
 
 
 def usual_size(n: int = 0) -> int:

@@ -18,6 +18,8 @@ FURTHEST = 1e-4
 """Probabilities are kept from 0 and 1 by as much."""
 TRIAL_STEPS = 2
 """Steps of droplets that candidates get to find their place before they are judged."""
+MOST_JUDGEMENTS = 8
+"""Times that candidates are judged, each time without those that left before."""
 
 
 class Census(NamedTuple):
@@ -54,8 +56,9 @@ def judged(setup: Setup, state: State) -> Census:
 def reconsidered(setup: Setup, state: State, *, settled: bool = True) -> tuple[State, Census]:
     """Let candidates that wait join, and droplets leave that the pixels do not want.
 
-    All candidates are tried together; where those present have not `settled` yet, they find their places with them. Of
-    those that lie on one another, and of which each could stand for the other, one goes.
+    All candidates are tried together; where those present have not `settled` yet, they find their places with them.
+    Those that one lay on that leaves are looked at again without it: of two that could stand for each other one goes,
+    and droplets that a large candidate painted over stay.
     """
     assert setup.probability is not None
     p = np.asarray(setup.probability)
@@ -65,24 +68,38 @@ def reconsidered(setup: Setup, state: State, *, settled: bool = True) -> tuple[S
     moving = None
     for _ in range(TRIAL_STEPS if waiting.any() or not settled else 1):
         trial, (*_, moving) = move_droplets(setup, trial, DAMPING[1], learned=True, some=moving)
-    seen = judged(setup, trial)
-    unwanted = trial.present & (seen.worth + odds < 0) & (p < 1)
-    leaving = _one_by_one(unwanted, seen.worth + odds, *circles(setup, trial.mean))
-    mean = np.where((trial.present & ~leaving)[:, None], trial.mean, state.mean)
-    return trial._replace(present=trial.present & ~leaving, mean=mean), seen
+    seen, present, mean = judged(setup, trial), trial.present, trial.mean
+    for _ in range(MOST_JUDGEMENTS):
+        unwanted = present & (seen.worth + odds < 0) & (p < 1)
+        leaving, touched = _leaving(unwanted, seen.worth + odds, *circles(setup, mean))
+        present, touched = present & ~leaving, touched & present & ~leaving
+        if not (unwanted & touched).any():
+            break
+        local = setup._replace(moving=touched)
+        now = listed(local, trial._replace(present=present, mean=mean), complete=False)
+        now, _ = move_droplets(local, now, DAMPING[1], learned=True)
+        mean = now.mean
+        seen = Census(*(np.where(touched, a, b) for a, b in zip(judged(local, now), seen, strict=True)))
+    mean = np.where(present[:, None], mean, state.mean)
+    return trial._replace(present=present, mean=mean), seen
 
 
-def _one_by_one(unwanted: np.ndarray, value: np.ndarray, x: np.ndarray, y: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Those that leave, the least wanted first: none of which one that overlaps it has left already."""
+def _leaving(
+    unwanted: np.ndarray, value: np.ndarray, x: np.ndarray, y: np.ndarray, r: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Who leaves (N,): of those that are unwanted and lie on one another the least wanted; and all that it lies on.
+
+    Of two circles one lies on the other where the center of either is inside of the larger.
+    """
+    leaving, touched = np.zeros((2, len(unwanted)), bool)
     rows = np.flatnonzero(unwanted)
-    leaving = np.zeros(len(unwanted), bool)
     if not len(rows):
-        return leaving
-    place = np.stack([x[rows], y[rows]], -1)
-    near = cKDTree(place).query_ball_point(place, r[rows] + r[rows].max())
-    for k in np.argsort(value[rows]):
-        i, others = rows[k], rows[np.asarray(near[k])]
-        others = others[leaving[others]]
-        if not (np.hypot(x[others] - x[i], y[others] - y[i]) < np.maximum(r[others], r[i])).any():
+        return leaving, touched
+    place, value = np.stack([x, y], -1), np.where(unwanted, value, np.inf)
+    for i, near in zip(rows, cKDTree(place).query_ball_point(place[rows], r.max()), strict=True):
+        others = np.asarray(near)
+        others = others[np.hypot(x[others] - x[i], y[others] - y[i]) < np.maximum(r[others], r[i])]
+        if value[i] <= value[others].min():
             leaving[i] = True
-    return leaving
+            touched[others] = True
+    return leaving, touched

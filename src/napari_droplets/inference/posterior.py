@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -13,12 +12,12 @@ from ..composition.anchors import known_compositions
 from ..composition.classes import Classes, classify, measured_of, same_classes
 from ..composition.draws import compositions, draws_for_classes
 from ..droplets import Droplets, Fit, Optics, beyond_border
-from ..images import Image, PixelSize
+from ..images import Image, PixelSize, resampled
 from ..images.region import centers_in
 from ..lazy import LazyPixels, Pixels
 from ..model.background import SplineGrid
 from ..model.picture import draw, lazily_drawn
-from ..model.problem import LEAST_ROWS, PLACE
+from ..model.problem import PLACE
 from ..model.rendering import Shared
 from ..progress import Clock
 from ..settings import Settings
@@ -101,20 +100,23 @@ class Frame:
         self.inherited = None if optics is None else optics.systematic
         self.classes = None if optics is None or settings.learn_optics else optics.classes
 
-    def kept(self, setup: Setup, state: State, p: np.ndarray | None = None) -> np.ndarray:
-        """Droplets present that are probable enough, of which a part is in the image, and the center in its region.
-
-        A local refit keeps all.
-        """
-        if setup.moving is not None:
+    def probable(self, setup: Setup, state: State, p: np.ndarray | None = None) -> np.ndarray:
+        """Droplets present that are probable enough; a local refit keeps all."""
+        if setup.moving is not None or p is None:
             return state.present
+        assert setup.probability is not None
+        pinned = ~setup.free[:, :PLACE].any(1)
+        ok = (p >= self.settings.min_probability) & ((p >= JOINING) | (setup.probability >= LIKELY))
+        return state.present & (pinned | ok)
+
+    def kept(self, setup: Setup, state: State, p: np.ndarray | None = None) -> np.ndarray:
+        """Those of them of which a part is in the image, and the center in its region."""
+        probable = self.probable(setup, state, p)
+        if setup.moving is not None:
+            return probable
         x, y, radius = circles(setup, state.mean)
         pinned = ~setup.free[:, :PLACE].any(1)
-        ok = beyond_border(x, y, setup.image.shape) < radius
-        if p is not None:
-            assert setup.probability is not None
-            ok &= (p >= self.settings.min_probability) & ((p >= JOINING) | (setup.probability >= LIKELY))
-        return state.present & (pinned | ok) & self.inside(setup, state)
+        return probable & (pinned | (beyond_border(x, y, setup.image.shape) < radius)) & self.inside(setup, state)
 
     def inside(self, setup: Setup, state: State) -> np.ndarray:
         """(N,) bool, droplets whose center is in the region of the image."""
@@ -158,30 +160,15 @@ class Frame:
         if isinstance(self.image.pixels, LazyPixels):
             h, w, _ = self.image.shape
             grid = SplineGrid.for_coefficients(h, w, state.ground.coefficients)
-            ground = grid.lazy_field(state.ground.coefficients)
-            return lazily_drawn(*self._all(setup, state), ground, self._shared(state))
+            slide = grid.lazy_field(state.ground.coefficients)
+            return lazily_drawn(*self._all(setup, state), slide, self._shared(state), setup.form.renderer)
+        ground = np.asarray(state.ground.field)
         if self.settings.scale != 1:
-            return self._redrawn(setup, state)
-        picture = np.array(state.ground.field)
-        assert state.seen is not None
-        pixels, colors = state.pixels, state.seen.colors
-        h, w = picture.shape[:2]
-        most = int(np.sqrt(np.max(pixels.weight * (pixels.own > 0), initial=0)))
-        for dy, dx in itertools.product(range(most), repeat=2):
-            for begin in range(0, len(pixels.row), LEAST_ROWS):  # in parts, of which copies take little memory
-                some = slice(begin, begin + LEAST_ROWS)
-                x, y, side = pixels.x[some] + dx, pixels.y[some] + dy, np.sqrt(pixels.weight[some])
-                drawn = (pixels.own[some] > 0) & (side > max(dx, dy)) & (x < w) & (y < h)
-                picture[y[drawn], x[drawn]] = colors[some][drawn]
-        return np.clip(picture, 0, 1, out=picture)
-
-    def _redrawn(self, setup: Setup, state: State) -> np.ndarray:
-        from ..images import resampled
-
-        h, w, _ = self.image.shape
-        ground = np.asarray(resampled(state.ground.field, 1 / self.settings.scale))
-        ground = np.pad(ground, [(0, max(0, h - len(ground))), (0, max(0, w - ground.shape[1])), (0, 0)], mode="edge")
-        return draw(*self._all(setup, state), ground[:h, :w], self._shared(state))
+            h, w, _ = self.image.shape
+            ground = np.asarray(resampled(ground, 1 / self.settings.scale))
+            missing = [(0, max(0, n - m)) for n, m in zip((h, w), ground.shape, strict=False)]
+            ground = np.pad(ground, [*missing, (0, 0)], mode="edge")[:h, :w]
+        return draw(*self._all(setup, state), ground, self._shared(state), setup.form.renderer)
 
     def _all(self, setup: Setup, state: State) -> tuple[np.ndarray, ...]:
         """x, y, radius and composition of the droplets present, in pixels of the image given."""
@@ -241,7 +228,7 @@ class Frame:
             optics = replace(optics, classes=classes.parameters)
             labels |= classes.columns
             droplets = replace(droplets, labels=labels)
-        picture = self.picture(setup, state._replace(present=kept))
+        picture = self.picture(setup, state._replace(present=self.probable(setup, state, p)))
         clock.lap("posterior")
         loss = outcome.losses[-1][1] if outcome.losses else None
         names = ("import", "compile", "detect", "fit", "posterior")

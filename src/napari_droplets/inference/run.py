@@ -71,8 +71,7 @@ def iterate_rounds(
 
     def progress(stage: str, loss: float, left: float, end: int) -> Progress:
         def picture() -> tuple[Droplets, Pixels]:
-            shown = state if setup.in_blocks or state.seen else state._replace(seen=look(setup, state)[1])
-            return snapshot(setup, shown)
+            return snapshot(setup, state)
 
         return Progress(stage, state.step, max(end, state.step), loss, left, int(state.present.sum()), picture)
 

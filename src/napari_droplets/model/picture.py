@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from ..compiling import tracing
 from ..lazy import Block, LazyPixels
 from .assignment import REACH, covered_pixels, edge_reach
 from .outline import GLOW_REACH
@@ -28,8 +29,9 @@ def draw(
     composition: Float[np.ndarray, "N K"],
     ground: Float[np.ndarray, "H W C"],
     shared: Shared,
+    renderer: str = "layered",
 ) -> Float[np.ndarray, "H W C"]:
-    """Draw droplets, in pixels, over the empty slide; float32 in 0..1."""
+    """Draw droplets, in pixels, over the empty slide; float32 in 0..1. Of the renderers see `Settings`."""
     picture = np.array(ground, np.float32)
     if not len(x):
         return picture
@@ -38,7 +40,7 @@ def draw(
     own = (pixels.own > 0) & (pixels.weight > 0)
     px, py = pixels.x[own], pixels.y[own]
     first = np.broadcast_to(pixels.row[:, None], own.shape)[own]
-    second = pixels.other[own]
+    second = pixels.other[own] if renderer == "layered" else np.full(len(px), len(x))
     columns = np.concatenate([np.stack([x, y, radius]), np.asarray(composition).T]).astype(np.float32)
     none = np.concatenate([[FAR, FAR, 1.0], np.full(len(columns) - 3, 0.5)]).astype(np.float32)
     columns = np.concatenate([columns, none[:, None]], 1)
@@ -47,14 +49,21 @@ def draw(
         of = [Droplet(*columns[:3, which[some]], columns[3:, which[some]]) for which in (first, second)]
         at = py[some], px[some]
         position = np.stack([px[some], py[some]]).astype(np.float32)
-        drawn = np.asarray(_colors(*of, ground[at].T, position, shared)).T
+        with tracing(("colors", ground.shape[2], len(columns))):
+            drawn = np.asarray(_colors(*of, ground[at].T, position, shared)).T
         last = min(BATCH, len(px) - begin)
         picture[at[0][:last], at[1][:last]] = drawn[:last]
     return np.clip(picture, 0, 1)
 
 
 def lazily_drawn(
-    x: np.ndarray, y: np.ndarray, radius: np.ndarray, composition: np.ndarray, ground: LazyPixels, shared: Shared
+    x: np.ndarray,
+    y: np.ndarray,
+    radius: np.ndarray,
+    composition: np.ndarray,
+    ground: LazyPixels,
+    shared: Shared,
+    renderer: str = "layered",
 ) -> LazyPixels:
     """The same of a large image, of which a block is drawn when it is asked for."""
     far = edge_reach(radius, float(np.exp(shared.log_blur)), _reach(shared))
@@ -62,7 +71,7 @@ def lazily_drawn(
     def part(block: Block) -> np.ndarray:
         near = block.reached(x, y, far)
         place = x[near] - block.left, y[near] - block.top, radius[near]
-        return draw(*place, composition[near], ground[block.slices], shared)
+        return draw(*place, composition[near], ground[block.slices], shared, renderer)
 
     return LazyPixels(ground.shape, part)
 

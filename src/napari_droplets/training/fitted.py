@@ -103,6 +103,7 @@ class Look:
     """What a fit says of its image; arrays alone, for worker processes. Lengths in pixels of the images drawn."""
 
     shared: Shared
+    renderer: str
     composition_kind: str
     background: np.ndarray
     """(A, B, C) coefficients of the B-spline surface."""
@@ -146,6 +147,7 @@ class Look:
         unexplained = float(fit.summary.get("rmse", 0.0)) * scale
         return cls(
             shared=shared_of(optics, scale),
+            renderer=optics.renderer,
             composition_kind=optics.composition,
             background=np.asarray(fit.guide["background"], np.float32),
             size=(width, height),
@@ -176,7 +178,7 @@ class Look:
         part = int(np.ceil(side / closer))
         crowd = self._crowd(rng, part)
         ground = self._ground(rng, part)
-        image = draw(*crowd, ground, self.shared)
+        image = draw(*crowd, ground, self.shared, self.renderer)
         noise = float(np.exp(rng.uniform(*np.log(self.noise))))
         image = np.clip(image + noise * rng.standard_normal(image.shape, np.float32), 0, 1)
         contrast = _contrast(crowd, ground, self.shared)

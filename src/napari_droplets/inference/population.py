@@ -57,8 +57,8 @@ def reconsidered(setup: Setup, state: State, *, settled: bool = True) -> tuple[S
     """Let candidates that wait join, and droplets leave that the pixels do not want.
 
     All candidates are tried together; where those present have not `settled` yet, they find their places with them.
-    Those that one lay on that leaves are looked at again without it: of two that could stand for each other one goes,
-    and droplets that a large candidate painted over stay.
+    Those that one lay on that leaves go back, and are tried again without it: of two that could stand for each other
+    one goes, and droplets that a large candidate painted over stay.
     """
     assert setup.probability is not None
     p = np.asarray(setup.probability)
@@ -76,8 +76,10 @@ def reconsidered(setup: Setup, state: State, *, settled: bool = True) -> tuple[S
         if not (unwanted & touched).any():
             break
         local = setup._replace(moving=touched)
+        mean = np.where(touched[:, None], state.mean, mean)
         now = listed(local, trial._replace(present=present, mean=mean), complete=False)
-        now, _ = move_droplets(local, now, DAMPING[1], learned=True)
+        for _ in range(TRIAL_STEPS):
+            now, _ = move_droplets(local, now, DAMPING[1], learned=True)
         mean = now.mean
         seen = Census(*(np.where(touched, a, b) for a, b in zip(judged(local, now), seen, strict=True)))
     mean = np.where(present[:, None], mean, state.mean)

@@ -16,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ...image_statistics import weighted_median
 from ...model.problem import BLOCK, FAR, Form, Rows, columns, placed, spread
 from ...model.rendering import Shared, color, layer
 
 MISFIT_PIXELS = 100.0
-"""Pixels' worth of the image's own misfit that a droplet's misfit is drawn to; small ones have few pixels."""
+"""Pixels' worth of the image's usual misfit, its median, that a droplet's misfit is drawn to; small ones have few."""
 LEAST_NOISE = 0.002
 """Of the intensities: half a step of 8 bits."""
 LEAST_DIFFERENCES = 300
@@ -181,7 +182,7 @@ class Evidence(NamedTuple):
         total: Any = Sums(*(np.asarray(a, float) for a in sums))
         variance = noise**2
         blocks, listed = total.blocks / variance, total.listed
-        usual = blocks.sum() / max(listed.sum(), 1)
+        usual = weighted_median(blocks / np.maximum(listed, 1), listed) if listed.any() else 1.0
         intensities = MISFIT_PIXELS * channels
         inflation = np.maximum((blocks + usual * intensities) / (listed + intensities), 1)
         return cls(

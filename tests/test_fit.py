@@ -129,6 +129,20 @@ def test_reconstruction_explains_the_image(simulated, fitted):
     np.testing.assert_allclose(fitted.residual, simulated[0] - fitted.reconstruction, atol=1e-6)
 
 
+def test_reconstruction_shows_the_droplets_of_the_table_and_no_others(simulated):
+    image, truth = simulated
+    unsure = nd.Droplets(truth.x, truth.y, truth.radius, p_present=np.full(len(truth), 0.6))
+    everyone = nd.fit(image, droplets=unsure, steps=50, min_probability=0.0)
+    limit = everyone.table["p_present"].quantile(0.3)
+    result = nd.fit(image, droplets=unsure, steps=50, min_probability=limit)
+    some = everyone.table[(everyone.table["p_present"] < limit) & ~everyone.table["cut_by_border"]]
+    assert len(some) > 3
+    assert len(result.table) < len(everyone.table)
+    here = some["y"].round().astype(int), some["x"].round().astype(int)
+    assert np.abs(everyone.residual[here]).max() < 0.1
+    assert np.abs(result.residual[here]).max(-1).min() > 0.1
+
+
 def test_composition_follows_the_dyes(simulated, fitted):
     """Components are arbitrary in order and scale: a linear map of them must give the dyes back."""
     i, j = match(simulated[1], fitted.droplets)

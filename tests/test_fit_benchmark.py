@@ -584,7 +584,7 @@ def test_what_is_left_out_does_nothing():
             calibration.calibrated(covariance)[0] @ calibration.calibrated(covariance)[0].T, covariance[0]
         )
     with ablation.without("common error told"):
-        assert not calibration.systematic(0.0, 0.5, 4.0).any()
+        assert not calibration.systematic(0.0, 0.5, 4.0, (0.1, 0.1)).any()
     with ablation.without("calibration of presence"):
         assert calibration.count(np.full(4, 0.5)) == (2, 1)
 

@@ -39,25 +39,29 @@ def test_the_numbers_of_the_package_are_whole():
     assert numbers["about"]
 
 
+DOUBT = (0.2, 0.1)
+
+
 def test_the_common_error_is_that_of_whoever_decides():
-    terms = {"shift": [0.2, 0.04, 0.5], "radius": [0.3, 0.03, 0.4]}
-    assert calibration.systematic(1.0, 0.01, 10.0, terms=terms) == pytest.approx([0.02, 0.02, 0.03])  # the pixels
-    assert calibration.systematic(0.0, 0.01, 10.0, terms=terms) == pytest.approx([0.04, 0.04, 0.05])  # the proposals
-    shift = np.hypot(0.01, 0.02)
-    assert calibration.systematic(0.5, 0.01, 10.0, terms=terms) == pytest.approx([shift, shift, np.hypot(0.015, 0.025)])
-    assert not calibration.systematic(1.0, -0.1, 10.0, terms=terms).any()
+    terms = {"shift": [0.2, 0.4, 5], "radius": [0.3, 0.03, 0.4]}
+    known = {"unexplained": 0.01, "radius": 10.0, "doubt": DOUBT, "terms": terms}
+    assert calibration.systematic(1.0, **known) == pytest.approx([0.02, 0.02, 0.03])  # the pixels
+    assert calibration.systematic(0.0, **known) == pytest.approx([0.08, 0.04, 0.05])  # the proposals
+    both = [np.hypot(0.01, 0.04), np.hypot(0.01, 0.02), np.hypot(0.015, 0.025)]
+    assert calibration.systematic(0.5, **known) == pytest.approx(both)
+    assert not calibration.systematic(1.0, **known | {"unexplained": -0.1}).any()
 
 
 def test_light_from_one_side_makes_centers_doubtful_along_it():
-    terms = {"shift": [0.0, 0.04, 0.5], "radius": [0.0, 0.03, 0.4]}
-    told = calibration.systematic(0.0, 0.0, 10.0, (0.06, 0.0), terms=terms)
-    assert told == pytest.approx([0.05, 0.04, 0.05])
+    terms = {"shift": [0.0, 0.4, 5], "radius": [0.0, 0.03, 0.4]}
+    told = calibration.systematic(0.0, 0.0, 10.0, DOUBT, (0.06, 0.0), terms=terms)
+    assert told == pytest.approx([0.1, 0.04, 0.05])
 
 
 def test_optics_of_an_earlier_fit_bring_their_common_error():
-    terms = {"shift": [0.2, 0.04, 0.5], "radius": [0.3, 0.03, 0.4]}
+    terms = {"shift": [0.2, 0.4, 5], "radius": [0.3, 0.03, 0.4]}
     earlier = [0.01, 0.02, 0.03]
-    assert calibration.systematic(0.0, 0.01, 10.0, (0.1, 0.1), earlier, terms) == pytest.approx(earlier)
+    assert calibration.systematic(0.0, 0.01, 10.0, DOUBT, (0.1, 0.1), earlier, terms) == pytest.approx(earlier)
 
 
 def test_overwhelming_evidence_makes_sure_and_its_lack_doubtful():

@@ -530,6 +530,7 @@ def call(*args):
         ("-o", "w.safetensors", "--minutes", "1", "--steps", "1"),
         ("-o", "w.safetensors", "--steps", "some"),
         ("-o", "w.safetensors", "--minutes", "0"),
+        ("-o", "w.safetensors", "--rate", "0"),
         ("-o", "w.safetensors", "--images", "missing"),
         ("-o", "w.safetensors", "--start", "missing"),
         ("-o", "w.txt"),
@@ -553,7 +554,7 @@ def test_the_command_trains(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "train", tiny)
     monkeypatch.setattr(recipe, "calibrate", lambda *_: None)
     output = tmp_path / "w.safetensors"
-    assert call("-o", output, "--steps", 4, "--workers", 0) == 0
+    assert call("-o", output, "--steps", 4, "--workers", 0, "--rate", 1e-3) == 0
     said = capsys.readouterr()
     assert said.out == f"{output}\n"
     lines = said.err.splitlines()
@@ -562,6 +563,7 @@ def test_the_command_trains(tmp_path, monkeypatch, capsys):
     assert "step 4 (100%, 0:00 h)" in lines[1]
     assert "F1 1.0000 (precision 1.0000, recall 1.0000)" in lines[1]
     assert given["steps"] == 4
+    assert given["rate"] == 1e-3
     assert "minutes" not in given
     assert call("-o", output, "--steps", 4, "--workers", 0) == 0
     assert "trained already" in capsys.readouterr().err

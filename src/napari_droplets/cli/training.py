@@ -15,7 +15,7 @@ def run_train(args: argparse.Namespace, say: Callable[[str], None], show: Callab
     from ..training.report import Progress, describe
     from .terminal import Interrupt
 
-    given = {name: getattr(args, name) for name in ("minutes", "steps") if getattr(args, name) is not None}
+    given = {name: getattr(args, name) for name in ("minutes", "steps", "rate") if getattr(args, name) is not None}
     with Interrupt("the steps since the last line") as interrupt:
 
         def watch(progress: Progress) -> bool:
@@ -113,6 +113,13 @@ def add_train(commands: Any) -> argparse.ArgumentParser:
         "--start",
         metavar="WEIGHTS",
         help="begin from these weights (default: fresh ones; with --from-fit and --corrected those of the package)",
+    )
+    train.add_argument(
+        "--rate",
+        type=float,
+        metavar="R",
+        help="learning rate before it falls (default: 0.0015; with --from-fit and --corrected 0.0003); with --start a "
+        "lower one unlearns less",
     )
     train.add_argument(
         "--workers", type=int, default=1, metavar="W", help="processes that draw scenes (default: 1; 0: none)"

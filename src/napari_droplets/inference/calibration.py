@@ -34,6 +34,7 @@ def systematic(
     trust: float,
     unexplained: float,
     radius: float,
+    doubt: Sequence[float],
     asymmetry: Sequence[float] = (0.0, 0.0),
     given: Sequence[float] | None = None,
     terms: dict[str, Any] | None = None,
@@ -48,9 +49,12 @@ def systematic(
         Part that is left unexplained: what the pixels show is off by more, as its root.
     radius : float
         Typical, pixels: the proposals' radii are off in common by a part of their own, and by a part of a pixel.
+    doubt : (float, float)
+        Typical deviations that the proposals bring of their own x and y, in radii: where the network is unsure of each
+        center, it is wrong in common by a part of that.
     asymmetry : (float, float)
         How much the looks of droplets differ from side to side, see `loop.asymmetry`: with light from one side neither
-        pixels nor proposals know where the center is.
+        pixels nor proposals know where the center is, the less the more the proposals doubt it.
     given : sequence of float, optional
         Common error (3,) of the optics of an earlier fit, which take the place of the proposals then.
     terms : dict, optional
@@ -60,9 +64,9 @@ def systematic(
     growth, proposed, sided = known["shift"]
     radius_growth, radius_proposed, part_of_pixel = known["radius"]
     growths = np.array([growth, growth, radius_growth])
-    others = np.array([proposed, proposed, np.hypot(radius_proposed, part_of_pixel / radius)])
+    others = np.array([*proposed * np.asarray(doubt), np.hypot(radius_proposed, part_of_pixel / radius)])
     others = others if given is None else np.array(given)
-    sides = sided * np.array([*asymmetry, 0.0]) * (1 if given is None else trust)
+    sides = sided * np.array([*np.multiply(asymmetry, doubt), 0.0]) * (1 if given is None else trust)
     shown = trust * growths * np.sqrt(max(unexplained, 0))
     return np.sqrt(shown**2 + ((1 - trust) * others) ** 2 + sides**2)
 

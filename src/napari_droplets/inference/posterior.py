@@ -212,7 +212,8 @@ class Frame:
         kept = self.kept(setup, state, p)
         unexplained = state.evidence.unexplained_of(kept)
         typical = float(np.median(circles(setup, state.mean)[2][kept])) if kept.any() else 1.0
-        common = calibration.systematic(state.trust, unexplained, typical, state.asymmetry, self.inherited)
+        doubt = setup.doubt(kept)
+        common = calibration.systematic(state.trust, unexplained, typical, doubt, state.asymmetry, self.inherited)
         guide = self.guide(setup, state, kept, common)
         droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
         optics = replace(self.optics(setup, state), systematic=common.tolist())

@@ -55,6 +55,11 @@ class Setup(NamedTuple):
         """Candidates N."""
         return len(self.free)
 
+    def doubt(self, some: np.ndarray) -> np.ndarray:
+        """(2,) deviations in radii that proposals of `some` droplets (N,) typically bring of their own x and y."""
+        sd = self.prior.sd[some, :2]
+        return np.median(sd, 0) if len(sd) else np.zeros(2)
+
     @property
     def in_blocks(self) -> bool:
         """Whether the image is read by parts."""

@@ -95,7 +95,7 @@ def train(
     output = Path(output)
     record = Record(seed, side, batch, budget=minutes if steps is None else steps, counted=steps is not None)
     record.scenes = getattr(scene, "sha256", "")
-    _check(record, output, start, workers)
+    _check(record, output, start, workers, rate)
     training = scene if others is None else Mixed(scene, others)
     if images is not None:
         from .micrographs import Pieces, read_micrographs
@@ -295,7 +295,7 @@ def _about(record: Record, line: Line) -> dict[str, str]:
     return {name: str(value) for name, value in about.items()}
 
 
-def _check(record: Record, output: Path, start: str | Path | None, workers: int) -> None:
+def _check(record: Record, output: Path, start: str | Path | None, workers: int, rate: float) -> None:
     """Find out wrong arguments before hours of work.
 
     Raises
@@ -310,6 +310,8 @@ def _check(record: Record, output: Path, start: str | Path | None, workers: int)
     writable_folder(output.parent)
     if not record.budget > 0 or not math.isfinite(record.budget):
         raise InputError(f"{'steps' if record.counted else 'minutes'}: {record.budget}; give a number above 0")
+    if not 0 < rate < math.inf:
+        raise InputError(f"rate: {rate}; give a number above 0")
     if record.seed < 0:
         raise InputError(f"seed: {record.seed}; give 0 or above")
     if workers < 0:

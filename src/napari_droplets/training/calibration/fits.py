@@ -145,6 +145,7 @@ def gathered(kind: str, number: int) -> Part | None:
         "trust": np.full(n, state.trust),
         "typical": np.full(n, np.median(radius[state.present])),
         "asymmetry": np.tile(state.asymmetry, (n, 1)),
+        "doubt": np.tile(setup.doubt(state.present), (n, 1)),
         "unexplained": np.full(n, state.evidence.unexplained_of(state.present)),
         "inside": beyond_border(x, y, (h, w)) == 0,
         "there": np.full(n, there.sum()),

@@ -78,7 +78,13 @@ def _common(image: Part) -> np.ndarray:
 
 def _known(image: Part) -> dict[str, Any]:
     """What the fit of an image knew of its common error, see `calibration.systematic`."""
-    names = {"trust": "trust", "unexplained": "unexplained", "radius": "typical", "asymmetry": "asymmetry"}
+    names = {
+        "trust": "trust",
+        "unexplained": "unexplained",
+        "radius": "typical",
+        "doubt": "doubt",
+        "asymmetry": "asymmetry",
+    }
     return {name: image[column][0] for name, column in names.items()}
 
 
@@ -149,7 +155,7 @@ def _systematic(kinds: list[list[Part]]) -> dict[str, list[float]]:
     images = [image for kind in some for image in kind]
     common = np.array([_common(i) for i in images])
     known = [_known(image) for image in images]
-    found: dict[str, list[float]] = {"shift": [0.1, 0.05, 0.1], "radius": [0.1, 0.05, 0.2]}
+    found: dict[str, list[float]] = {"shift": [0.1, 0.1, 1.0], "radius": [0.1, 0.05, 0.2]}
     for name, columns in (("shift", slice(0, 2)), ("radius", slice(2, 3))):
         error = common[:, columns]
 

@@ -19,11 +19,23 @@ def sketch(rng: np.random.Generator, side: int, scale: float, noise: float) -> S
         light *= np.ones(3) if rng.random() < 0.5 else 1 - 0.3 * rng.random(3)
     else:
         light = draw_ground(rng, draw_look(rng), side).astype(float)
+    if rng.random() < 0.3:
+        light = _vignetted(rng, light)
     if rng.random() < 0.25:
         light = _clump(rng, light, scale)
     if rng.random() < 0.25:
         light = _far_out_of_focus(rng, light, scale)
     return Sketch(exposed(rng, light, rng.gamma(1.5, 0.5)), np.zeros((0, 3)))
+
+
+def _vignetted(rng: np.random.Generator, light: Array) -> Array:
+    """The lamp's light falls off from a point, in a small picture of the whole slide much of the way."""
+    side = len(light)
+    v, u = np.mgrid[:side, :side].astype(np.float32)
+    x, y = rng.uniform(-0.1, 1.1, 2) * side
+    reach = side * math.exp(rng.uniform(math.log(0.4), math.log(1.5)))
+    distance = np.hypot(u - x, (v - y) * rng.uniform(0.7, 1.4)) / reach
+    return light * np.exp(-rng.gamma(1.5, 0.3) * distance ** rng.uniform(1.5, 4) / (1 + distance))[..., None]
 
 
 def _clump(rng: np.random.Generator, light: Array, scale: float) -> Array:

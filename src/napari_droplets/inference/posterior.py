@@ -14,9 +14,9 @@ from ..composition.draws import compositions, draws_for_classes
 from ..droplets import Droplets, Fit, Optics, beyond_border
 from ..images import Image, PixelSize, resampled
 from ..images.region import centers_in
-from ..lazy import LazyPixels, Pixels
+from ..lazy import SIDE, LazyPixels, Pixels, blocks
 from ..model.background import SplineGrid
-from ..model.picture import draw, lazily_drawn
+from ..model.picture import lazily_drawn
 from ..model.problem import PLACE
 from ..model.rendering import Shared
 from ..progress import Clock
@@ -157,18 +157,23 @@ class Frame:
 
     def picture(self, setup: Setup, state: State) -> Pixels:
         """The image drawn (H, W, C) float32, at the size of the image given; of a large one when it is asked for."""
-        if isinstance(self.image.pixels, LazyPixels):
-            h, w, _ = self.image.shape
+        large = isinstance(self.image.pixels, LazyPixels)
+        h, w, _ = self.image.shape
+        ground = state.ground.field
+        if large:
             grid = SplineGrid.for_coefficients(h, w, state.ground.coefficients)
-            slide = grid.lazy_field(state.ground.coefficients)
-            return lazily_drawn(*self._all(setup, state), slide, self._shared(state), setup.form.renderer)
-        ground = np.asarray(state.ground.field)
-        if self.settings.scale != 1:
-            h, w, _ = self.image.shape
+            ground = grid.lazy_field(state.ground.coefficients)
+        elif self.settings.scale != 1:
             ground = np.asarray(resampled(ground, 1 / self.settings.scale))
             missing = [(0, max(0, n - m)) for n, m in zip((h, w), ground.shape, strict=False)]
             ground = np.pad(ground, [*missing, (0, 0)], mode="edge")[:h, :w]
-        return draw(*self._all(setup, state), ground, self._shared(state), setup.form.renderer)
+        drawn = lazily_drawn(*self._all(setup, state), ground, self._shared(state), setup.form.renderer)
+        if large:
+            return drawn
+        picture = np.empty(drawn.shape, np.float32)
+        for block in blocks(drawn.shape, SIDE):  # lists of all pixels at once would need more memory than the fit
+            picture[block.slices] = drawn.read(block)
+        return picture
 
     def _all(self, setup: Setup, state: State) -> tuple[np.ndarray, ...]:
         """x, y, radius and composition of the droplets present, in pixels of the image given."""

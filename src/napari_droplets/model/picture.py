@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..compiling import tracing
-from ..lazy import Block, LazyPixels
+from ..lazy import Block, LazyPixels, Pixels
 from .assignment import REACH, covered_pixels, edge_reach
 from .outline import GLOW_REACH
 from .problem import FAR
@@ -61,11 +61,11 @@ def lazily_drawn(
     y: np.ndarray,
     radius: np.ndarray,
     composition: np.ndarray,
-    ground: LazyPixels,
+    ground: Pixels,
     shared: Shared,
     renderer: str = "layered",
 ) -> LazyPixels:
-    """The same of a large image, of which a block is drawn when it is asked for."""
+    """The same block by block, each when it is asked for."""
     far = edge_reach(radius, float(np.exp(shared.log_blur)), _reach(shared))
 
     def part(block: Block) -> np.ndarray:

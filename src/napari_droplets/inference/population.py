@@ -93,15 +93,13 @@ def _leaving(
 
     Of two circles one lies on the other where the center of either is inside of the larger.
     """
-    leaving, touched = np.zeros((2, len(unwanted)), bool)
-    rows = np.flatnonzero(unwanted)
-    if not len(rows):
-        return leaving, touched
     place, value = np.stack([x, y], -1), np.where(unwanted, value, np.inf)
-    for i, near in zip(rows, cKDTree(place).query_ball_point(place[rows], r.max()), strict=True):
-        others = np.asarray(near)
-        others = others[np.hypot(x[others] - x[i], y[others] - y[i]) < np.maximum(r[others], r[i])]
-        if value[i] <= value[others].min():
-            leaving[i] = True
-            touched[others] = True
+    inside = cKDTree(place).query_ball_point(place, r)
+    i, j = np.repeat(np.arange(len(r)), [len(some) for some in inside]), np.concatenate([*inside, []]).astype(int)
+    i, j = np.append(i, j), np.append(j, i)
+    least = np.array(value)
+    np.minimum.at(least, i, value[j])
+    leaving = unwanted & (value <= least)
+    touched = np.zeros(len(r), bool)
+    touched[j[leaving[i]]] = True
     return leaving, touched

@@ -39,6 +39,13 @@ def test_the_numbers_of_the_package_are_whole():
     assert numbers["about"]
 
 
+def test_a_center_near_the_border_is_within_by_its_error_bars():
+    x, y, sd = np.array([20, -0.5, 39.5, -5, -1.0]), np.full(5, 10.0), np.array([1, 1, 1, 0.0, 0.5])
+    inside = calibration.within(x, y, sd, np.full(5, 0.1), (30, 40, 3))
+    np.testing.assert_allclose(inside, [1, 0.5, 0.5, 0, 0.1587], atol=1e-4)
+    np.testing.assert_allclose(calibration.within(y, x, np.full(5, 0.1), sd, (40, 30)), inside)
+
+
 DOUBT = (0.2, 0.1)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit, logit, ndtr
 
 FILE = Path(__file__).with_name("calibration.json")
 FURTHEST = 1e-3
@@ -103,6 +103,16 @@ def presence(probability: np.ndarray, features: np.ndarray) -> np.ndarray:
     """(N,) calibrated probability that each candidate is a droplet; 0 and 1 before the fit stay."""
     told = expit(np.clip(features @ np.asarray(numbers()["presence"]), -MOST_LOGIT, MOST_LOGIT))
     return np.where(probability <= 0, 0, np.where(probability >= 1, 1, told))
+
+
+def within(x: np.ndarray, y: np.ndarray, x_sd: np.ndarray, y_sd: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(N,) probability that a center lies in an image of this shape (H, W, ...), from its deviations in pixels."""
+    h, w = shape[:2]
+    inside = 1.0
+    for at, sd, side in ((x, x_sd, w), (y, y_sd, h)):
+        sd = np.maximum(sd, 1e-9)
+        inside = inside * (ndtr((side - 0.5 - at) / sd) - ndtr((-0.5 - at) / sd))
+    return np.asarray(inside)
 
 
 def count(p: np.ndarray) -> tuple[float, float]:

@@ -124,6 +124,14 @@ class Frame:
             return np.ones(setup.size, bool)
         return centers_in(self.image.region, *self._given(*circles(setup, state.mean))[:2])
 
+    def _within(self, setup: Setup, state: State, common: np.ndarray) -> np.ndarray:
+        """(N,) probability that the center of each candidate is in the image."""
+        assert state.guide is not None
+        x, y, radius = circles(setup, state.mean)
+        own = np.sqrt(np.sum(calibration.calibrated(state.guide.covariance)[:, :2] ** 2, -1))
+        sd = np.hypot(own * setup.anchor[: setup.size, 2:], radius[:, None] * common[:2])
+        return calibration.within(x, y, *sd.T, setup.image.shape)
+
     def _given(self, x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Circles in pixels of the image given."""
         scale = self.settings.scale
@@ -212,13 +220,13 @@ class Frame:
             if outcome.stopped != "cancelled":  # else optics are not learned: what the network said is all there is
                 p = calibration.presence(p, calibration.presence_features(p, *outcome.census[:4]))
             p = np.where(state.present | outcome.census.tried, p, 0)
-            x, y, _ = circles(setup, state.mean)  # of a count only droplets whose center is in the image give a density
-            count = calibration.count(p[self.inside(setup, state) & (beyond_border(x, y, setup.image.shape) == 0)])
         kept = self.kept(setup, state, p)
         unexplained = state.evidence.unexplained_of(kept)
         typical = float(np.median(circles(setup, state.mean)[2][kept])) if kept.any() else 1.0
-        doubt = setup.doubt(kept)
-        common = calibration.systematic(state.trust, unexplained, typical, doubt, state.asymmetry, self.inherited)
+        doubt, trust = setup.doubt(kept), state.trust if setup.prior.recognized.any() else 1.0
+        common = calibration.systematic(trust, unexplained, typical, doubt, state.asymmetry, self.inherited)
+        if p is not None:  # of a count only droplets whose center is in the image give a density
+            count = calibration.count(p * self.inside(setup, state) * self._within(setup, state, common))
         guide = self.guide(setup, state, kept, common)
         droplets = droplets_of(guide, setup.form.composition, self.image.pixel_size_um)
         optics = replace(self.optics(setup, state), systematic=common.tolist())

@@ -56,8 +56,8 @@ class Setup(NamedTuple):
         return len(self.free)
 
     def doubt(self, some: np.ndarray) -> np.ndarray:
-        """(2,) deviations in radii that proposals of `some` droplets (N,) typically bring of their own x and y."""
-        sd = self.prior.sd[some, :2]
+        """(2,) deviations in radii that the proposals among `some` droplets (N,) typically bring of their x and y."""
+        sd = self.prior.sd[some & self.prior.recognized, :2]
         return np.median(sd, 0) if len(sd) else np.zeros(2)
 
     @property

@@ -124,6 +124,7 @@ def gathered(kind: str, number: int) -> Part | None:
     relative = np.exp(state.mean[:, 2])
     laplace = deviation[:, :3] / np.stack([relative, relative, np.ones(n)], -1)
     features = calibration.presence_features(np.asarray(setup.probability), *census[:4])
+    x_sd, y_sd = (calibration.numbers()["place"] * deviation[:, :2] * setup.anchor[:n, 2:]).T
     h, w = image.shape[:2]
     there = beyond_border(truth.x, truth.y, (h, w)) == 0
     shown, information = _shown(setup, state)
@@ -147,7 +148,7 @@ def gathered(kind: str, number: int) -> Part | None:
         "asymmetry": np.tile(state.asymmetry, (n, 1)),
         "doubt": np.tile(setup.doubt(state.present), (n, 1)),
         "unexplained": np.full(n, state.evidence.unexplained_of(state.present)),
-        "inside": beyond_border(x, y, (h, w)) == 0,
+        "inside": calibration.within(x, y, x_sd, y_sd, (h, w)),
         "there": np.full(n, there.sum()),
     }
 

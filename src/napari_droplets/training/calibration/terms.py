@@ -193,7 +193,7 @@ def _presence(kinds: list[list[Part]]) -> np.ndarray:
 
 
 def _count(images: list[Part], presence: np.ndarray, weight: np.ndarray) -> list[float]:
-    told = [expit(np.clip(i["features"][i["tried"] & i["inside"]] @ presence, -9, 9)) for i in images]
+    told = [(expit(np.clip(i["features"] @ presence, -9, 9)) * i["inside"])[i["tried"]] for i in images]
     there = np.array([i["there"][0] for i in images])
     off = np.abs(there - np.array([p.sum() for p in told]))
     variance = np.array([np.sum(p * (1 - p)) for p in told])
@@ -217,7 +217,7 @@ def held(part: Part, numbers: dict[str, Any]) -> dict[str, float]:
         told = expit(np.clip(image["features"][image["tried"]] @ np.array(numbers["presence"]), -9, 9))
         p.append(told)
         right.append(np.isfinite(image["error"][image["tried"], 0]))
-        told = told[image["inside"][image["tried"]]]
+        told = told * image["inside"][image["tried"]]
         sd = float(calibration.count_sd(np.sum(told * (1 - told)), numbers["count"]))
         count.append(abs(image["there"][0] - told.sum()) <= 1.96 * sd)
     z_all, p_all, r_all = np.concatenate(z), np.concatenate(p), np.concatenate(right)

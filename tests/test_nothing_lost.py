@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +22,9 @@ import tifffile
 import napari_droplets as nd
 from napari_droplets.cli.commands import main
 from napari_droplets.errors import InputError
+from napari_droplets.series.jobs import Job
 from napari_droplets.series.manifest import MANIFEST
+from napari_droplets.series.tables import Outcome
 from napari_droplets.storage.lock import OWNER, FolderBusy, sole_writer, still_sole
 
 pytest.importorskip("distributed", reason="needs dask: pip install 'napari-droplets[dask]'")
@@ -163,6 +167,32 @@ def test_killed_worker(images, undisturbed, tmp_path, client):
     assert summary["error"].isna().all()
     until(lambda: not unfinished(tmp_path))  # a worker that still tries what another has done gives up by itself
     check(tmp_path, undisturbed)
+
+
+def test_late_words_of_a_lost_worker_begin_nothing_anew():
+    """They may come when another worker has done the image."""
+    from napari_droplets.series.engine import together
+
+    class Future:
+        status = "finished"
+
+    images = [Job(Path(f"{k}.png"), f"{k}.png", Path(f"{k}")) for k in range(2)]
+    first, second = Future(), Future()
+    begins = [{"name": str(k), "stage": "begin", "worker": "one"} for k in range(2)]
+    events = [begins[0], first, begins[0], begins[1], second]
+    team = SimpleNamespace(lesson=None, begun=set(), ended=set(), stopped=False)
+    team.futures = {first: (images[0], 1), second: (images[1], 1)}
+    team.check_scheduler = lambda: None
+    team.submit = lambda job: None
+    team.event = lambda wait: events.pop(0)
+    team.reply = lambda future: SimpleNamespace(outcome=Outcome(*team.futures[future][0]), warnings=[], worker="one")
+    jobs = SimpleNamespace(jobs=images, lesson_due=False, optics_to_learn=False)
+    jobs.done = jobs.learn = lambda _: None
+    said = []
+
+    outcomes = together(jobs, team, None, lambda job, worker: said.append(job.label), lambda: True)
+    assert [outcome.image for outcome in outcomes] == ["0.png", "1.png"]
+    assert said == ["0.png", "1.png"]
 
 
 def kill_one(pids):

@@ -131,6 +131,8 @@ class Team:
         self.futures: dict[Any, tuple[Job, int]] = {}
         """Of images submitted: which one, and which attempt."""
         self.begun: set[Job] = set()
+        self.ended: set[Job] = set()
+        """What a worker that was lost still says of these comes late."""
         self.warming: list[Any] = []
         self.lesson: Any = None
         """Of optics that one worker learns for all, while no image is begun."""
@@ -267,17 +269,21 @@ def _together(
         go_on = wanted()
         if isinstance(event, dict):
             job = by_name[event["name"]]
-            if event["stage"] == "begin":
-                team.begun.add(job)
-                begun(job, event["worker"])
-            go_on = go_on and (watch is None or watch(job.path, _progress(event)) is not False)
+            if job not in team.ended:
+                if event["stage"] == "begin":
+                    team.begun.add(job)
+                    begun(job, event["worker"])
+                go_on = go_on and (watch is None or watch(job.path, _progress(event)) is not False)
         elif event is not None and event is team.lesson:
             _learned(jobs, team)
-        elif event in team.futures and (outcome := _result(team, event)) is not None:
-            jobs.learn(outcome)
-            if outcome.no_space:
-                team.begin_no_others()
-            yield outcome
+        elif event in team.futures:
+            job, _ = team.futures[event]
+            if (outcome := _result(team, event)) is not None:
+                team.ended.add(job)
+                jobs.learn(outcome)
+                if outcome.no_space:
+                    team.begin_no_others()
+                yield outcome
         elif event is None:
             team.check_scheduler()
         if not go_on and not team.stopped:

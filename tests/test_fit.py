@@ -332,6 +332,13 @@ def test_given_droplets_stay_pinned_ones_in_place_and_known_compositions_as_they
     assert loose[-2] > 2 * np.median(loose)  # nothing holds it there
 
 
+def test_common_error_of_held_optics_is_told_of_points_without_deviations(simulated, fitted):
+    points = nd.Droplets(simulated[1].x, simulated[1].y, simulated[1].radius)
+    held = nd.fit(simulated[0], points, fitted.optics, population="given", learn_optics=False)
+    np.testing.assert_allclose(held.optics.systematic, fitted.optics.systematic, rtol=1e-6)
+    assert held.summary["outline_trust"] == 0
+
+
 def test_points_of_a_user_are_brought_together_with_those_detected(simulated, fitted):
     """Clicked near the droplets, two of them forgotten, and one where there is none."""
     truth, rng = simulated[1], np.random.default_rng(0)

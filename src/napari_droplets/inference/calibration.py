@@ -54,7 +54,7 @@ def systematic(
         center, it is wrong in common by a part of that.
     asymmetry : (float, float)
         How much the looks of droplets differ from side to side, see `loop.asymmetry`: with light from one side neither
-        pixels nor proposals know where the center is, the less the more the proposals doubt it.
+        pixels nor proposals know where the center is. It counts in proportion to the doubt.
     given : sequence of float, optional
         Common error (3,) of the optics of an earlier fit, which take the place of the proposals then.
     terms : dict, optional

@@ -223,7 +223,9 @@ class Frame:
         kept = self.kept(setup, state, p)
         unexplained = state.evidence.unexplained_of(kept)
         typical = float(np.median(circles(setup, state.mean)[2][kept])) if kept.any() else 1.0
-        doubt, trust = setup.doubt(kept), state.trust if setup.prior.recognized.any() else 1.0
+        # where neither proposals nor earlier optics have a common error, pixels alone decide
+        alone = self.inherited is None and not setup.prior.recognized.any()
+        trust, doubt = 1.0 if alone else state.trust, setup.doubt(kept)
         common = calibration.systematic(trust, unexplained, typical, doubt, state.asymmetry, self.inherited)
         if p is not None:  # of a count only droplets whose center is in the image give a density
             count = calibration.count(p * self.inside(setup, state) * self._within(setup, state, common))
@@ -259,7 +261,7 @@ class Frame:
                 "shift_radii": float(np.sqrt(np.mean(common[:2] ** 2))),
                 "radius_percent": 100 * float(common[2]),
             },
-            "outline_trust": state.trust,
+            "outline_trust": trust,
             "unexplained": unexplained,
             "steps": int(outcome.losses[-1][0]) if outcome.losses else 0,
             "stopped": outcome.stopped,

@@ -156,7 +156,7 @@ def iterate_rounds(
         if not moving.any() or clock.left < RESERVE:
             break
     assert info is not None
-    evidence, seen = look(setup, state)  # with all droplets, and so the noise and what is drawn, as they are now
+    evidence, seen = look(setup, state)  # with all droplets, and so the noise, as they are now
     if np.isfinite(evidence.squares):
         state = state._replace(evidence=evidence, seen=seen, noise=evidence.noise)
     last = judged(setup, state)

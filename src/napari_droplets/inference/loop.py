@@ -35,7 +35,7 @@ CHUNKS = 2
 """Calls of stochastic steps between two steps of the droplets."""
 SETTLED_GAIN = 0.02
 """Nats per intensity: the ELBO has settled when the last round of a cycle gains less."""
-STILL = 0.3
+STILL = 0.5
 """Posterior standard deviations: a droplet that moves less in one step is still, and is not looked at again."""
 MOST_PASSES = 8
 """Steps of the droplets at most under optics that are held, or given to be learned on."""
@@ -56,7 +56,7 @@ HIDDEN_UNEXPLAINED = 0.003
 """… and the part left unexplained where no light outside could be seen."""
 
 
-NO_PIXELS = Pixels(*np.zeros((6, 0)), 0)
+NO_PIXELS = Pixels(*np.zeros((6, 0), int), 0)
 """An empty list."""
 
 

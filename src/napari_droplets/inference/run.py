@@ -15,7 +15,7 @@ from ..settings import Settings
 from . import loop
 from .population import Census, judged, reconsidered
 from .state import Setup, State
-from .steps.evidence import look
+from .steps.evidence import beside, look
 from .steps.optics_step import STEPS
 
 BACK, AFTERWARDS, FOLLOWING = 0.9, 2, 0.25
@@ -143,22 +143,9 @@ def iterate_rounds(
     state = loop.grounded(setup, state) if setup.moving is None and not cancelled else state
     del schedule, sound  # and with them the backgrounds of earlier states: the list of all pixels takes their memory
     state = loop.listed(setup, state, complete=True)
-    moving = None
-    for _ in range(1 if cancelled else LAST_PASSES):
-        sound = state
-        state, info = loop.move_droplets(setup, state, loop.DAMPING[1], learned=True, some=moving)
-        if not np.isfinite(info.loss):
-            if not losses:
-                raise _not_finite(name)
-            state = sound
-            break
-        moving = info.moving
-        if not moving.any() or clock.left < RESERVE:
-            break
-    assert info is not None
-    evidence, seen = look(setup, state)  # with all droplets, and so the noise, as they are now
-    if np.isfinite(evidence.squares):
-        state = state._replace(evidence=evidence, seen=seen, noise=evidence.noise)
+    state, info = _still(setup, state, clock, 1 if cancelled else LAST_PASSES)
+    if not losses and not np.isfinite(info.loss):
+        raise _not_finite(name)
     last = judged(setup, state)
     if census is not None:
         census = Census(*(np.where(state.present, a, b) for a, b in zip(last, census, strict=True)))
@@ -167,6 +154,34 @@ def iterate_rounds(
     losses.append((losses[-1][0] if losses else state.step, info.loss, clock.total))
     clock.lap("fit")
     return Outcome(setup, state, losses, stopped, loop.intensities(setup, state), census)
+
+
+def _still(setup: Setup, state: State, clock: Clock, most: int) -> tuple[State, loop.Info]:
+    """Steps of droplets, `most` or until they are still, and what the pixels say of them then.
+
+    After the first step only those that still move are looked at; in the end those of which a neighbor moved since, and
+    the noise.
+    """
+    moving: np.ndarray | None = None
+    outdated = np.zeros(setup.size, bool)
+    again = False
+    for _ in range(most):
+        sound = state
+        state, info = loop.move_droplets(setup, state, loop.DAMPING[1], learned=True, some=moving)
+        if again := not np.isfinite(info.loss):
+            state = sound
+            break
+        looked_at = state.present if moving is None else moving
+        moving = info.moving
+        outdated = (outdated & ~looked_at) | beside(state.pixels, moving)
+        if not moving.any() or clock.left < RESERVE:
+            break
+    # what was drawn in a step that failed is not kept, and of an image read by parts nothing is
+    some = None if again or setup.in_blocks else state.present & (outdated | info.moving)
+    evidence, seen = look(setup, state, some, noise=True)
+    if np.isfinite(evidence.squares):
+        state = state._replace(evidence=evidence, seen=seen, noise=evidence.noise)
+    return state, info
 
 
 def _not_finite(name: str) -> InputError:

@@ -67,7 +67,7 @@ def covered_pixels(
     """List the pixels within `reach` radii of each droplet; an edge with this blur is looked at in any case.
 
     Pixels of the `wanted` (N,) droplets are listed, the others are only seen beside them. Of droplets with more than
-    `most` pixels, one pixel of so many rows and columns is listed, and stands for more than one. Cost O(P log P) for P
+    `most` pixels, one pixel of so many rows and columns is listed, and stands for more than one. Cost O(P) for P
     pixels listed; many are listed block by block, which gives the same list.
     """
     far, n, most = edge_reach(radius, blur, reach), len(x), min(most, MOST_OF_ONE)
@@ -127,17 +127,15 @@ def _listed(
     keep = (px % step[subject] == 0) & (py % step[subject] == 0)
     if wanted is not None:
         keep &= wanted[subject]
-    place = py * shape[1] + px
-    some = np.isin(place, place[keep])  # of pixels that no row will have nothing more needs to be known
+    top, _, left, right = window
+    place = (py - top) * (right - left) + px - left
+    here = np.zeros(window.shape[0] * window.shape[1], bool)
+    here[place[keep]] = True
+    some = here[place]  # of pixels that no row will have nothing more needs to be known
     subject, px, py, place, keep = (a[some] for a in (subject, px, py, place, keep))
     distance = np.hypot(px - x[subject], py - y[subject])
-    # for each pixel the two nearest droplets
-    order = np.lexsort((distance / radius[subject], place))
-    subject, px, py, place, keep, distance = (a[order] for a in (subject, px, py, place, keep, distance))
-    number, first = np.arange(len(place)), np.diff(place, prepend=-1) > 0
-    nearest = np.maximum.accumulate(np.where(first, number, 0))
-    partner = np.where(first, number + 1, nearest) % max(len(place), 1)
-    lonely = (first & np.roll(first, -1)) | (distance >= edge_reach(radius, blur, 1)[subject])[partner]
+    first, partner = _two_nearest(place, distance / radius[subject], len(here))
+    lonely = (partner < 0) | (distance >= edge_reach(radius, blur, 1)[subject])[partner]
     other = np.where(lonely, n, subject[partner])
     # rows of one droplet, those with others first
     kept = np.flatnonzero(keep)
@@ -163,6 +161,26 @@ def _listed(
         laid(first, 0, np.float32),
         int(rows[:n].sum()),
     )
+
+
+def _two_nearest(place: np.ndarray, distance: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each entry of a list is the nearest of those of its `place`, 0 to `size`; and the number of its partner.
+
+    That is the nearest entry there, of the nearest one the second nearest, -1 where there is none. Of entries that are
+    as near the one listed first counts as nearer. Cost O(P): a minimum for each place, where sorting takes ten times
+    as long.
+    """
+    number = np.arange(len(place), dtype=np.uint64)
+    # bits of floats that are not negative have the order of these floats
+    key = (distance.astype(np.float32).view(np.uint32).astype(np.uint64) << np.uint64(32)) | number
+    nothing = np.iinfo(np.uint64).max
+    nearest = np.full(size, nothing)
+    np.minimum.at(nearest, place, key)
+    first = nearest[place] == key
+    second = np.full(size, nothing)
+    np.minimum.at(second, place[~first], key[~first])
+    partner = np.where(first, second[place], nearest[place])
+    return first, np.where(partner == nothing, -1, (partner & np.uint64(0xFFFFFFFF)).astype(np.int64))
 
 
 def covered(

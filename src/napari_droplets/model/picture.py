@@ -11,15 +11,20 @@ from ..lazy import Block, LazyPixels, Pixels
 from .assignment import REACH, covered_pixels, edge_reach
 from .outline import GLOW_REACH
 from .problem import FAR
-from .rendering import Droplet, Shared, color
+from .rendering import Droplet, Shared, color, layer
 
 BATCH = 2**14
 """Pixels drawn at a time."""
 
 
 @jax.jit
-def _colors(first: Droplet, second: Droplet, ground: Array, position: Array, shared: Shared) -> Array:
-    return color(first, second, ground, position, shared)[0]
+def _colors(first: Droplet, second: Droplet, ground: Array, position: Array, shared: Shared, crowded: Array) -> Array:
+    """What `color` draws; where no pixel is `crowded` the second droplet is not looked at."""
+    return jax.lax.cond(
+        crowded,
+        lambda: color(first, second, ground, position, shared)[0],
+        lambda: layer(ground, first, position, shared),
+    )
 
 
 def draw(
@@ -41,6 +46,7 @@ def draw(
     px, py = pixels.x[own], pixels.y[own]
     first = np.broadcast_to(pixels.row[:, None], own.shape)[own]
     second = pixels.other[own] if renderer == "layered" else np.full(len(px), len(x))
+    crowded = int(np.sum(own[: pixels.crowded])) if renderer == "layered" else 0  # these come first
     columns = np.concatenate([np.stack([x, y, radius]), np.asarray(composition).T]).astype(np.float32)
     none = np.concatenate([[FAR, FAR, 1.0], np.full(len(columns) - 3, 0.5)]).astype(np.float32)
     columns = np.concatenate([columns, none[:, None]], 1)
@@ -50,7 +56,7 @@ def draw(
         at = py[some], px[some]
         position = np.stack([px[some], py[some]]).astype(np.float32)
         with tracing(("colors", ground.shape[2], len(columns))):
-            drawn = np.asarray(_colors(*of, ground[at].T, position, shared)).T
+            drawn = np.asarray(_colors(*of, ground[at].T, position, shared, np.bool_(begin < crowded))).T
         last = min(BATCH, len(px) - begin)
         picture[at[0][:last], at[1][:last]] = drawn[:last]
     return np.clip(picture, 0, 1)

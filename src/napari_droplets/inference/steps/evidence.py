@@ -20,10 +20,10 @@ SIDE = 2048
 """Of the blocks in which all pixels are looked at: their rows of pixels fill the arrays of an everyday image."""
 
 
-def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Evidence, Seen]:
+def look(setup: Setup, state: State, some: np.ndarray | None = None, *, noise: bool = False) -> tuple[Evidence, Seen]:
     """One pass over the pixels listed, or over those of `some` droplets (N,).
 
-    The others, and the noise, are then as last seen.
+    The others are then as last seen, and so is the noise, unless `noise` is asked for, too.
     """
     if state.rows is None:
         return _look_by_blocks(setup, state, some)
@@ -40,17 +40,13 @@ def look(setup: Setup, state: State, some: np.ndarray | None = None) -> tuple[Ev
         anew = np.bincount(pixels.row[chosen], left.sum(1), setup.size)
         squares, colors = np.where(some, anew, state.seen.squares), state.seen.colors
         colors[chosen] = drawn
-        return Evidence.of(found, state.noise, squares.sum(), channels), Seen(found, colors, squares)
+        told = _noise(setup, state, pixels, values, colors) if noise else state.noise
+        return Evidence.of(found, told, squares.sum(), channels), Seen(found, colors, squares)
     sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form)
     found = Sums(*(s[: setup.size] for s in sums))
-    residual = np.empty_like(colors)
-    for begin in range(0, len(residual), LEAST_ROWS):  # of all at once the indices would take more than the values
-        now = slice(begin, min(begin + LEAST_ROWS, len(residual)))
-        residual[now] = values[now] - colors[now]
-    lines = _Lines(setup, state)
-    squares = np.bincount(pixels.row, lines.take(pixels, residual), setup.size)
-    noise = setup.noise or lines.noise(state.noise)
-    return Evidence.of(found, noise, squares.sum(), channels), Seen(found, colors, squares)
+    squares = np.bincount(pixels.row, _left(pixels, values, colors), setup.size)
+    told = _noise(setup, state, pixels, values, colors)
+    return Evidence.of(found, told, squares.sum(), channels), Seen(found, colors, squares)
 
 
 def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tuple[Evidence, Seen]:
@@ -81,14 +77,41 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
         sums, drawn = pass_over_all(raw, anchor, state.shared, rows, used, pixels.crowded, setup.form)
         for whole, part in zip(found, sums, strict=True):
             whole[near[own[near]]] = part[:none][own[near]]
-        left = lines.take(pixels, np.asarray(rows.values[:used]) - drawn)
-        squares[near] += np.bincount(pixels.row, left, none)
-    noise = setup.noise or lines.noise(state.noise)
+        values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
+        squares[near] += np.bincount(pixels.row, _left(pixels, values, drawn), none)
+        lines.note(pixels, values, drawn)
+    told = setup.noise or lines.noise(state.noise)
     if some is not None and state.seen is not None and state.evidence is not None:
         squares = np.where(some, squares, state.seen.squares)
-        noise, found = state.noise, state.seen.with_(some, found)
+        told, found = state.noise, state.seen.with_(some, found)
     colors = np.zeros((0, 0, setup.form.channels), np.float32)
-    return Evidence.of(found, noise, squares.sum(), setup.form.channels), Seen(found, colors, squares)
+    return Evidence.of(found, told, squares.sum(), setup.form.channels), Seen(found, colors, squares)
+
+
+def _noise(setup: Setup, state: State, pixels: Pixels, values: Any, colors: np.ndarray) -> float:
+    """The noise given, or that of what is left of all rows of pixels, as drawn."""
+    if setup.noise is not None:
+        return setup.noise
+    lines = _Lines(setup, state)
+    lines.note(pixels, values, colors)
+    return lines.noise(state.noise)
+
+
+def _left(pixels: Pixels, values: Any, colors: np.ndarray) -> np.ndarray:
+    """Sums (R,) of the squares that are left in rows of pixels, each pixel counted once."""
+    left = np.empty(len(colors))
+    for begin in range(0, len(left), LEAST_ROWS):  # of all at once indices and residuals would take too much memory
+        now = slice(begin, min(begin + LEAST_ROWS, len(left)))
+        squares = ((values[now] - colors[now]) ** 2).sum(-1)
+        left[now] = (squares * pixels.own[now] * pixels.weight[now]).sum(1)
+    return left
+
+
+def beside(pixels: Pixels, some: np.ndarray) -> np.ndarray:
+    """(N,) bool, droplets that are seen beside `some` (N,) in a pixel."""
+    found = np.zeros(len(some) + 1, bool)
+    found[pixels.other[some[pixels.row]]] = True
+    return found[:-1]
 
 
 def alone(pixels: Pixels, none: int) -> Pixels:
@@ -155,18 +178,13 @@ class _Lines:
         self.left = setup.image[:: self.every] - state.ground.field[:: self.every]
         self.known = state.ground.empty[:: self.every].copy()
 
-    def take(self, pixels: Pixels, residual: np.ndarray) -> np.ndarray:
-        """Sums (R,) of the squares that are left in rows of pixels, each counted once; what is on the lines is noted.
-
-        The residuals are squared in their place: of 12 megapixels they have a hundred megabytes.
-        """
-        own = pixels.own * pixels.weight
-        at = (own > 0) & (pixels.y % self.every == 0)
-        line, x = pixels.y[at] // self.every, pixels.x[at]
-        self.left[line, x], self.known[line, x] = residual[at], True
-        np.square(residual, out=residual)
-        residual *= own[..., None]
-        return np.asarray(residual.sum((1, 2), dtype=float))
+    def note(self, pixels: Pixels, values: Any, drawn: np.ndarray) -> None:
+        """Take what is on the lines of rows of pixels: their values (R, S, C) less what is drawn of them."""
+        at = (pixels.own * pixels.weight > 0) & (pixels.y % self.every == 0)
+        rows = np.flatnonzero(at.any(1))
+        here = at[rows]
+        line, x = pixels.y[rows][here] // self.every, pixels.x[rows][here]
+        self.left[line, x], self.known[line, x] = (values[rows] - drawn[rows])[here], True
 
     def noise(self, default: float) -> float:
         """White noise."""

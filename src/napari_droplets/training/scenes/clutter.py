@@ -17,6 +17,7 @@ from .looks import Array
 COVERED = 0.5  # of a disc; a droplet that clutter covers further is not to be found
 SYMBOLS = string.ascii_letters + string.digits + "%().,:-+=µ"
 UNITS = ("µm", "um", "mm", "nm")
+FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "STIXGeneral")  # those of matplotlib
 
 
 def add_clutter(rng: np.random.Generator, light: Array, truth: Array) -> tuple[Array, Array]:
@@ -57,9 +58,15 @@ def _covered(cover: Array, truth: Array) -> Array:
     return shares
 
 
-@lru_cache(maxsize=64)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+@lru_cache(maxsize=256)
+def _font_of(name: str, size: int) -> ImageFont.FreeTypeFont:
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/{name}.ttf", size)
+
+
+def _font(rng: np.random.Generator, size: int) -> ImageFont.FreeTypeFont:
+    return _font_of(str(rng.choice(FONTS)), size)
 
 
 def _canvas(side: int) -> tuple[Picture.Image, ImageDraw.ImageDraw]:
@@ -82,7 +89,7 @@ def _letters(rng: np.random.Generator, side: int, within: Array | None = None) -
         if rng.random() < 0.3:
             text = f"({rng.choice(list('abcdefghABCD'))})"
         at = rng.uniform(-0.05, 0.8) * side, rows[0] + rng.uniform(0, 0.9) * max(len(rows) - size, 1)
-        pen.text(at, text, fill=255, font=_font(size))
+        pen.text(at, text, fill=255, font=_font(rng, size))
     return _mask(picture)
 
 
@@ -98,7 +105,7 @@ def _scale_bar(rng: np.random.Generator, side: int) -> Array:
         size = int(rng.uniform(0.05, 0.14) * side) + 3
         text = f"{rng.choice([1, 2, 5, 10, 20, 25, 50, 100, 200, 500])} {rng.choice(UNITS)}"
         above = y - 1.3 * size if y > side / 2 else y + thick + 1
-        pen.text((x + length * rng.uniform(0, 0.3), above), text, fill=255, font=_font(size))
+        pen.text((x + length * rng.uniform(0, 0.3), above), text, fill=255, font=_font(rng, size))
     return _mask(picture)
 
 

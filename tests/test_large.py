@@ -12,13 +12,14 @@ import napari_droplets as nd
 from napari_droplets import lazy
 from napari_droplets.errors import InputError
 from napari_droplets.images import ImageWarning, as_image, large, picture
-from napari_droplets.inference import loop
+from napari_droplets.inference import loop, run
 from napari_droplets.inference.api import start_of
 from napari_droplets.inference.prepare import prepare
 from napari_droplets.inference.steps import evidence
 from napari_droplets.lazy import LazyPixels
 from napari_droplets.model import assignment
 from napari_droplets.model.assignment import covered_pixels
+from napari_droplets.progress import Clock
 from napari_droplets.settings import Settings
 from napari_droplets.storage import memory
 
@@ -145,6 +146,22 @@ def test_more_rows_of_pixels_than_fit_into_an_array_are_passed_over_in_parts(pho
     by_parts = loop.learn_shared(setup, state, 1e-3).optics.learned
     for a, b in zip(jax.tree.leaves(by_parts), jax.tree.leaves(learned), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_in_the_end_what_is_told_is_seen_of_droplets_as_they_are():
+    """Not all are looked at again: what was seen of those that are still, as their neighbors are, holds."""
+    image, settings = as_image(nd.simulate((160, 180), 60, radius=6, overlap=0.4, seed=4)[0]), Settings()
+    setup, state = prepare(image, start_of(image, None, settings), None, settings)
+    for _ in range(6):
+        state, _ = loop.move_droplets(setup, state, 0.1)
+        state = loop.learn_shared(setup, state, 0.02)
+    state, info = run._still(setup, loop.listed(setup, state, complete=True), Clock(None), run.LAST_PASSES)
+    assert not info.moving.any()
+    anew, _ = evidence.look(setup, state._replace(seen=None))
+    assert state.noise == pytest.approx(anew.noise, rel=1e-3)
+    np.testing.assert_allclose(state.evidence.misfit, anew.misfit, rtol=0.03)
+    np.testing.assert_allclose(state.evidence.unexplained, anew.unexplained, atol=0.005)
+    np.testing.assert_allclose(state.evidence.gain, anew.gain, rtol=1e-3, atol=1e-3 * anew.gain.max())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have no such call")

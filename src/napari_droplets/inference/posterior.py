@@ -91,6 +91,21 @@ def sample_droplets(guide: dict[str, np.ndarray], composition: str, n: int, seed
     }
 
 
+def classes_of(
+    guide: dict[str, np.ndarray],
+    composition: str,
+    seed: int,
+    p: np.ndarray | None,
+    known: dict[str, Any] | None,
+    number: int | None = None,
+) -> Classes:
+    """The `known` classes, unless another `number` of them is asked for; else they are found anew."""
+    measured = measured_of(draws_for_classes(guide, composition, seed), p)
+    if known is not None and number in (None, len(known["weight"])):
+        return same_classes(known, measured)
+    return classify(measured, number)
+
+
 class Frame:
     """A fit seen in pixels of the image given, while it runs and in the end."""
 
@@ -239,7 +254,10 @@ class Frame:
             droplets = replace(droplets, composition=np.where(np.isfinite(known), known, droplets.composition))
         labels["misfit"] = state.evidence.misfit[kept]
         droplets = replace(droplets, labels=labels, p_present=None if p is None else p[kept])
-        classes = self._classes(guide, setup, droplets) if self.start is not None and len(droplets) else None
+        classes = None
+        if self.start is not None and len(droplets):  # those of the series, where it has as many as are asked for
+            composition, seed = setup.form.composition, settings.seed
+            classes = classes_of(guide, composition, seed, droplets.p_present, self.classes, settings.classes)
         if classes is not None:
             optics = replace(optics, classes=classes.parameters)
             labels |= classes.columns
@@ -275,11 +293,3 @@ class Frame:
             summary |= {"classes": classes.proportions, "class_mixture": classes.parameters}
         losses = np.asarray(outcome.losses, float).reshape(-1, 3)
         return Fit(droplets, picture, optics, losses, summary, guide, self.image)
-
-    def _classes(self, guide: dict[str, np.ndarray], setup: Setup, droplets: Droplets) -> Classes:
-        """Those of the series, where it has as many as are asked for; else found anew."""
-        draws = draws_for_classes(guide, setup.form.composition, self.settings.seed)
-        measured, known = measured_of(draws, droplets.p_present), self.classes
-        if known is not None and self.settings.classes in (None, len(known["weight"])):
-            return same_classes(known, measured)
-        return classify(measured, self.settings.classes)

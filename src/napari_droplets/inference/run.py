@@ -15,7 +15,7 @@ from ..settings import Settings
 from . import loop
 from .population import Census, judged, reconsidered
 from .state import Setup, State
-from .steps.evidence import beside, look
+from .steps.evidence import look
 from .steps.optics_step import STEPS
 
 BACK, AFTERWARDS, FOLLOWING = 0.9, 2, 0.25
@@ -173,12 +173,12 @@ def _still(setup: Setup, state: State, clock: Clock, most: int) -> tuple[State, 
             break
         looked_at = state.present if moving is None else moving
         moving = info.moving
-        outdated = (outdated & ~looked_at) | beside(state.pixels, moving)
+        assert state.seen is not None
+        outdated = (outdated & ~looked_at) | state.seen.beside(moving)
         if not moving.any() or clock.left < RESERVE:
             break
-    # what was drawn in a step that failed is not kept, and of an image read by parts nothing is
-    some = None if again or setup.in_blocks else state.present & (outdated | info.moving)
-    evidence, seen = look(setup, state, some, noise=True)
+    # what was drawn in a step that failed is not kept
+    evidence, seen = look(setup, state, None if again else state.present & (outdated | info.moving), noise=True)
     if np.isfinite(evidence.squares):
         state = state._replace(evidence=evidence, seen=seen, noise=evidence.noise)
     return state, info

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...composition.anchors import known_compositions
-from ...composition.classes import Classes, measured_of, same_classes
-from ...composition.draws import draws_for_classes
-from ...droplets import GUIDE_BY_ROW, Droplets, Fit, Optics, beyond_border
+from ...composition.classes import Classes
+from ...droplets import GUIDE_BY_ROW, Droplets, Fit
 from ...errors import InputError
 from ...lazy import Pixels
 from ...model.background import SplineGrid
@@ -19,9 +18,10 @@ from ...model.priors import COMMON_SD
 from ...model.problem import LEAST_DROPLETS, PLACE, bucket
 from ...progress import Clock, Progress
 from ...settings import Settings
+from .. import calibration
 from ..candidates import pinned_rows
 from ..loop import init
-from ..posterior import Frame, droplets_of
+from ..posterior import Frame, classes_of, droplets_of
 from ..prepare import form_of, free_to_change, shared_of
 from ..run import iterate_rounds
 from ..start import Ground, compositions_under, field_of
@@ -113,7 +113,7 @@ def iterate_refit(
     }
     if optics.classes is not None:
         some = {k: v[~left] if k in GUIDE_BY_ROW else v for k, v in guide.items()}
-        found = _classes_of(some, droplets[~left], optics, settings)
+        found = classes_of(some, optics.composition, settings.seed, droplets[~left].p_present, optics.classes)
         labels = _classified(after, fit.droplets, edits.same, left, found)
         droplets = replace(droplets, labels=dict(droplets.labels) | labels)
     result = replace(
@@ -131,11 +131,12 @@ def iterate_refit(
 def _count(fit: Fit, droplets: Droplets) -> float | None:
     """Expected number of droplets of a fit once it has these: what was added is there, what was deleted is not."""
     assert fit.image is not None
-    height_width = fit.image.shape[:2]
+    shape = fit.image.shape
 
     def told(some: Droplets) -> float:
-        inside = beyond_border(some.x, some.y, height_width) == 0
-        return float(inside.sum() if some.p_present is None else np.asarray(some.p_present)[inside].sum())
+        sd = (np.zeros(len(some)) if s is None else np.nan_to_num(np.asarray(s, float)) for s in (some.x_sd, some.y_sd))
+        inside = calibration.within(np.asarray(some.x), np.asarray(some.y), *sd, shape)
+        return float(inside.sum() if some.p_present is None else np.sum(inside * np.asarray(some.p_present)))
 
     mean = fit.summary.get("count_mean")
     return None if mean is None else mean + told(droplets) - told(fit.droplets)
@@ -145,14 +146,9 @@ def with_proportions(fit: Fit) -> Fit:
     """A fit whose summary has the proportions of classes among its droplets as they are now."""
     if fit.optics.classes is None:
         return fit
-    found = _classes_of(fit.guide, fit.droplets, fit.optics, Settings.of(**fit.summary["settings"]))
+    seed = Settings.of(**fit.summary["settings"]).seed
+    found = classes_of(fit.guide, fit.optics.composition, seed, fit.droplets.p_present, fit.optics.classes)
     return replace(fit, summary=fit.summary | {"classes": found.proportions, "class_mixture": fit.optics.classes})
-
-
-def _classes_of(guide: dict[str, np.ndarray], droplets: Droplets, optics: Optics, settings: Settings) -> Classes:
-    draws = draws_for_classes(guide, optics.composition, settings.seed)
-    assert optics.classes is not None
-    return same_classes(optics.classes, measured_of(draws, droplets.p_present))
 
 
 def _guide(fit: Fit, result: Fit, same: np.ndarray, left: np.ndarray, around: Surroundings) -> dict[str, np.ndarray]:

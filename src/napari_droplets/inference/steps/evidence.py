@@ -25,31 +25,44 @@ def look(setup: Setup, state: State, some: np.ndarray | None = None, *, noise: b
 
     The others are then as last seen, and so is the noise, unless `noise` is asked for, too.
     """
-    if state.rows is None:
-        return _look_by_blocks(setup, state, some)
+    again = some is not None and state.seen is not None and state.evidence is not None
+    seen = (_look_by_blocks if state.rows is None else _look_at_list)(setup, state, some if again else None)
+    told = state.noise
+    if setup.noise is not None:
+        told = setup.noise
+    elif noise or not again:
+        told = seen.lines.noise(told)
+    return Evidence.of(seen.sums, told, seen.squares.sum(), setup.form.channels), seen
+
+
+def _look_at_list(setup: Setup, state: State, some: np.ndarray | None) -> Seen:
     raw = padded(len(setup.anchor), state.mean)
     pixels, rows = state.pixels, state.rows
-    used, crowded, channels = len(pixels.row), pixels.crowded, setup.form.channels
+    assert rows is not None
+    used, crowded = len(pixels.row), pixels.crowded
     values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
-    if some is not None and state.seen is not None and state.evidence is not None:
-        chosen = np.flatnonzero(some[pixels.row])
-        crowded = int(np.searchsorted(chosen, crowded))
-        sums, drawn = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
-        found = state.seen.with_(some, Sums(*(s[: setup.size] for s in sums)))
-        left = ((values[chosen] - drawn) ** 2).sum(-1) * pixels.own[chosen] * pixels.weight[chosen]
-        anew = np.bincount(pixels.row[chosen], left.sum(1), setup.size)
-        squares, colors = np.where(some, anew, state.seen.squares), state.seen.colors
-        colors[chosen] = drawn
-        told = _noise(setup, state, pixels, values, colors) if noise else state.noise
-        return Evidence.of(found, told, squares.sum(), channels), Seen(found, colors, squares)
-    sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form)
-    found = Sums(*(s[: setup.size] for s in sums))
-    squares = np.bincount(pixels.row, _left(pixels, values, colors), setup.size)
-    told = _noise(setup, state, pixels, values, colors)
-    return Evidence.of(found, told, squares.sum(), channels), Seen(found, colors, squares)
+    if some is None:
+        sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form)
+        squares = np.bincount(pixels.row, _left(pixels, values, colors), setup.size)
+        lines = _lines(setup, state)
+        if lines is not None:
+            lines.note(pixels, values, colors)
+        return Seen(Sums(*(s[: setup.size] for s in sums)), colors, squares, _pairs(pixels, setup.size), lines)
+    seen = state.seen
+    assert seen is not None
+    chosen = np.flatnonzero(some[pixels.row])
+    crowded = int(np.searchsorted(chosen, crowded))
+    sums, drawn = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
+    part, values = Pixels(*(a[chosen] for a in pixels[:-1]), crowded), values[chosen]
+    anew = np.bincount(part.row, _left(part, values, drawn), setup.size)
+    seen.colors[chosen] = drawn
+    if seen.lines is not None:
+        seen.lines.note(part, values, drawn)
+    found = seen.with_(some, Sums(*(s[: setup.size] for s in sums)))
+    return seen._replace(sums=found, squares=np.where(some, anew, seen.squares))
 
 
-def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tuple[Evidence, Seen]:
+def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> Seen:
     """The same over all pixels of a large image.
 
     Each droplet is looked at in the block that owns it, with all droplets around the block that reach over its pixels.
@@ -59,8 +72,9 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
     d = setup.form.dimensions
     found = Sums(*(np.zeros((setup.size, *s)) for s in ((d, d), (d,), (), (), (), (), ())))
     reach = edge_reach(radius, state.blur, setup.reach)
-    lines = _Lines(setup, state)
-    squares = np.zeros(setup.size)
+    seen = state.seen if some is not None else None
+    lines = _lines(setup, state) if seen is None else seen.lines
+    squares, pairs = np.zeros(setup.size), []
     wanted = state.present if some is None else state.present & some
     for block in blocks(setup.image.shape, SIDE):
         own = wanted & block.owns(x, y, setup.image.shape)
@@ -79,22 +93,13 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> tupl
             whole[near[own[near]]] = part[:none][own[near]]
         values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
         squares[near] += np.bincount(pixels.row, _left(pixels, values, drawn), none)
-        lines.note(pixels, values, drawn)
-    told = setup.noise or lines.noise(state.noise)
-    if some is not None and state.seen is not None and state.evidence is not None:
-        squares = np.where(some, squares, state.seen.squares)
-        told, found = state.noise, state.seen.with_(some, found)
-    colors = np.zeros((0, 0, setup.form.channels), np.float32)
-    return Evidence.of(found, told, squares.sum(), setup.form.channels), Seen(found, colors, squares)
-
-
-def _noise(setup: Setup, state: State, pixels: Pixels, values: Any, colors: np.ndarray) -> float:
-    """The noise given, or that of what is left of all rows of pixels, as drawn."""
-    if setup.noise is not None:
-        return setup.noise
-    lines = _Lines(setup, state)
-    lines.note(pixels, values, colors)
-    return lines.noise(state.noise)
+        pairs.append(near[_pairs(pixels, none)])
+        if lines is not None:
+            lines.note(pixels, values, drawn)
+    if seen is not None and some is not None:
+        return seen._replace(sums=seen.with_(some, found), squares=np.where(some, squares, seen.squares))
+    nothing = np.zeros((0, 0, setup.form.channels), np.float32)
+    return Seen(found, nothing, squares, np.concatenate([np.zeros((0, 2), int), *pairs]), lines)
 
 
 def _left(pixels: Pixels, values: Any, colors: np.ndarray) -> np.ndarray:
@@ -107,11 +112,13 @@ def _left(pixels: Pixels, values: Any, colors: np.ndarray) -> np.ndarray:
     return left
 
 
-def beside(pixels: Pixels, some: np.ndarray) -> np.ndarray:
-    """(N,) bool, droplets that are seen beside `some` (N,) in a pixel."""
-    found = np.zeros(len(some) + 1, bool)
-    found[pixels.other[some[pixels.row]]] = True
-    return found[:-1]
+def _pairs(pixels: Pixels, none: int) -> np.ndarray:
+    """(M, 2) droplets, and others seen in their pixels, the same ones perhaps more than once; `none` is no droplet."""
+    other = pixels.other[: pixels.crowded].ravel()
+    one = np.repeat(pixels.row[: pixels.crowded], pixels.other.shape[1])
+    new = np.flatnonzero((np.diff(other, prepend=-1) != 0) | (np.diff(one, prepend=-1) != 0))
+    new = new[other[new] < none]
+    return np.stack([one[new], other[new]], -1)
 
 
 def alone(pixels: Pixels, none: int) -> Pixels:
@@ -169,7 +176,12 @@ def pass_over_all(
     return Sums(*total), colors
 
 
-class _Lines:
+def _lines(setup: Setup, state: State) -> Lines | None:
+    """Lines on which nothing but the empty slide was seen, where the noise is to be read off them."""
+    return None if setup.noise is not None else Lines(setup, state)
+
+
+class Lines:
     """What is left on some lines of the image, from which the noise is read."""
 
     def __init__(self, setup: Setup, state: State) -> None:

@@ -53,6 +53,10 @@ class Seen(NamedTuple):
     """Drawn before they moved, (R, S, C) for the pixels listed."""
     squares: np.ndarray
     """(N,) squared residuals of the pixels listed with each, every pixel counted once."""
+    pairs: np.ndarray
+    """(M, 2) droplets, and others seen in their pixels."""
+    lines: Any
+    """What is left on some lines of the image, see `evidence.Lines`; None where the noise is given."""
 
     def with_(self, some: np.ndarray, sums: Sums) -> Sums:
         """The sums of `some` droplets (N,), and of the others as they were."""
@@ -63,6 +67,12 @@ class Seen(NamedTuple):
         """As if droplets had been looked at after a `change` (N, D) of their numbers: to first order in gradients."""
         left = self.sums.gradient - np.einsum("nij,nj->ni", self.sums.information, change)
         return self._replace(sums=self.sums._replace(gradient=left))
+
+    def beside(self, some: np.ndarray) -> np.ndarray:
+        """(N,) bool, droplets that have any of `some` (N,) in their pixels."""
+        found = np.zeros(len(some), bool)
+        found[self.pairs[some[self.pairs[:, 1]], 0]] = True
+        return found
 
 
 @partial(jax.jit, static_argnames="form")

@@ -184,7 +184,7 @@ def iterate_from(
     With the empty slide (H, W, C) of the frame before, of which candidates have their compositions, what stands out is
     told from that, and all candidates are tried at once.
     """
-    from .loop import MOST_PASSES
+    from .loop import HELD_PASSES, MOST_PASSES
     from .posterior import Frame
     from .prepare import prepare
     from .run import iterate_rounds
@@ -193,7 +193,7 @@ def iterate_from(
     known = slide if settings.scale == 1 else None
     setup, state = prepare(work, start.scaled(settings.scale), optics, settings, slide=known, tiles=tiles)
     frame = Frame(image, settings, start, optics)
-    passes = MOST_PASSES if slide is None else 0
+    passes = 0 if slide is not None else MOST_PASSES if setup.learning else HELD_PASSES
     outcome = yield from iterate_rounds(setup, state, settings, clock, image.name, frame.snapshot, passes)
     n, loss, step = int(outcome.state.present.sum()), outcome.losses[-1][1], int(outcome.losses[-1][0])
     yield Progress("posterior", step, step, loss, 0.0, n, lambda: frame.snapshot(outcome.setup, outcome.state))

@@ -38,7 +38,9 @@ SETTLED_GAIN = 0.02
 STILL = 0.5
 """Posterior standard deviations: a droplet that moves less in one step is still, and is not looked at again."""
 MOST_PASSES = 8
-"""Steps of the droplets at most under optics that are held, or given to be learned on."""
+"""Steps of the droplets at most under optics that are given, before these are learned on …"""
+HELD_PASSES = 2
+"""… and before it is decided who is a droplet, where they are held: the background follows after the first."""
 DAMPING = (0.1, 0.01)
 """Of steps of droplets, while optics are learned and at the end; see `droplet_step.step`."""
 RELIST = 3

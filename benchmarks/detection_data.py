@@ -32,7 +32,8 @@ NEARLY = (
 CLASSES = (2.0, 3.0, 5.0, 9.0, 16.0, np.inf)  # radii, pixels
 EMPTY_DIAMETER = 10.0  # pixels; told of images without droplets to detectors that want one, since none is true
 N_EMPTY = 25  # of each kind
-EMPTY_KINDS = ("plain", "uneven light", "noise", "dust")
+EMPTY_KINDS = ("plain", "uneven light", "noise", "dust", "letters")
+LABELS = ("50 um", "200 um", "(a)", "x400", "HV 10.00 kV", "Sample 08 b", "2023-08-21 17:23:52", "mag 500 x  WD 8.0 mm")
 
 TILES: dict[str, Box] = {"tile A": (800, 600, 1120, 920), "tile D": (150, 1150, 470, 1470)}
 MARGIN = 10.0  # pixels inside a checked tile before a found droplet without a true one counts as false
@@ -293,12 +294,38 @@ def _empty(kind: str, rng: np.random.Generator) -> np.ndarray:
         noise = rng.uniform(0.03, 0.12)
     elif kind == "dust":
         image *= 1 - rng.uniform(0.3, 0.9) * _dust(rng)[..., None]
+    elif kind == "letters":
+        image = _annotated(image, rng)
     grain = rng.standard_normal(image.shape)
     if kind == "noise":  # cameras and JPEG leave noise that is not independent from pixel to pixel
         blur = rng.uniform(0, 1)
         grain = ndimage.gaussian_filter(grain, (blur, blur, 0))
         grain /= grain.std()
     return np.clip(image + noise * grain, 0, 1).astype(np.float32)
+
+
+def _annotated(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image with what programs of microscopes write on it: labels, a scale bar, a bar below or a frame around.
+
+    In Pillow's own font, which training scenes do not have.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    ink = 0 if image.mean() > 0.5 else 255
+    picture = Image.fromarray((image * 255).astype(np.uint8))
+    pen = ImageDraw.Draw(picture)
+    around = rng.choice(["frame", "bar", "nothing"], p=[0.25, 0.35, 0.4])
+    if around == "frame":
+        pen.rectangle((0, 0, SIDE - 1, SIDE - 1), outline=(ink,) * 3, width=int(rng.integers(3, 20)))
+    elif around == "bar":
+        pen.rectangle((0, SIDE - 40, SIDE, SIDE), fill=(0,) * 3)
+        pen.text((8, SIDE - 32), str(rng.choice(LABELS)), fill=(255,) * 3, font=ImageFont.load_default(16))
+    for _ in range(rng.integers(1, 4)):
+        at, size = rng.uniform(0, 0.7 * SIDE, 2), int(rng.integers(9, 40))
+        pen.text((at[0], at[1]), str(rng.choice(LABELS)), fill=(ink,) * 3, font=ImageFont.load_default(size))
+    left, top, long = rng.uniform(0, 0.6 * SIDE), rng.uniform(0.6, 0.8) * SIDE, rng.uniform(0.1, 0.4) * SIDE
+    pen.rectangle((left, top, left + long, top + rng.integers(2, 8)), fill=(ink,) * 3)
+    return np.asarray(picture, float) / 255
 
 
 def _dust(rng: np.random.Generator) -> np.ndarray:

@@ -27,7 +27,7 @@ STRONG = 0.02  # from this level on noise hides small droplets; it is drawn even
 STRONG_SHARE = 0.4  # … in so many of the images, and evenly in its logarithm in the others
 EMPTY_LEVEL = 0.12  # … and its largest value in images that hold nothing else
 SHARED = 0.4  # of the images have noise that neighbors share
-CLUTTERED = 0.12  # of the images hold letters, frames and the like over whatever they show
+CLUTTERED = 0.2  # of the images hold letters, frames and the like over whatever they show
 WHITE_ALIKE = 2.2  # of white noise as strong over a few pixels, per pixel of the filter's deviation; 3.5 over many
 COMPRESSED = 0.35  # of the images went through JPEG
 

@@ -16,8 +16,14 @@ from .looks import Array
 
 COVERED = 0.5  # of a disc; a droplet that clutter covers further is not to be found
 SYMBOLS = string.ascii_letters + string.digits + "%().,:-+=µ"
+ROUND = "0689oOQCGDSabcdegpq@"  # what is most easily taken for a droplet
 UNITS = ("µm", "um", "mm", "nm")
-FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif", "STIXGeneral")  # those of matplotlib
+STYLES = ("", "-Bold", "-Oblique", "-BoldOblique")
+FONTS = (
+    *(f"DejaVu{kind}{style}" for kind in ("Sans", "SansMono") for style in STYLES),
+    *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic")),
+    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "cmr10", "cmb10", "cmss10", "cmtt10"),
+)  # those that come with matplotlib
 
 
 def add_clutter(rng: np.random.Generator, light: Array, truth: Array) -> tuple[Array, Array]:
@@ -27,7 +33,9 @@ def add_clutter(rng: np.random.Generator, light: Array, truth: Array) -> tuple[A
     ]  # fmt: skip
     side = len(light)
     cover = np.zeros((side, side), np.float32)
-    for k in rng.choice(len(kinds), int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])), replace=False):
+    shares = np.array([5, 3, 1.5, 2, 1, 1, 1, 1, 1.5])
+    number = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
+    for k in rng.choice(len(kinds), number, replace=False, p=shares / shares.sum()):
         opaque = kinds[k](rng, side)
         shade = float(rng.choice([0.0, 1.0, rng.random()], p=[0.4, 0.4, 0.2]))
         colored = rng.random() < 0.15
@@ -78,6 +86,26 @@ def _mask(picture: Picture.Image) -> Array:
     return np.asarray(picture, np.float32) / 255
 
 
+def _text(rng: np.random.Generator) -> str:
+    """Letters of any kind, round ones, a number with its unit, a time, or the letter of a panel."""
+
+    def some(of: str, least: int, most: int) -> str:
+        return "".join(rng.choice(list(of), rng.integers(least, most + 1)))
+
+    match int(rng.integers(5)):
+        case 0:
+            return some(SYMBOLS, 1, 9)
+        case 1:
+            return some(ROUND + " ", 2, 10)
+        case 2:
+            number = f"{rng.choice([1, 2, 5, 8]) * 10.0 ** rng.integers(-1, 4):g}"
+            return f"{some(string.ascii_letters, 0, 5)} {number} {rng.choice([*UNITS, 'kV', 's', 'x', '%'])}"
+        case 3:
+            return rng.choice([":", "-", "."]).join(f"{n:02d}" for n in rng.integers(0, 60, rng.integers(2, 5)))
+        case _:
+            return f"({rng.choice(list('abcdefghABCD'))})"
+
+
 def _letters(rng: np.random.Generator, side: int, within: Array | None = None) -> Array:
     picture, pen = _canvas(side)
     rows = np.flatnonzero(within.max(1)) if within is not None else np.arange(side)
@@ -85,9 +113,7 @@ def _letters(rng: np.random.Generator, side: int, within: Array | None = None) -
         size = int(np.exp(rng.uniform(np.log(7), np.log(48))))
         if within is not None:
             size = max(6, min(size, int(0.8 * len(rows))))
-        text = "".join(rng.choice(list(SYMBOLS), rng.integers(1, 10)))
-        if rng.random() < 0.3:
-            text = f"({rng.choice(list('abcdefghABCD'))})"
+        text = _text(rng)
         at = rng.uniform(-0.05, 0.8) * side, rows[0] + rng.uniform(0, 0.9) * max(len(rows) - size, 1)
         pen.text(at, text, fill=255, font=_font(rng, size))
     return _mask(picture)

@@ -24,14 +24,14 @@ class Kind:
 
 
 KINDS: dict[str, tuple[float, Kind]] = {
-    "any": (0.31, Kind(any_look.sketch)),
+    "any": (0.28, Kind(any_look.sketch)),
     "physical": (0.13, Kind(refracting.sketch)),
     "discs": (0.10, Kind(plain_discs.sketch)),
     "smears": (0.15, Kind(smears.sketch)),
     "foam": (0.09, Kind(foam.sketch)),
     "nuclei": (0.06, Kind(nuclei.sketch)),
     "monolayer": (0.06, Kind(monolayer.sketch)),
-    "empty": (0.10, Kind(empty.sketch, empty=True)),
+    "empty": (0.13, Kind(empty.sketch, empty=True)),
 }
 """By name: share of the scenes, and what draws them."""
 

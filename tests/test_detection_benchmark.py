@@ -223,8 +223,8 @@ def test_failures_are_no_zeros(tmp_path):
     assert figures["empty"]["fragile"] == {"cannot_run": "ValueError: too large"}
     assert figures["empty"]["blind"]["dust"] == {"images": 1, "clean": 1}
     lines = {line.split("|")[1].strip(): line for line in report.markdown(figures).splitlines() if "|" in line}
-    assert lines["missing"] == "| missing | cannot run | – | – | – | – |"
-    assert lines["blind"] == "| blind | 1 of 1 | 1 of 1 | 1 of 1 | 1 of 1 | 100% |"
+    assert lines["missing"] == "| missing | cannot run | – | – | – | – | – |"
+    assert lines["blind"] == "| blind | 1 of 1 | 1 of 1 | 1 of 1 | 1 of 1 | 1 of 1 | 100% |"
     assert "- fragile cannot run: ValueError: too large" in report.markdown(figures)
 
 

@@ -111,7 +111,7 @@ def listed(setup: Setup, state: State, *, complete: bool) -> State:
     wanted = None if setup.moving is None else setup.moving[here]
     found = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=wanted, most=most)
     if area.sum() > AT_ONCE:
-        give_back()  # what it took to sort so many pixels
+        give_back()  # what it took to list so many pixels
     pixels = found._replace(row=here[found.row].astype(np.int32), other=np.append(here, setup.size)[found.other])
     if setup.form.renderer == "nearest":  # a pixel sees one droplet alone
         pixels = alone(pixels, setup.size)

@@ -19,7 +19,7 @@ REACH = 1.1
 SEEN = 2.0
 """… and standard deviations of the blur beyond the outline, where 2 % of a droplet is left to be seen."""
 AT_ONCE = 1_000_000
-"""Pixels that are listed at a time: each takes some 200 bytes while they are sorted."""
+"""Pixels that are listed at a time: each takes some 200 bytes meanwhile."""
 MOST_OF_ONE = 1_000_000
 """Pixels that are listed of one droplet at most: that is one of a radius of 560 pixels."""
 WIDE = 512

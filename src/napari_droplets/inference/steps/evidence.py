@@ -43,21 +43,16 @@ def _look_at_list(setup: Setup, state: State, some: np.ndarray | None) -> Seen:
     values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
     if some is None:
         sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form)
-        squares = np.bincount(pixels.row, _left(pixels, values, colors), setup.size)
         lines = _lines(setup, state)
-        if lines is not None:
-            lines.note(pixels, values, colors)
+        squares = np.bincount(pixels.row, _left(pixels, values, colors, lines), setup.size)
         return Seen(Sums(*(s[: setup.size] for s in sums)), colors, squares, _pairs(pixels, setup.size), lines)
     seen = state.seen
     assert seen is not None
     chosen = np.flatnonzero(some[pixels.row])
     crowded = int(np.searchsorted(chosen, crowded))
     sums, drawn = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
-    part, values = Pixels(*(a[chosen] for a in pixels[:-1]), crowded), values[chosen]
-    anew = np.bincount(part.row, _left(part, values, drawn), setup.size)
+    anew = np.bincount(pixels.row[chosen], _left(pixels, values, drawn, seen.lines, chosen), setup.size)
     seen.colors[chosen] = drawn
-    if seen.lines is not None:
-        seen.lines.note(part, values, drawn)
     found = seen.with_(some, Sums(*(s[: setup.size] for s in sums)))
     return seen._replace(sums=found, squares=np.where(some, anew, seen.squares))
 
@@ -92,23 +87,30 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> Seen
         for whole, part in zip(found, sums, strict=True):
             whole[near[own[near]]] = part[:none][own[near]]
         values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
-        squares[near] += np.bincount(pixels.row, _left(pixels, values, drawn), none)
+        squares[near] += np.bincount(pixels.row, _left(pixels, values, drawn, lines), none)
         pairs.append(near[_pairs(pixels, none)])
-        if lines is not None:
-            lines.note(pixels, values, drawn)
     if seen is not None and some is not None:
         return seen._replace(sums=seen.with_(some, found), squares=np.where(some, squares, seen.squares))
     nothing = np.zeros((0, 0, setup.form.channels), np.float32)
     return Seen(found, nothing, squares, np.concatenate([np.zeros((0, 2), int), *pairs]), lines)
 
 
-def _left(pixels: Pixels, values: Any, colors: np.ndarray) -> np.ndarray:
-    """Sums (R,) of the squares that are left in rows of pixels, each pixel counted once."""
-    left = np.empty(len(colors))
+def _left(
+    pixels: Pixels, values: Any, drawn: np.ndarray, lines: Lines | None, chosen: np.ndarray | None = None
+) -> np.ndarray:
+    """Sums of the squares that are left in rows of pixels, all or those `chosen`, each pixel counted once.
+
+    What is on the lines is noted. `drawn` (R, S, C) is of these rows alone.
+    """
+    left = np.empty(len(drawn))
     for begin in range(0, len(left), LEAST_ROWS):  # of all at once indices and residuals would take too much memory
         now = slice(begin, min(begin + LEAST_ROWS, len(left)))
-        squares = ((values[now] - colors[now]) ** 2).sum(-1)
-        left[now] = (squares * pixels.own[now] * pixels.weight[now]).sum(1)
+        rows = now if chosen is None else chosen[now]
+        part = Pixels(*(a[rows] for a in pixels[:-1]), 0)
+        residual = values[rows] - drawn[now]
+        left[now] = ((residual**2).sum(-1) * part.own * part.weight).sum(1)
+        if lines is not None:
+            lines.note(part, residual)
     return left
 
 
@@ -190,13 +192,11 @@ class Lines:
         self.left = setup.image[:: self.every] - state.ground.field[:: self.every]
         self.known = state.ground.empty[:: self.every].copy()
 
-    def note(self, pixels: Pixels, values: Any, drawn: np.ndarray) -> None:
-        """Take what is on the lines of rows of pixels: their values (R, S, C) less what is drawn of them."""
+    def note(self, pixels: Pixels, residual: np.ndarray) -> None:
+        """Take what is left (R, S, C) of rows of pixels where they are on the lines."""
         at = (pixels.own * pixels.weight > 0) & (pixels.y % self.every == 0)
-        rows = np.flatnonzero(at.any(1))
-        here = at[rows]
-        line, x = pixels.y[rows][here] // self.every, pixels.x[rows][here]
-        self.left[line, x], self.known[line, x] = (values[rows] - drawn[rows])[here], True
+        line, x = pixels.y[at] // self.every, pixels.x[at]
+        self.left[line, x], self.known[line, x] = residual[at], True
 
     def noise(self, default: float) -> float:
         """White noise."""

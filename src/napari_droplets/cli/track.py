@@ -218,14 +218,8 @@ class FrameLines:
 
 
 def _line(given: str, summary: dict[str, Any], folder: Path) -> str:
-    parts = [
-        f"{summary['n_frames']} frames",
-        f"{summary['n_droplets']} droplets",
-        f"{summary['n_tracks']} tracks",
-        f"{summary['n_merges']} merges",
-        f"{summary['n_splits']} splits",
-        f"{summary['seconds']['total']:.1f} s",
-    ]
+    counts = [(summary[f"n_{name}"], name) for name in ("frames", "droplets", "tracks", "merges", "splits")]
+    parts = [f"{n} {name if n != 1 else name[:-1]}" for n, name in counts] + [f"{summary['seconds']['total']:.1f} s"]
     return f"{Path(given).name}: {', '.join(parts)} -> {folder}"
 
 

@@ -27,10 +27,8 @@ def look(setup: Setup, state: State, some: np.ndarray | None = None, *, noise: b
     """
     again = some is not None and state.seen is not None and state.evidence is not None
     seen = (_look_by_blocks if state.rows is None else _look_at_list)(setup, state, some if again else None)
-    told = state.noise
-    if setup.noise is not None:
-        told = setup.noise
-    elif noise or not again:
+    told = state.noise if setup.noise is None else setup.noise
+    if seen.lines is not None and (noise or not again):  # there are none where the noise is given
         told = seen.lines.noise(told)
     return Evidence.of(seen.sums, told, seen.squares.sum(), setup.form.channels), seen
 

@@ -9,7 +9,7 @@ the number of droplets.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,9 @@ from jaxtyping import Array, Float
 from ...image_statistics import weighted_median
 from ...model.problem import BLOCK, FAR, Form, Rows, columns, placed, spread
 from ...model.rendering import Shared, color, layer
+
+if TYPE_CHECKING:
+    from .evidence import Lines
 
 MISFIT_PIXELS = 100.0
 """Pixels' worth of the image's usual misfit, its median, that a droplet's misfit is drawn to; small ones have few."""
@@ -55,8 +58,8 @@ class Seen(NamedTuple):
     """(N,) squared residuals of the pixels listed with each, every pixel counted once."""
     pairs: np.ndarray
     """(M, 2) droplets, and others seen in their pixels."""
-    lines: Any
-    """What is left on some lines of the image, see `evidence.Lines`; None where the noise is given."""
+    lines: Lines | None
+    """What is left on some lines of the image; None where the noise is given."""
 
     def with_(self, some: np.ndarray, sums: Sums) -> Sums:
         """The sums of `some` droplets (N,), and of the others as they were."""

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 from scipy.special import ndtr
 
-from .linking import AT_BORDER, inside_by, log_t
+from .linking import either, inside_by, log_t, over_border
 from .paths import End, Paths
 from .together import chosen_together
 
@@ -76,10 +77,15 @@ class _Proposal:
     event: float
     """Log density of what is seen if it merged, its prior probability left out ..."""
     other: float
-    """... if one is gone and the other what it was ..."""
+    """... if the other is what it was, the probability that the ended ones are gone left out ..."""
     anew: float
     """... and if both are seen in another way than before, its prior probability left out."""
     residuals: tuple[float, float, float, float]
+
+    @property
+    def ended(self) -> tuple[int, ...]:
+        """Those of the several that end in it."""
+        return tuple(row for row in self.several if row != self.continued)
 
 
 def merges(paths: Paths, max_gap: int, exponent: float, missed: float, *, splitting: bool = False) -> list[Event]:
@@ -90,10 +96,13 @@ def merges(paths: Paths, max_gap: int, exponent: float, missed: float, *, splitt
     opportunities = len(paths.when) if splitting else _contacts(paths)
     prior = SPLITTING if splitting else MERGING
     weight = PRIOR_WEIGHT
-    p = np.zeros(len(proposals))
+    p, seen_anew = np.zeros(len(proposals)), 0.0
     first, anew = prior, SEEN_ANEW * prior
+    vanishing = _Vanishing.of(paths, missed)
+    gone = vanishing.probability(np.zeros(len(vanishing.ends)))
     for _ in range(ROUNDS):
-        p, seen_anew = _probabilities(proposals, prior, anew)
+        p, seen_anew = _probabilities(proposals, prior, anew, gone)
+        gone = vanishing.probability(_explained(proposals, p, vanishing.ends))
         prior = float(np.clip((p[p >= 0.5].sum() + weight * first) / (opportunities + weight), 1e-6, 0.9))
         anew = float(np.clip((seen_anew + weight * SEEN_ANEW * first) / (opportunities + weight), 1e-8, 0.9))
     # of proposals that exclude one another at most one is more probable than not
@@ -101,18 +110,20 @@ def merges(paths: Paths, max_gap: int, exponent: float, missed: float, *, splitt
     return [Event(q.one, q.several, q.continued, likely, *q.residuals) for q, likely in sure]
 
 
-def _probabilities(proposals: Sequence[_Proposal], prior: float, anew: float) -> tuple[np.ndarray, float]:
+def _probabilities(
+    proposals: Sequence[_Proposal], prior: float, anew: float, gone: dict[int, float]
+) -> tuple[np.ndarray, float]:
     """Of each proposal, over all ways to explain the droplets together; how many are seen anew.
 
     A droplet ends in one event and comes of one. Sets of proposals that agree in that are weighed against one another,
     so that two merges that follow each other are one explanation, and the three that they make of four another one.
     """
     more = np.array([len(q.several) - 1 for q in proposals])
-    other = np.array([q.other for q in proposals])
+    other = np.array([q.other + sum(np.log(gone[row]) for row in q.ended) for q in proposals])
     event = np.array([q.event for q in proposals]) + more * np.log(prior) - other
     loose = np.array([q.anew for q in proposals]) + more * np.log(anew) - other
     used: list[set[Hashable]] = [
-        {("one", q.one)} | {("end", row) for row in q.several if row != q.continued} for q in proposals
+        {("one", q.one)} | {("end", row) for row in q.ended} for q in proposals
     ]
     weight = np.logaddexp(event, loose)
     p = chosen_together(weight, used)
@@ -125,7 +136,6 @@ def _proposals(paths: Paths, max_gap: int, exponent: float, missed: float) -> li
     ends = paths.ends
     if not len(ends):
         return []
-    gone = _vanishing(paths, ends, missed)
     found = []
     last = len(paths.by_frame) - 1
     by_frame: dict[int, list[int]] = {}
@@ -145,7 +155,7 @@ def _proposals(paths: Paths, max_gap: int, exponent: float, missed: float) -> li
                 if np.hypot(*(end.place - paths.place[one])) < reach:
                     near.setdefault(one, []).append(row)
         for one, several in near.items():
-            found += _for(paths, one, several, expected, gone, frame, exponent, max_gap, missed)
+            found += _for(paths, one, several, expected, frame, exponent, max_gap, missed)
     return found
 
 
@@ -154,7 +164,6 @@ def _for(
     one: int,
     ended: list[int],
     expected: dict[int, End],
-    gone: dict[int, float],
     frame: int,
     exponent: float,
     max_gap: int,
@@ -175,9 +184,13 @@ def _for(
             several = (*chosen, continued) if continued >= 0 else chosen
             parts = [states[r] for r in several]
             volume, rest, residuals = _merged(new, parts, exponent)
-            rest += sum(frame - 1 - paths.when[r] for r in several) * np.log(missed)
-            other = _same(new, states[continued], paths) if continued >= 0 else _born(new, paths)
-            other += sum(np.log(gone[r]) for r in chosen)
+            # they merged once the last of them had been seen: before that the others were missed, and from then on it
+            latest = max(paths.when[r] for r in several)
+            rest += (sum(latest - paths.when[r] for r in several) + frame - 1 - latest) * np.log(missed)
+            if continued >= 0:
+                other = _same(new, states[continued], paths) + (frame - 1 - paths.when[continued]) * np.log(missed)
+            else:
+                other = _born(new, paths)
             far = np.log(new.radius / max(p.radius for p in parts)) / ANY_SIZE
             anew = rest + log_t(far**2, 1) - np.log(ANY_SIZE)
             found.append(_Proposal(one, several, continued, volume + rest, other, anew, residuals))
@@ -242,9 +255,9 @@ def _born(new: End, paths: Paths) -> float:
     log_radius = np.log(paths.radius)
     sd = max(float(log_radius.std()), 0.1)
     z = (np.log(new.radius) - np.median(log_radius)) / sd
-    rate = len(paths.when) / len(paths.by_frame) * VANISHED / (paths.shape[0] * paths.shape[1])
-    near = inside_by(new.place[None], float(np.median(paths.spread)), paths.shape)[0]
-    value = np.log(rate) + (0 if near else np.log(AT_BORDER / VANISHED)) - 0.5 * z**2 - np.log(sd) - 0.919
+    crossed = over_border(new.place[None], float(np.median(paths.spread)), paths.shape)[0]
+    rate = len(paths.when) / len(paths.by_frame) / (paths.shape[0] * paths.shape[1]) * either(VANISHED, crossed)
+    value = np.log(rate) - 0.5 * z**2 - np.log(sd) - 0.919
     if len(new.composition):
         spread = np.maximum(paths.composition.std(0), 0.02)
         value += _composition(new.composition - paths.composition.mean(0), spread)
@@ -256,40 +269,65 @@ def _composition(away: np.ndarray, sd: np.ndarray) -> float:
     return float(max(k - 1, 1) / k * np.sum(log_t((away / sd) ** 2, 1) - np.log(sd)))
 
 
-def _vanishing(paths: Paths, ends: np.ndarray, missed: float) -> dict[int, float]:
-    """For each end of a path the probability that its droplet is gone, or missed, without having merged.
-
-    Learned from those that had no other droplet near them, by their radius.
-    """
-    last = len(paths.by_frame) - 1
-    inner = inside_by(paths.place, float(np.median(paths.spread)), paths.shape)
-    counted = ~_near_others(paths) & inner & (paths.when < last)
-    once = (paths.before < 0) & (paths.when > 0)
-    log_radius = np.log(paths.radius)
-    ended = np.zeros(len(paths.when), bool)
-    ended[ends] = True
-    result = {}
-    for row in ends:
-        guess, weight = (FLASH, FLASH_WEIGHT) if once[row] else (VANISHED, VANISHED_WEIGHT)
-        like = counted & (once == once[row])
-        kernel = np.exp(-0.5 * ((log_radius[like] - log_radius[row]) / WIDTH) ** 2)
-        p = (kernel[ended[like]].sum() + guess * weight) / (kernel.sum() + weight)
-        if not inside_by(paths.place[row][None], float(paths.spread[paths.when[row]]), paths.shape)[0]:
-            p = max(p, AT_BORDER)
-        left = last - paths.when[row]
-        result[int(row)] = float(min(p + missed**left, 1.0))
-    return result
+def _explained(proposals: Sequence[_Proposal], p: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """(E,) probability of each end of a path that its droplet merged."""
+    total = dict.fromkeys(map(int, ends), 0.0)
+    for q, likely in zip(proposals, p, strict=True):
+        for row in q.ended:
+            total[row] += float(likely)
+    return np.minimum(list(total.values()), 1)
 
 
-def _near_others(paths: Paths) -> np.ndarray:
-    """(R,) whether another droplet is within reach of a merge."""
-    near = np.zeros(len(paths.when), bool)
-    for k, rows in enumerate(paths.by_frame):
-        i, j, gap = _pairs(paths, k, rows)
-        close = gap < REACH * np.sqrt(2) * paths.spread[min(k, len(paths.spread) - 1)]
-        near[rows[i[close]]] = True
-        near[rows[j[close]]] = True
-    return near
+@dataclass(frozen=True)
+class _Vanishing:
+    """How often droplets are gone without having merged: by their radius, and whether they were seen once alone."""
+
+    ends: np.ndarray
+    """(E,) rows after which paths do not go on."""
+    log_radius: np.ndarray
+    """(R,) of all rows."""
+    once: np.ndarray
+    """(R,) seen once, and not in the first frame."""
+    counted: np.ndarray
+    """(R,) rows from which a droplet could have gone on, well inside of the image."""
+    otherwise: np.ndarray
+    """(E,) probability that it went over the border, or that it was missed in all frames that are left."""
+
+    @classmethod
+    def of(cls, paths: Paths, missed: float) -> _Vanishing:
+        ends, when, last = paths.ends, paths.when, len(paths.by_frame) - 1
+        inner = inside_by(paths.place, float(np.median(paths.spread)), paths.shape)
+        sd = paths.spread[when[ends]]
+        left = over_border(paths.place[ends], sd, paths.shape)
+        once = (paths.before < 0) & (when > 0)
+        return cls(
+            ends, np.log(paths.radius), once, inner & (when < last), either(left, missed ** (last - when[ends]))
+        )
+
+    def probability(self, explained: np.ndarray) -> dict[int, float]:
+        """For each end that its droplet is gone, where so much of each end is explained by merging."""
+        p = np.zeros(len(self.ends))
+        for once, guess, weight in ((False, VANISHED, VANISHED_WEIGHT), (True, FLASH, FLASH_WEIGHT)):
+            like = self.once == once
+            mine = like[self.ends]
+            inner = mine & self.counted[self.ends]
+            radius = self.log_radius[self.ends]
+            gone = _smoothed(radius[inner], (1 - explained)[inner], radius[mine])
+            all_ = _smoothed(self.log_radius[like & self.counted], None, radius[mine])
+            p[mine] = (gone + guess * weight) / (all_ + weight)
+        return dict(zip(self.ends.tolist(), either(np.minimum(p, 1), self.otherwise).tolist(), strict=True))
+
+
+def _smoothed(values: np.ndarray, weights: np.ndarray | None, at: np.ndarray) -> np.ndarray:
+    """Sums of weights of what has about such a value: a Gaussian of deviation WIDTH and height 1."""
+    if not len(values) or not len(at):
+        return np.zeros(len(at))
+    low, high = min(values.min(), at.min()), max(values.max(), at.max())
+    step = WIDTH / 8
+    bins = int(np.ceil((high - low) / step)) + 1
+    sums = np.histogram(values, bins, (low, low + bins * step), weights=weights)[0].astype(float)
+    smooth = gaussian_filter1d(sums, WIDTH / step, mode="constant") * np.sqrt(2 * np.pi) * WIDTH / step
+    return np.interp(at, low + step * (np.arange(bins) + 0.5), smooth)
 
 
 def _contacts(paths: Paths) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.special import gammaln
+from scipy.special import gammaln, ndtr
 
 from .frames import Frame, Frames
 from .motion import LEAST_MOTION, LEAST_SPREAD, Motion, Step, grown, spread_of
@@ -26,8 +26,8 @@ MISSED = 0.02
 """First guess: probability that a droplet is not found in a frame where it is, or is gone in it."""
 BORN = 0.02
 """First guess: droplets that are new in a frame, over all."""
-AT_BORDER = 0.3
-"""Probability to leave, and new over all, for droplets that the next displacement may take over the border."""
+MOST_LEAVING = 0.9
+"""Probability to leave, at most: droplets are found a little beyond the border, too."""
 LEAST_GAIN = 0.35
 """Weight of a new observation in what is known of a droplet's radius and composition; 1 / n of its first ones."""
 JUMP = 0.1
@@ -235,10 +235,9 @@ def _gains(
         value = value + share * (log_t(made_z**2, 1) - np.log(made_sd)).sum(-1)
         free = (made - population.composition) / population.composition_sd
         null = null + share * (-0.5 * free**2 - np.log(population.composition_sd) - 0.919).sum(-1)
-    leaving = ~inside_by(predicted, step.spread, shape)
-    coming = ~inside_by(b.place, step.spread, shape)
-    gone = np.where(leaving, AT_BORDER, rates.missed)[:, None]
-    new = np.where(coming, AT_BORDER, rates.born) * len(b) / (shape[0] * shape[1])
+    usual = max(rates.scale * step.spread * float(np.sqrt(length)), least)
+    gone = either(rates.missed, over_border(predicted, usual * np.sqrt(steps[:, 0]), shape))[:, None]
+    new = either(rates.born, over_border(b.place, usual, shape)) * len(b) / (shape[0] * shape[1])
     missed = rates.missed ** (steps - 1.0)
     value = value + np.log(1 - gone) + np.log(missed) - np.log(gone) - null - np.log(new)
     near = (d < GATE) | (away < CLOSE * b.radius)
@@ -254,6 +253,18 @@ def log_t(squared: np.ndarray, dimensions: int) -> np.ndarray:
 def _typical_sd(open_: _Open, b: Frame) -> float:
     sds = np.concatenate([open_.place_sd, b.place_sd])
     return float(np.median(sds)) if len(sds) else 0.0
+
+
+def over_border(place: np.ndarray, sd: np.ndarray | float, shape: tuple[int, int]) -> np.ndarray:
+    """(n,) probability that a displacement of so many pixels in x and in y leads from these places over the border."""
+    size = np.array(shape[::-1])
+    z = np.stack([place + 0.5, size - 0.5 - place]) / np.reshape(sd, (-1, 1))
+    return np.minimum(1 - ndtr(z).prod((0, 2)), MOST_LEAVING)
+
+
+def either(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
+    """Probability that one or both of two independent things happen."""
+    return 1 - (1 - np.asarray(a)) * (1 - np.asarray(b))
 
 
 def inside_by(place: np.ndarray, spread: float, shape: tuple[int, int]) -> np.ndarray:

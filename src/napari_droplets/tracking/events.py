@@ -122,9 +122,7 @@ def _probabilities(
     other = np.array([q.other + sum(np.log(gone[row]) for row in q.ended) for q in proposals])
     event = np.array([q.event for q in proposals]) + more * np.log(prior) - other
     loose = np.array([q.anew for q in proposals]) + more * np.log(anew) - other
-    used: list[set[Hashable]] = [
-        {("one", q.one)} | {("end", row) for row in q.ended} for q in proposals
-    ]
+    used: list[set[Hashable]] = [{("one", q.one)} | {("end", row) for row in q.ended} for q in proposals]
     weight = np.logaddexp(event, loose)
     p = chosen_together(weight, used)
     share = np.exp(loose - weight)
@@ -190,7 +188,7 @@ def _for(
             if continued >= 0:
                 other = _same(new, states[continued], paths) + (frame - 1 - paths.when[continued]) * np.log(missed)
             else:
-                other = _born(new, paths)
+                other = _born(new, paths, float(paths.relative[one]))
             far = np.log(new.radius / max(p.radius for p in parts)) / ANY_SIZE
             anew = rest + log_t(far**2, 1) - np.log(ANY_SIZE)
             found.append(_Proposal(one, several, continued, volume + rest, other, anew, residuals))
@@ -250,12 +248,12 @@ def _same(new: End, old: End, paths: Paths) -> float:
     return float(value)
 
 
-def _born(new: End, paths: Paths) -> float:
+def _born(new: End, paths: Paths, relative: float) -> float:
     """Log density of what is there if it is new: any place, radius and composition of the movie."""
     log_radius = np.log(paths.radius)
     sd = max(float(log_radius.std()), 0.1)
     z = (np.log(new.radius) - np.median(log_radius)) / sd
-    crossed = over_border(new.place[None], float(np.median(paths.spread)), paths.shape)[0]
+    crossed = over_border(new.place[None], float(np.median(paths.spread)) * relative, paths.shape)[0]
     rate = len(paths.when) / len(paths.by_frame) / (paths.shape[0] * paths.shape[1]) * either(VANISHED, crossed)
     value = np.log(rate) - 0.5 * z**2 - np.log(sd) - 0.919
     if len(new.composition):
@@ -297,12 +295,10 @@ class _Vanishing:
     def of(cls, paths: Paths, missed: float) -> _Vanishing:
         ends, when, last = paths.ends, paths.when, len(paths.by_frame) - 1
         inner = inside_by(paths.place, float(np.median(paths.spread)), paths.shape)
-        sd = paths.spread[when[ends]]
+        sd = paths.spread[when[ends]] * paths.relative[ends]
         left = over_border(paths.place[ends], sd, paths.shape)
         once = (paths.before < 0) & (when > 0)
-        return cls(
-            ends, np.log(paths.radius), once, inner & (when < last), either(left, missed ** (last - when[ends]))
-        )
+        return cls(ends, np.log(paths.radius), once, inner & (when < last), either(left, missed ** (last - when[ends])))
 
     def probability(self, explained: np.ndarray) -> dict[int, float]:
         """For each end that its droplet is gone, where so much of each end is explained by merging."""
@@ -335,7 +331,8 @@ def _contacts(paths: Paths) -> float:
     total = 0.0
     for k, rows in enumerate(paths.by_frame[:-1]):
         i, j, gap = _pairs(paths, k, rows)
-        sd = np.sqrt(2) * paths.spread[k] + 0.1 * np.minimum(paths.radius[rows[i]], paths.radius[rows[j]])
+        motion = paths.spread[k] * np.hypot(paths.relative[rows[i]], paths.relative[rows[j]])
+        sd = motion + 0.1 * np.minimum(paths.radius[rows[i]], paths.radius[rows[j]])
         total += float(np.minimum(2 * ndtr(-gap / sd), 1).sum())
     return total
 

@@ -206,7 +206,8 @@ def _gains(
     typical = _typical_sd(open_, b)
     extra = np.maximum(open_.place_sd[:, None] ** 2 + b.place_sd**2 - 2 * typical**2, 0)
     least = LEAST_SPREAD * float(np.median(b.radius)) if len(b) else LEAST_MOTION
-    sd = np.maximum(np.sqrt(rates.scale**2 * (step.spread**2 * length * steps + extra)), least)
+    spread = step.spread * motion.relative(open_.radius)
+    sd = np.maximum(np.sqrt(rates.scale**2 * (spread[:, None] ** 2 * length * steps + extra)), least)
     away = np.hypot(*np.moveaxis(predicted[:, None] - b.place, -1, 0))
     d = away / sd
     there, made, known = b.radius, b.composition, np.ones(len(b))
@@ -235,9 +236,10 @@ def _gains(
         value = value + share * (log_t(made_z**2, 1) - np.log(made_sd)).sum(-1)
         free = (made - population.composition) / population.composition_sd
         null = null + share * (-0.5 * free**2 - np.log(population.composition_sd) - 0.919).sum(-1)
-    usual = max(rates.scale * step.spread * float(np.sqrt(length)), least)
-    gone = either(rates.missed, over_border(predicted, usual * np.sqrt(steps[:, 0]), shape))[:, None]
-    new = either(rates.born, over_border(b.place, usual, shape)) * len(b) / (shape[0] * shape[1])
+    leaving = np.maximum(rates.scale * spread * np.sqrt(length * steps[:, 0]), least)
+    coming = np.maximum(rates.scale * step.spread * motion.relative(b.radius) * np.sqrt(length), least)
+    gone = either(rates.missed, over_border(predicted, leaving, shape))[:, None]
+    new = either(rates.born, over_border(b.place, coming, shape)) * len(b) / (shape[0] * shape[1])
     missed = rates.missed ** (steps - 1.0)
     value = value + np.log(1 - gone) + np.log(missed) - np.log(gone) - null - np.log(new)
     near = (d < GATE) | (away < CLOSE * b.radius)

@@ -34,6 +34,10 @@ COMMON_FROM = 6
 """Links from which on their median change of size is one of all droplets."""
 BETTER = 0.85
 """A field is used where it leaves so much less spread than a shift of all."""
+SLOWING_ERROR = 0.5
+"""Prior standard deviation of the power of the radius by which large droplets move less; 0.5 for diffusion."""
+MOST_SLOWER = 3.0
+"""Droplets are thought to move at most so many times less, or more, than one of median radius."""
 ROUNDS = 3
 """Rounds of first links for a pair of frames: motion, then links by it."""
 
@@ -66,6 +70,14 @@ class Motion:
     composition_spread: float
     links: tuple[np.ndarray, ...]
     """For each step (L, 2): droplets of a frame and of the next."""
+    slowing: float = 0.0
+    """Own displacements go with the radius to the power of minus this."""
+    typical: float = 1.0
+    """Median radius, pixels."""
+
+    def relative(self, radius: np.ndarray) -> np.ndarray:
+        """Standard deviation of own displacements of droplets of such radii, in that of all."""
+        return np.clip((radius / self.typical) ** -self.slowing, 1 / MOST_SLOWER, MOST_SLOWER)
 
 
 def learn_motion(frames: Frames) -> Motion:
@@ -108,7 +120,25 @@ def learn_motion(frames: Frames) -> Motion:
         radius_spread = max(spread_of(np.concatenate(changes)), LEAST_MOTION)
     if mixes and mixes[0].size:
         composition_spread = max(spread_of(np.concatenate(mixes)), LEAST_MOTION)
-    return Motion(tuple(steps), persistence, radius_spread, composition_spread, tuple(all_links))
+    typical = float(np.median(np.concatenate([f.radius for f in frames.frames])))
+    slowing = _slowing(frames, steps, all_links, typical)
+    return Motion(tuple(steps), persistence, radius_spread, composition_spread, tuple(all_links), slowing, typical)
+
+
+def _slowing(frames: Frames, steps: list[Step], links: list[np.ndarray], typical: float) -> float:
+    """By which power of the radius own displacements become less: a line through their logarithms."""
+    size, moved = [np.zeros(0)], [np.zeros(0)]
+    for a, b, step, pairs in zip(frames.frames[:-1], frames.frames[1:], steps, links, strict=True):
+        i, j = pairs.T
+        away = (b.place[j] - step.moved(a.place[i])) / step.spread
+        size.append(np.log(a.radius[i] / typical))
+        moved.append(np.log(np.hypot(*away.T) + LEAST_SPREAD))
+    x, y = np.concatenate(size), np.concatenate(moved)
+    if len(x) < COMMON_FROM:
+        return 0.0
+    x, y = x - x.mean(), y - y.mean()
+    # a line from its least squares and a prior around none
+    return float(-(x @ y) / (x @ x + y.var() / SLOWING_ERROR**2))
 
 
 def spread_of(values: np.ndarray) -> float:

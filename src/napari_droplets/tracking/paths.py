@@ -49,6 +49,8 @@ class Paths:
     """For each step the common change of the squared radius."""
     spread: np.ndarray
     """For each step the standard deviation of a droplet's own displacement."""
+    relative: np.ndarray
+    """(R,) the same of each droplet by its radius, in that of all."""
     log_radius_sd: float
     """Error of one log radius."""
     composition_error: float
@@ -84,6 +86,7 @@ class Paths:
             tuple(s.shift for s in motion.steps),
             np.array([s.growth for s in motion.steps]),
             np.array([s.spread for s in motion.steps]),
+            motion.relative(column("radius")),
             motion.radius_spread / np.sqrt(2),
             motion.composition_spread / np.sqrt(2),
             frames.shape,
@@ -104,6 +107,7 @@ class Paths:
             tuple(-s for s in self.shifts[::-1]),
             -self.growth[::-1],
             self.spread[::-1],
+            self.relative,
             self.log_radius_sd,
             self.composition_error,
             self.shape,
@@ -134,7 +138,7 @@ class Paths:
         place, spread = self.place[row], 0.0
         for k in range(self.when[row], frame):
             place = self._moved(place, k)
-            spread += self.spread[k] ** 2
+            spread += (self.relative[row] * self.spread[k]) ** 2
         radius, sd = self._radius(rows, frame)
         made, made_sd = self._made(rows)
         return End(place, radius, sd, float(np.sqrt(max(spread, LEAST_MOTION**2))), made, made_sd)

@@ -38,6 +38,8 @@ CASES: dict[str, dict[str, Any]] = {
     "discs in a channel": {"n": 150, "brownian": 1.0, "flow": 4.0, "exponent": 2.0},
     "dense": {"n": 300, "brownian": 1.5, "radius": 6.0},
     "half the spacing": {"n": 150, "brownian": 6.0, "radius": 4.0, "coalescence": False},
+    "fast, merging": {"n": 110, "brownian": 6.0, "radius": 5.0},
+    "swimming, merging": {"n": 110, "brownian": 6.0, "radius": 5.0, "persistence": 0.8},
 }
 SPOILT = {"missed": 0.02, "false": 0.01, "place": 0.1, "radius": 0.02, "composition": 0.04}
 FRAMES = 30

@@ -75,6 +75,20 @@ def test_droplets_drift_and_others_enter():
     assert (table.groupby("track_id")["frame"].min() > 0).any()
 
 
+def test_droplets_that_swim_go_on():
+    def kept(persistence):
+        movie = simulate_movie((400, 400), 60, 12, seed=3, brownian=2.0, persistence=persistence, pictures=False)
+        x = movie.droplets.pivot(index="frame", columns="track_id", values="x").dropna(axis=1).to_numpy()
+        steps = np.diff(x, axis=0)
+        return np.corrcoef(steps[:-1].ravel(), steps[1:].ravel())[0, 1], steps.std()
+
+    still, spread = kept(0.0)
+    swims, as_far = kept(0.8)
+    assert abs(still) < 0.15
+    assert swims == pytest.approx(0.8, abs=0.1)
+    assert as_far == pytest.approx(spread, rel=0.25)
+
+
 def test_evaporation_follows_the_law_of_the_squared_radius():
     movie = simulate_movie((60, 80), 8, 6, seed=1, growth=-1.0, growth_spread=0.0, coalescence=False, pictures=False)
     squared = movie.droplets.sort_values(["track_id", "frame"]).assign(r2=lambda t: t["radius"] ** 2)

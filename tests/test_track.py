@@ -10,6 +10,10 @@ import napari_droplets as nd
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.movies.simulated import simulate_movie
+from napari_droplets.tracking.frames import frames_of
+from napari_droplets.tracking.linking import link, over_border
+from napari_droplets.tracking.motion import learn_motion
+from napari_droplets.tracking.paths import Paths
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("laptrack"), reason="needs LapTrack")
 SHAPE = (240, 320)
@@ -66,6 +70,42 @@ def test_merges_are_found_and_the_merged_droplet_is_new(merging):
         assert first == event.frame
         for parent in map(int, event.parent_ids.split()):
             assert found.track(parent)["frame"].max() < event.frame
+
+
+@pytest.mark.parametrize("persistence", [0.0, 0.8])
+def test_merges_are_found_where_droplets_move_far(persistence):
+    there, right, reported = 0, 0, 0
+    for seed in (2, 3):
+        movie = simulate_movie(SHAPE, 60, 16, seed=seed, brownian=5.0, persistence=persistence, pictures=False)
+        counts = merges_found(movie, nd.track(spoilt(movie.droplets, seed), shape=SHAPE))
+        there, right, reported = np.add((there, right, reported), counts)
+    assert there > 25
+    assert right >= 0.9 * there
+    assert right >= 0.9 * reported
+
+
+def test_a_droplet_leaves_only_where_its_displacement_may_reach_the_border():
+    place = np.array([[50.0, 50.0], [50.0, 2.5], [50.0, 12.5], [120.0, 50.0]])
+    told = over_border(place, 3.0, (100, 100))
+    assert told == pytest.approx([0, 0.1587, 1.4e-5, 0.9], abs=1e-3)  # 3 px are one deviation, 13 px four
+    assert over_border(place[1:3], 12.0, (100, 100))[1] == pytest.approx(0.1393, abs=1e-3)
+
+
+def test_droplets_that_swim_are_expected_ahead():
+    rng, rows = np.random.default_rng(0), []
+    for k in range(20):  # each on a course of its own, none in common
+        speed, place = rng.normal(0, 3, 2), np.array([40.0 + 60 * (k % 5), 30.0 + 60 * (k // 5)])
+        rows += [(f, *(place + f * speed + rng.normal(0, 0.3, 2)), 4) for f in range(8)]
+    table = frames(*rows)
+    of = frames_of(table, (240, 320))
+    motion = learn_motion(of)
+    assert motion.persistence > 0.8
+    paths = Paths.of(of, motion, link(of, motion, 2))
+    here, there = (table.index[table["frame"] == f] for f in (5, 6))
+    told = [paths.expected(int(row), 6) for row in here]
+    away = np.array([t.place for t in told]) - table.loc[there, ["x", "y"]].to_numpy()
+    assert np.median(np.abs(away)) < 0.8  # 2 from where they were last
+    assert np.median([t.place_sd for t in told]) < 0.7 * motion.steps[5].spread
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def simulate_movie(
     coalescence: bool = True,
     splitting: float = 0.0,
     exponent: float = 3.0,
+    persistence: float = 0.0,
     focus_drift: float = 0.0,
     gray: bool = False,
     noise: float = 0.02,
@@ -96,6 +97,8 @@ def simulate_movie(
         Probability that a large droplet splits in two, a frame.
     exponent : float
         Volume goes with the radius to this power: 3 for spheres and caps, 2 for discs in a flat channel.
+    persistence : float
+        Part of a droplet's own motion that goes on in the next frame, 0 to less than 1: droplets that swim.
     focus_drift : float
         Growth of the blur, pixels a frame.
     blur : float, optional
@@ -139,6 +142,7 @@ def simulate_movie(
         ("growth_spread", growth_spread, 0, 10),
         ("splitting", splitting, 0, 1),
         ("exponent", exponent, 1, 3),
+        ("persistence", persistence, 0, 0.999),
         ("focus_drift", focus_drift, -10, 10),
         ("noise", noise, 0, 1),
         ("unevenness", unevenness, 0, 1),
@@ -148,7 +152,9 @@ def simulate_movie(
     if composition not in ("simplex", "free"):
         raise InputError(f"composition={composition!r}: must be 'simplex' or 'free'")
     world_rng, light_rng, noise_rng = np.random.default_rng(seed).spawn(3)
-    laws = Laws(drift, drift_jitter, brownian, flow, growth, growth_spread, coalescence, splitting, exponent)
+    laws = Laws(
+        drift, drift_jitter, brownian, flow, growth, growth_spread, coalescence, splitting, exponent, persistence
+    )
     simplex = composition == "simplex" and types > 1
     world = World.of((height, width), n, types, radius, radius_spread, laws, simplex, world_rng)
     slide = illumination(height, width, unevenness, light_rng)

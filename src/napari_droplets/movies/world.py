@@ -39,6 +39,7 @@ class Laws:
     coalescence: bool = True
     splitting: float = 0.0
     exponent: float = 3.0
+    persistence: float = 0.0
 
 
 @dataclass
@@ -57,6 +58,8 @@ class World:
     rate: np.ndarray
     """Change of the squared radius, pixels² a frame."""
     track_id: np.ndarray
+    own: np.ndarray
+    """(N, 2) of the last displacement what was not common, pixels."""
     young: np.ndarray
     """Frames left in which it does not merge."""
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -85,8 +88,11 @@ class World:
         rate = laws.growth * (1 + laws.growth_spread * rng.standard_normal(total))
         ids = np.arange(total)
         young = np.zeros(total, int)
+        own = np.zeros((total, 2))
+        if laws.persistence:  # as if they had moved before
+            own = laws.brownian * np.sqrt(radius / radii)[:, None] * rng.standard_normal((total, 2))
         return cls(
-            height, width, radius, laws, rng, x - margin, y - margin, radii, made, rate, ids, young, next_id=total
+            height, width, radius, laws, rng, x - margin, y - margin, radii, made, rate, ids, own, young, next_id=total
         )
 
     @property
@@ -121,8 +127,9 @@ class World:
         self.y = self.y + laws.drift[1] + jitter[1]
         # small droplets diffuse faster: Stokes and Einstein
         spread = laws.brownian * np.sqrt(self.typical / self.radius)
-        self.x = self.x + spread * self.rng.standard_normal(n)
-        self.y = self.y + spread * self.rng.standard_normal(n)
+        news = spread * np.stack([self.rng.standard_normal(n), self.rng.standard_normal(n)])
+        self.own = laws.persistence * self.own + np.sqrt(1 - laws.persistence**2) * news.T
+        self.x, self.y = self.x + self.own[:, 0], self.y + self.own[:, 1]
         self._return()
 
     def _return(self) -> None:
@@ -150,7 +157,7 @@ class World:
             ids = self._ids(2)
             for radius, away, new in zip(radii, weight, ids, strict=True):
                 x, y = self.x[i] + away * apart * np.cos(angle), self.y[i] + away * apart * np.sin(angle)
-                self._add(x, y, radius, self.composition[i], self.rate[i], new, COOLING)
+                self._add(x, y, radius, self.composition[i], self.rate[i], new, self.own[i], COOLING)
             if self.track_id[i] in before:
                 self.events += [self._event("split", int(k), [int(self.track_id[i])]) for k in ids]
         self._keep(np.append(~chosen, np.ones(len(self.x) - len(chosen), bool)))
@@ -178,7 +185,8 @@ class World:
             weight = volume / volume.sum()
             made, new = weight @ self.composition[parts], int(self._ids(1)[0])
             radius = volume.sum() ** (1 / self.laws.exponent)
-            self._add(weight @ self.x[parts], weight @ self.y[parts], radius, made, weight @ self.rate[parts], new, 0)
+            x, y, rate, own = (weight @ a[parts] for a in (self.x, self.y, self.rate, self.own))
+            self._add(x, y, radius, made, rate, new, own, 0)
             gone[parts] = True
             known = [int(k) for k in self.track_id[parts] if k in before]
             if len(known) > 1:
@@ -192,13 +200,24 @@ class World:
         self.next_id += n
         return np.arange(self.next_id - n, self.next_id)
 
-    def _add(self, x: float, y: float, radius: float, made: np.ndarray, rate: float, track_id: int, young: int) -> None:
+    def _add(
+        self,
+        x: float,
+        y: float,
+        radius: float,
+        made: np.ndarray,
+        rate: float,
+        track_id: int,
+        own: np.ndarray,
+        young: int,
+    ) -> None:
         self.x, self.y = np.append(self.x, x), np.append(self.y, y)
         self.radius = np.append(self.radius, radius)
         self.composition = np.concatenate([self.composition, made[None]])
         self.rate, self.track_id = np.append(self.rate, rate), np.append(self.track_id, track_id)
+        self.own = np.concatenate([self.own, own[None]])
         self.young = np.append(self.young, young)
 
     def _keep(self, rows: np.ndarray) -> None:
-        for name in ("x", "y", "radius", "composition", "rate", "track_id", "young"):
+        for name in ("x", "y", "radius", "composition", "rate", "track_id", "own", "young"):
             setattr(self, name, getattr(self, name)[rows])

@@ -137,8 +137,8 @@ def _slowing(frames: Frames, steps: list[Step], links: list[np.ndarray], typical
     if len(x) < COMMON_FROM:
         return 0.0
     x, y = x - x.mean(), y - y.mean()
-    # a line from its least squares and a prior around none
-    return float(-(x @ y) / (x @ x + y.var() / SLOWING_ERROR**2))
+    # a line by least squares, with a prior around none; pi² / 24 is the variance of the log length of Gaussian vectors
+    return float(-(x @ y) / (x @ x + max(y.var(), np.pi**2 / 24) / SLOWING_ERROR**2))
 
 
 def spread_of(values: np.ndarray) -> float:

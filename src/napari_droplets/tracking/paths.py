@@ -51,6 +51,8 @@ class Paths:
     """For each step the standard deviation of a droplet's own displacement."""
     relative: np.ndarray
     """(R,) the same of each droplet by its radius, in that of all."""
+    persistence: float
+    """Part of a droplet's own displacement that goes on in the next frame."""
     log_radius_sd: float
     """Error of one log radius."""
     composition_error: float
@@ -87,6 +89,7 @@ class Paths:
             np.array([s.growth for s in motion.steps]),
             np.array([s.spread for s in motion.steps]),
             motion.relative(column("radius")),
+            motion.persistence,
             motion.radius_spread / np.sqrt(2),
             motion.composition_spread / np.sqrt(2),
             frames.shape,
@@ -108,6 +111,7 @@ class Paths:
             -self.growth[::-1],
             self.spread[::-1],
             self.relative,
+            self.persistence,
             self.log_radius_sd,
             self.composition_error,
             self.shape,
@@ -135,10 +139,14 @@ class Paths:
     def expected(self, row: int, frame: int) -> End:
         """A path's droplet at a later frame, from its observations up to `row`."""
         rows = self.past(row)
-        place, spread = self.place[row], 0.0
+        place, spread, own = self.place[row], 0.0, self._own(row)
+        new = 1.0 if own is None else 1 - self.persistence**2  # part of the variance that the last step does not tell
         for k in range(self.when[row], frame):
             place = self._moved(place, k)
-            spread += (self.relative[row] * self.spread[k]) ** 2
+            if own is not None:
+                own = self.persistence * own
+                place = place + own
+            spread += new * (self.relative[row] * self.spread[k]) ** 2
         radius, sd = self._radius(rows, frame)
         made, made_sd = self._made(rows)
         return End(place, radius, sd, float(np.sqrt(max(spread, LEAST_MOTION**2))), made, made_sd)
@@ -149,6 +157,16 @@ class Paths:
         radius, sd = self._radius(rows, int(self.when[row]))
         made, made_sd = self._made(rows)
         return End(self.place[row], radius, sd, 0.0, made, made_sd)
+
+    def _own(self, row: int) -> np.ndarray | None:
+        """(2,) of its last displacement what was not common; None before a droplet's second frame."""
+        before = int(self.before[row])
+        if before < 0:
+            return None
+        place = self.place[before]
+        for k in range(self.when[before], self.when[row]):
+            place = self._moved(place, k)
+        return (self.place[row] - place) / (self.when[row] - self.when[before])
 
     def _moved(self, place: np.ndarray, k: int) -> np.ndarray:
         x, y = place / 100

@@ -7,6 +7,7 @@ from fake_fit import FakeFit
 import napari_droplets as nd
 from napari_droplets.images.region import region_mask
 from napari_droplets.inference import api as fitting
+from napari_droplets.plugin.controls import command
 from napari_droplets.plugin.controls.command import command_text
 from napari_droplets.plugin.jobs import work
 from napari_droplets.plugin.layers import fit_layer
@@ -107,6 +108,15 @@ def test_the_command_has_the_box_or_stands_in_for_the_mask(tmp_path):
     assert command_text(layer, (), {"region": box}, detect_only=True).endswith("--detect-only --region 20,10,41,31")
     mask = region_of(Shapes([BOX, BOX + 4]), layer, place_of(layer))
     assert command_text(layer, (), {"region": mask}, detect_only=False).endswith("--region MASK")
+
+
+def test_the_command_of_one_picture_is_told_without_reading_its_file(tmp_path, monkeypatch):
+    layer = Image(picture())
+    layer._source = layer.source.model_copy(update={"path": str(tmp_path / "a.png")})
+    monkeypatch.setattr(
+        command, "stored_in", lambda *args, **options: pytest.fail("it was read in the window's thread")
+    )
+    assert command_text(layer, (), {}, detect_only=True).endswith("-o OUT --detect-only")
 
 
 @pytest.fixture

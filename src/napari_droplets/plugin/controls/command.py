@@ -54,6 +54,9 @@ def _picture(
 ) -> list[str]:
     """Options that choose what the layer shows among the pictures and channels of the file."""
     facts = facts_of(layer)
+    places = [(n, i) for n, i in zip(_finest_shape(layer), plane, strict=False) if n > 1]
+    if not places and facts.scene is None and facts.channel is None:  # the file is not read for that
+        return []
     try:
         stored = stored_in(path, scene=facts.scene)
     except InputError:
@@ -61,8 +64,6 @@ def _picture(
     options = [] if facts.scene is None else ["--scene", str(facts.scene)]
     channel = facts.channel
     sizes = [n for _, n in stored.axes]
-    places = list(zip(_finest_shape(layer), plane, strict=False))
-    places = [(n, i) for n, i in places if n > 1]
     if len(places) == len(sizes) + 1:  # napari's own readers make an axis of the channels
         without = [k for k in range(len(places)) if [n for n, _ in places[:k] + places[k + 1 :]] == sizes]
         of_channels = [k for k in without if places[k][0] == len(stored.channels)]

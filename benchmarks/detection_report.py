@@ -90,8 +90,9 @@ def _empty(part: dict[str, Any]) -> str:
     kinds = _keys(part)
 
     def cells(result: dict[str, Any]) -> list[str]:
-        total, clean = (sum(result[k][key] for k in kinds) for key in ("images", "clean"))
-        return [*(f"{result[k]['clean']} of {result[k]['images']}" for k in kinds), f"{clean / total:.0%}"]
+        known = [result.get(k, {"images": 0, "clean": 0}) for k in kinds]  # a kind may be newer than a result
+        total, clean = (sum(r[key] for r in known) for key in ("images", "clean"))
+        return [*(f"{r['clean']} of {r['images']}" if r["images"] else "–" for r in known), f"{clean / total:.0%}"]
 
     rows = [[label, *_cells(result, cells, len(kinds) + 1)] for label, result in part.items()]
     return "\n\n".join(

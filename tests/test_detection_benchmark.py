@@ -269,6 +269,13 @@ def test_wrong_use(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_kind_of_empty_images_that_is_newer_than_a_result_is_left_open():
+    old = {"dust": {"images": 4, "clean": 1}}
+    text = report.markdown({"empty": {"old": old, "new": {**old, "letters": {"images": 4, "clean": 4}}}})
+    assert "| old | 1 of 4 | – | 25% |" in text
+    assert "| new | 1 of 4 | 4 of 4 | 62% |" in text
+
+
 def test_report_of_all_parts(tmp_path):
     case, found = random_case(0)
     pooled = data.pooled_scores([data.Pairs.of(case, found)])

@@ -97,6 +97,22 @@ def test_what_is_there_already_does_not_wait_for_others():
     thread.join()
 
 
+def test_programs_made_before_are_traced_alone_when_they_must_be_again():
+    """As after a change of JAX's settings, or when its caches were cleared."""
+    watch = Watch(0.1)
+
+    def body(x):
+        with watch:
+            return x + 1
+
+    programs = [service.jit(body) for _ in range(3)]
+    together(*(lambda p=p: p(np.float32(1)) for p in programs))
+    assert (watch.entered, watch.most) == (3, 1)
+    jax.clear_caches()
+    together(*(lambda p=p: p(np.float32(1)) for p in programs))
+    assert (watch.entered, watch.most) == (6, 1)
+
+
 def test_what_failed_is_made_again():
     with pytest.raises(ZeroDivisionError), tracing("bad"):
         _ = 1 / 0
@@ -137,7 +153,7 @@ def two_fits():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rendering, "color_change", in_steps)
-        patch.setattr(start, "_jitted", jax.jit(at_the_start))
+        patch.setattr(start, "_jitted", service.jit(at_the_start))
         together(lambda: fit(6), lambda: fit(7))
     assert sorted(results) == [6, 7]
     return steps, anything

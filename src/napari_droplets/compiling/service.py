@@ -7,15 +7,33 @@ at once (NumPyro's stack of handlers is one for all of them).
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 log = logging.getLogger(__name__)
 
 _lock = threading.RLock()
 _made: set[Hashable] = set()
+
+
+def jit(function: Callable[..., Any], **how: Any) -> Any:
+    """`jax.jit` of a function that is never traced while another one is.
+
+    A program may have to be traced again although it was made before: where a setting of JAX has changed since, or its
+    caches were cleared.
+    """
+    import jax
+
+    @functools.wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:  # JAX calls it to trace it, and never afterwards
+        with _lock:
+            return function(*args, **kwargs)
+
+    return jax.jit(traced, **how)
 
 
 @contextmanager

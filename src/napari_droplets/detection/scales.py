@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
+from ..compiling import jit
 from ..compiling.disk import keep_compiled
 from ..droplets import Droplets, beyond_border
 from ..errors import InputError
@@ -211,7 +211,7 @@ def _together(levels: list[_Level]) -> Cells:
     return without_repeats(Cells.together(parts), np.repeat(np.arange(len(parts)), [len(p) for p in parts]))
 
 
-@jax.jit
+@jit
 def _outputs(params: Params, images: Any, inside: Any) -> Any:
     return apply(params, images, inside)
 

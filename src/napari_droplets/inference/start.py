@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import reduce
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.special import logit
 from scipy.stats import theilslopes
 
-from ..compiling import tracing
+from ..compiling import jit, tracing
 from ..composition.components import compositions_of
 from ..lazy import Block, LazyPixels, Pixels, blocks
 from ..model.background import SplineGrid
@@ -272,7 +271,7 @@ def first_optics(
     return weights | {f"{last}.kernel": solved[:-1].astype(np.float32), f"{last}.bias": solved[-1].astype(np.float32)}
 
 
-_jitted = jax.jit(color_change)
+_jitted = jit(color_change)
 
 
 def _change(weights: Weights, inputs: np.ndarray, composition: np.ndarray) -> np.ndarray:

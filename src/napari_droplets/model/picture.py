@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..compiling import tracing
+from ..compiling import jit, tracing
 from ..lazy import Block, LazyPixels, Pixels
 from .assignment import REACH, covered_pixels, edge_reach
 from .outline import GLOW_REACH
@@ -17,7 +17,7 @@ BATCH = 2**14
 """Pixels drawn at a time."""
 
 
-@jax.jit
+@jit
 def _colors(first: Droplet, second: Droplet, ground: Array, position: Array, shared: Shared, crowded: Array) -> Array:
     """What `color` draws; where no pixel is `crowded` the second droplet is not looked at."""
     return jax.lax.cond(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ...compiling import jit
 from ...image_statistics import weighted_median
 from ...model.problem import BLOCK, FAR, Form, Rows, columns, placed, spread
 from ...model.rendering import Shared, color, layer
@@ -78,7 +79,7 @@ class Seen(NamedTuple):
         return found
 
 
-@partial(jax.jit, static_argnames="form")
+@partial(jit, static_argnames="form")
 def measure(
     raw: Float[Array, "N D"],
     anchor: Float[Array, "N 3"],

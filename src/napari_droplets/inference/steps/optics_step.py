@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from ...compiling import jit
 from ...model.priors import BLUR_LOG_SD, BLUR_MEDIAN, COMMON_SD, GLOW_SD, PLAIN_PIXELS, WEIGHT_SD
 from ...model.problem import Form, Rows, columns, placed, spread
 from ...model.rendering import Shared, layer
@@ -57,7 +58,7 @@ def log_prior(learned: Learned, droplets: Array) -> Array:
     return -0.5 * (weights + glow + blur + ((common / np.array(COMMON_SD, np.float32)) ** 2).sum())
 
 
-@partial(jax.jit, static_argnames="form")
+@partial(jit, static_argnames="form")
 def chunk(
     state: State,
     rates: Learned,

@@ -35,7 +35,7 @@ CHUNKS = 2
 """Calls of stochastic steps between two steps of the droplets."""
 SETTLED_GAIN = 0.02
 """Nats per intensity: the ELBO has settled when the last round of a cycle gains less."""
-STILL = 0.5
+STILL = 0.25
 """Posterior standard deviations: a droplet that moves less in one step is still, and is not looked at again."""
 MOST_PASSES = 8
 """Steps of the droplets at most under optics that are given, before these are learned on …"""

@@ -48,6 +48,8 @@ INITIAL_BLUR = 0.7
 """Standard deviation of the blur to start from, pixels."""
 RING = (1.25, 1.7)
 """Radii between which light outside of droplets is looked for."""
+KNOWN_GLOW = 0.1
+"""Parts of a glow that are seen so much less than the best seen one are taken to be dark."""
 
 
 def grid_of(
@@ -163,8 +165,9 @@ def light_outside(
 ) -> float:
     """Light that droplets leave on the empty slide around them, over what they change inside of their outline.
 
-    Root mean square of the glow that fits the median droplet's surroundings, where these are empty; NaN where droplets
-    are too small, or too close, for their surroundings to be seen.
+    Root mean square, over `RING`, of the glow that fits the median droplet's surroundings where these are empty: next to
+    small droplets the blurred outline hides the inner part of it. NaN where droplets are too small, or too close, for
+    their surroundings to be seen.
     """
     large = radius * (RING[0] - 1) > blur  # else the blurred edge is taken for light
     if large.sum() < 3:
@@ -182,10 +185,10 @@ def light_outside(
     if seen.sum() < 12:
         return float("nan")
     usual = np.nanmedian(light[:, seen], 0)
-    basis = np.asarray(glow_basis(dx, dy)).T[seen]  # of all places: other sizes would be other programs to compile
-    fitted = basis @ np.linalg.lstsq(basis, usual, rcond=1e-3)[0]
+    basis = np.asarray(glow_basis(dx, dy)).T
+    everywhere = basis @ np.linalg.pinv(basis[seen], rcond=KNOWN_GLOW)
     doubt = 0.5 * np.pi * np.nanvar(light[:, seen], 0) / inside.sum(0)[seen, None]  # variance of a median
-    light_there = max(np.mean(fitted**2) - np.mean(doubt) * basis.shape[1] / len(basis), 0)
+    light_there = max(np.mean((everywhere @ usual) ** 2) - np.mean(everywhere**2 @ doubt), 0)
     change = disc_colors(image, x, y, radius) - _ground_at(ground, (x, y, radius))
     return float(np.sqrt(light_there) / max(np.sqrt(np.mean(change**2)), 1e-6))
 

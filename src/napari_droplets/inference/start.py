@@ -165,9 +165,9 @@ def light_outside(
 ) -> float:
     """Light that droplets leave on the empty slide around them, over what they change inside of their outline.
 
-    Root mean square, over `RING`, of the glow that fits the median droplet's surroundings where these are empty: next to
-    small droplets the blurred outline hides the inner part of it. NaN where droplets are too small, or too close, for
-    their surroundings to be seen.
+    Root mean square, over `RING`, of the glow that fits the median droplet's surroundings where these are empty: next
+    to small droplets the blurred outline hides the inner part of it. NaN where droplets are too small, or too close,
+    for their surroundings to be seen.
     """
     large = radius * (RING[0] - 1) > blur  # else the blurred edge is taken for light
     if large.sum() < 3:

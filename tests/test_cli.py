@@ -575,7 +575,7 @@ def test_what_was_read_is_in_the_summary(picture, out, stand_in):
 
 
 def test_measured_and_exported(picture, out, stand_in):
-    options = ("--measure", "all", "--export", "roi,geojson,labels", "--no-overlay", "--detect-only")
+    options = ("--measure", "all", "--export", "roi", "--export", "geojson,labels", "--no-overlay", "--detect-only")
     assert call("fit", picture, "-o", out, *options) == 0
     assert {"droplets_rois.zip", "droplets.geojson", "labels.tif"} <= {p.name for p in (out / "a").iterdir()}
     assert "green_integrated" in pd.read_csv(out / "a/droplets.csv")

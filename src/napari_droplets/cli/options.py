@@ -243,6 +243,7 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--export",
+        action="extend",
         type=_exports,
         default=[],
         metavar="KINDS",

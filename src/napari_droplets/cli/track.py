@@ -57,8 +57,9 @@ def add_track(commands: Any, add_settings: Any, optics_option: Any) -> argparse.
     command.add_argument(
         "--export",
         dest="track_exports",  # `export` are tables of single images, which a plan of a series takes
+        action="extend",
         type=_exports,
-        default=(),
+        default=[],
         metavar="KINDS",
         help="write besides: geff (graph), trackmate (file for TrackMate), separated by commas",
     )

@@ -4,9 +4,11 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import napari_droplets as nd
+from napari_droplets.compare import match
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.inference import api as fitting
@@ -49,13 +51,23 @@ def test_improbable_candidates_are_no_droplets_but_count_in_part(network):
     assert len(nd.detect(IMAGE, min_probability=0)) == 5
 
 
-def test_result_is_in_pixels_of_the_image_given(network):
+def test_the_network_sees_the_image_as_it_is_at_whatever_scale_it_is_fitted(network):
+    """Of half an image it would tell centers and radii less exactly."""
     found = nd.detect(IMAGE, scale=0.5, diameter=8, pixel_size_um=0.2)
-    assert network == [((20, 30, 3), 4.0)]
-    assert found.radius.tolist() == [6.0] * 3
-    assert found.x_sd.tolist() == found.radius_sd.tolist() == [0.4] * 3
-    assert found.x.tolist() == [24.5, 26.5, 28.5]
+    assert network == [((40, 60, 3), 8)]
+    whole = nd.detect(IMAGE, diameter=8, pixel_size_um=0.2)
+    pd.testing.assert_frame_equal(found.to_dataframe(), whole.to_dataframe(), check_exact=True)
     assert found.pixel_size_um == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.6])
+def test_blobs_are_found_at_the_scale_of_the_fit_and_told_in_pixels_of_the_image(scale):
+    image, truth = nd.simulate((96, 120), 12, radius=8, radius_spread=0.1, overlap=0, seed=3)
+    found = nd.detect(image, detector="blobs", scale=scale, diameter=16)
+    i, j = match(truth, found)
+    assert len(i) >= 9
+    assert np.abs(np.median(found.x[j] - truth.x[i])) < 1
+    assert np.median(found.radius[j] / truth.radius[i]) == pytest.approx(1, abs=0.15)
 
 
 def test_a_fit_starts_from_the_probable_ones(network):

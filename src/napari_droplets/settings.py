@@ -90,7 +90,7 @@ class Settings:
         None, "most seconds for one image; the result is what was reached by then", "no limit"
     )
     scale: float = _setting(
-        1.0, "work on the image resized by this factor: less is faster; results stay in pixels of the image given"
+        1.0, "fit the image resized by this factor: less is faster; results stay in pixels of the image given"
     )
     region: Any = _setting(  # noqa: RUF009
         None,

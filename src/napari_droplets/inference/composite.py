@@ -118,10 +118,11 @@ class Seen:
 
             image = Region.of(image, settings).image
         whole, part = image, _eventful(image)
-        image = whole.cropped(part).rescaled(settings.scale)
-        start = start_of(image, None, _at_working_scale(settings))
+        piece = whole.cropped(part)
+        start = start_of(piece, None, settings)
         if settings.region is None and settings.scale == 1 and part == EVERYTHING:
             self.candidates[whole.sha256] = start
+        image, start = piece.rescaled(settings.scale), start.scaled(settings.scale)
         if image.region is not None:
             from .local.part import focused
 

@@ -92,7 +92,11 @@ def probable(candidates: Droplets, settings: Settings) -> Droplets:
 
 
 def find_candidates(image: Image, settings: Settings) -> Droplets:
-    """All that the detector reports, in pixels of `image`, found at the scale asked for."""
+    """All that the detector reports, in pixels of `image`.
+
+    Blobs are found at the scale asked for. The network sees the whole image whatever that is: it chooses its scales
+    itself, and of half an image it tells centers and radii less exactly.
+    """
     if settings.diameter is not None and settings.diameter > min(image.shape[:2]):
         h, w, _ = image.shape
         raise InputError(
@@ -100,15 +104,13 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
             f"give the typical diameter in pixels"
         )
     part, left, top = image.seen()
-    work = part.rescaled(settings.scale)
-    diameter = None if settings.diameter is None else settings.diameter * settings.scale
     if settings.detector == "blobs":
         from ..detection.blobs import detect_blobs
 
-        found = detect_blobs(work, diameter)
+        diameter = None if settings.diameter is None else settings.diameter * settings.scale
+        found = detect_blobs(part.rescaled(settings.scale), diameter).scaled(1 / settings.scale)
     else:
         from ..detection.scales import detect_droplets
 
-        found = detect_droplets(work, diameter, weights=settings.weights)
-    found = found.scaled(1 / settings.scale)
+        found = detect_droplets(part, settings.diameter, weights=settings.weights)
     return with_border(image.visible(replace(found, x=found.x + left, y=found.y + top)), image.shape)

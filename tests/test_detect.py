@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 import napari_droplets as nd
-from napari_droplets.compare import match
 from napari_droplets.droplets import Droplets
 from napari_droplets.errors import InputError
 from napari_droplets.inference import api as fitting
@@ -60,14 +59,10 @@ def test_the_network_sees_the_image_as_it_is_at_whatever_scale_it_is_fitted(netw
     assert found.pixel_size_um == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.6])
-def test_blobs_are_found_at_the_scale_of_the_fit_and_told_in_pixels_of_the_image(scale):
-    image, truth = nd.simulate((96, 120), 12, radius=8, radius_spread=0.1, overlap=0, seed=3)
-    found = nd.detect(image, detector="blobs", scale=scale, diameter=16)
-    i, j = match(truth, found)
-    assert len(i) >= 9
-    assert np.abs(np.median(found.x[j] - truth.x[i])) < 1
-    assert np.median(found.radius[j] / truth.radius[i]) == pytest.approx(1, abs=0.15)
+def test_blobs_too():
+    image, _ = nd.simulate((96, 120), 12, radius=8, seed=3)
+    whole, half = (nd.detect(image, detector="blobs", scale=scale).to_dataframe() for scale in (1, 0.5))
+    pd.testing.assert_frame_equal(whole, half, check_exact=True)
 
 
 def test_a_fit_starts_from_the_probable_ones(network):

@@ -94,8 +94,8 @@ def probable(candidates: Droplets, settings: Settings) -> Droplets:
 def find_candidates(image: Image, settings: Settings) -> Droplets:
     """All that the detector reports, in pixels of `image`.
 
-    Blobs are found at the scale asked for. The network sees the whole image whatever that is: it chooses its scales
-    itself, and of half an image it tells centers and radii less exactly.
+    Detectors see the image as it is, whatever the scale at which it is fitted: they choose their scales themselves, and
+    of half an image the network tells centers and radii less exactly.
     """
     if settings.diameter is not None and settings.diameter > min(image.shape[:2]):
         h, w, _ = image.shape
@@ -107,8 +107,7 @@ def find_candidates(image: Image, settings: Settings) -> Droplets:
     if settings.detector == "blobs":
         from ..detection.blobs import detect_blobs
 
-        diameter = None if settings.diameter is None else settings.diameter * settings.scale
-        found = detect_blobs(part.rescaled(settings.scale), diameter).scaled(1 / settings.scale)
+        found = detect_blobs(part, settings.diameter)
     else:
         from ..detection.scales import detect_droplets
 

@@ -161,6 +161,15 @@ def test_light_outside_is_none_around_discs_and_some_around_lenses():
     assert outline_trust(lights[1], 0.0) < 0.5
 
 
+@pytest.mark.parametrize("gray", [False, True])
+def test_light_outside_is_the_same_of_the_same_image_at_half_the_size(gray):
+    """Although the blurred outline hides the inner part of the ring then."""
+    image, truth = nd.simulate((128, 128), 24, radius=6, seed=6, gray=gray)
+    half = nd.Image(np.float32(np.atleast_3d(image))).rescaled(0.5).pixels
+    whole, smaller = (started(a, d)[0].light for a, d in ((image, places(truth)), (half, places(truth).scaled(0.5))))
+    assert smaller == pytest.approx(whole, rel=0.35)
+
+
 def test_nothing_is_compiled_anew_where_less_of_the_surroundings_is_seen():
     """Else each image of a long batch may bring programs of its own."""
     droplets = lattice((128, 128), [8.0])

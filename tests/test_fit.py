@@ -450,6 +450,20 @@ def test_a_cycle_ends_with_its_best_state(monkeypatch):
     assert states[-1].step == CYCLE - 1  # random numbers go on
 
 
+def test_a_round_that_diverged_is_taken_back_and_the_rate_is_halved(monkeypatch):
+    monkeypatch.setattr(loop, "intensities", lambda *_: 10.0)
+    schedule = Schedule()
+    schedule.begin(Reached(step=0, name="start"), -100.0)
+    assert schedule.observe(None, Reached(step=1, name="better"), -300.0, -250.0)[0].name == "better"
+    rate = schedule.rate
+    lost = 5000.0  # worse than before the first round
+    state, settled = schedule.observe(None, Reached(step=2, name="lost"), lost, lost)
+    assert (state.name, state.step, settled) == ("better", 2, False)
+    assert schedule.rate < rate / 2
+    worse, _ = schedule.observe(None, Reached(step=3, name="worse"), -200.0, -200.0)  # rounds go up and down
+    assert worse.name == "worse"
+
+
 # NaN never costs the fit
 
 

@@ -301,12 +301,19 @@ class Schedule:
     """Learning rates of rounds, and whether the fit has settled.
 
     The rate falls linearly to zero over a cycle of rounds. Where the last round of a cycle still gained, another cycle
-    follows at half the rate.
+    follows at half the rate. A round that leaves the model worse than it was before anything was learned has diverged:
+    the best state is gone back to, and the rate is halved at once.
     """
 
     def __init__(self, rate: float = LEARNING_RATE, cycle: int = CYCLE) -> None:
         self.first, self.cycle, self.round, self.best = rate, cycle, 0, np.inf
         self.state: State | None = None
+        self.start = np.inf
+
+    def begin(self, state: State, told: float) -> None:
+        """Note the state before the first round, and its loss as it is told."""
+        if self.state is None:
+            self.start, self.state = told, state
 
     @property
     def rate(self) -> float:
@@ -314,12 +321,18 @@ class Schedule:
         done, within = divmod(self.round, self.cycle)
         return self.first * 0.5**done * (1 - within / self.cycle)
 
-    def observe(self, setup: Setup, state: State, loss: float) -> tuple[State, bool]:
-        """Note the loss of a round; returns the best state at the end of a cycle, and whether the fit has settled."""
+    def observe(self, setup: Setup, state: State, loss: float, told: float = -np.inf) -> tuple[State, bool]:
+        """Note the loss of a round by which rounds are compared, and the one that is told, see `Info`.
+
+        Returns the best state at the end of a cycle, and whether the fit has settled.
+        """
         self.round += 1
-        gain = self.best - loss
-        if gain > 0 or self.state is None:
+        gain, settled = self.best - loss, SETTLED_GAIN * intensities(setup, state)
+        if self.state is not None and told > self.start + settled:
+            self.first /= 2
+            state, gain = self.state._replace(step=state.step), 0.0
+        elif gain > 0 or self.state is None:
             self.best, self.state = loss, state
         if self.round % self.cycle:
             return state, False
-        return self.state._replace(step=state.step), gain < SETTLED_GAIN * intensities(setup, state)
+        return self.state._replace(step=state.step), gain < settled

@@ -32,7 +32,7 @@ from .steps.droplet_step import prior_of
 from .steps.gauss_newton import LEAST_NOISE, anchors_of
 
 GLOW_FROM = 0.02
-"""Light outside of droplets, over what they change inside, from which it is drawn."""
+"""Light that is seen outside of droplets, over what they change inside, from which it is drawn."""
 
 
 def form_of(channels: int, settings: Settings) -> Form:
@@ -110,7 +110,7 @@ def prepare(
         composition = first_compositions(image, ground, place, form, settings.seed, known, present)
         weights = first_optics(image, ground, here, composition[present], form, length, settings.seed)
         shared = Shared(weights, empty_glow(form.channels), np.float32(np.log(INITIAL_BLUR)), np.float32(length))
-        glow = light > GLOW_FROM
+        glow = light_outside(image, ground, here[0], here[1], here[2], INITIAL_BLUR, everywhere=False) > GLOW_FROM
     else:
         shared = shared_of(optics, settings.scale)
         composition = compositions_under(shared, image, ground, place, form, settings.seed)

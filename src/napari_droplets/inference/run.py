@@ -96,6 +96,8 @@ def iterate_rounds(
         if not settling:
             if setup.given and schedule.round == 0:  # these optics say where droplets are
                 state = state._replace(offset=loop.offset(setup, state.mean, state.present))
+            if info is not None:
+                schedule.begin(state, info.loss)
             for _ in range(loop.CHUNKS):
                 state = loop.learn_shared(setup, state, schedule.rate)
         if passes == 1 or (not settling and schedule.round % loop.RELIST == 0):
@@ -116,7 +118,7 @@ def iterate_rounds(
         reply = yield progress("fit", info.loss, left, settings.steps)
         settled = False
         if not settling:
-            state, settled = schedule.observe(setup, state, info.settling)
+            state, settled = schedule.observe(setup, state, info.settling, info.loss)
         if reply is False:
             cancelled = True
         elif settled:

@@ -161,13 +161,20 @@ def disc_colors(image: Pixels, x: np.ndarray, y: np.ndarray, radius: np.ndarray)
 
 
 def light_outside(
-    image: Pixels, ground: Ground, x: np.ndarray, y: np.ndarray, radius: np.ndarray, blur: float
+    image: Pixels,
+    ground: Ground,
+    x: np.ndarray,
+    y: np.ndarray,
+    radius: np.ndarray,
+    blur: float,
+    *,
+    everywhere: bool = True,
 ) -> float:
     """Light that droplets leave on the empty slide around them, over what they change inside of their outline.
 
     Root mean square, over `RING`, of the glow that fits the median droplet's surroundings where these are empty: next
-    to small droplets the blurred outline hides the inner part of it. NaN where droplets are too small, or too close,
-    for their surroundings to be seen.
+    to small droplets the blurred outline hides the inner part of it. Unless light `everywhere` is asked for, what is
+    hidden counts as dark. NaN where droplets are too small, or too close, for their surroundings to be seen.
     """
     large = radius * (RING[0] - 1) > blur  # else the blurred edge is taken for light
     if large.sum() < 3:
@@ -186,9 +193,10 @@ def light_outside(
         return float("nan")
     usual = np.nanmedian(light[:, seen], 0)
     basis = np.asarray(glow_basis(dx, dy)).T
-    everywhere = basis @ np.linalg.pinv(basis[seen], rcond=KNOWN_GLOW)
+    shown = basis @ np.linalg.pinv(basis[seen], rcond=KNOWN_GLOW)
+    shown = shown if everywhere else shown * seen[:, None]
     doubt = 0.5 * np.pi * np.nanvar(light[:, seen], 0) / inside.sum(0)[seen, None]  # variance of a median
-    light_there = max(np.mean((everywhere @ usual) ** 2) - np.mean(everywhere**2 @ doubt), 0)
+    light_there = max(np.mean((shown @ usual) ** 2) - np.mean(shown**2 @ doubt), 0)
     change = disc_colors(image, x, y, radius) - _ground_at(ground, (x, y, radius))
     return float(np.sqrt(light_there) / max(np.sqrt(np.mean(change**2)), 1e-6))
 

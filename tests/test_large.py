@@ -1,8 +1,6 @@
 """Images that are worked on in blocks: the same droplets as of the whole image, whatever the blocks and the file."""
 
 import platform
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -176,33 +174,6 @@ def test_free_memory_is_given_back():
     memory.give_back()
     assert held().rss < before - 60e6
     assert last.sum() == 1000
-
-
-HELD = """
-import sys, numpy as np, psutil
-from napari_droplets.storage import memory
-if sys.argv[1] == "flat":
-    memory.keep_flat()
-del (first := [np.ones(2**20)])[0]  # 8 MB: from now on the library takes what is smaller from its heap
-between, large = [], []
-for _ in range(100):
-    large.append(np.ones(2**17))
-    between.append(np.ones(4000))
-before = psutil.Process().memory_info().rss
-large.clear()
-print((before - psutil.Process().memory_info().rss) / 2**20)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have no such call")
-def test_in_a_batch_large_arrays_leave_no_holes():
-    """100 arrays of 1 MB, with something small after each that stays."""
-    back = {}
-    for mode in ("flat", "usual"):
-        done = subprocess.run([sys.executable, "-c", HELD, mode], capture_output=True, text=True, check=True)
-        back[mode] = float(done.stdout)
-    assert back["flat"] > 95
-    assert back["usual"] < 50
 
 
 def files(folder, image):

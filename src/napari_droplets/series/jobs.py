@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..results.files import read_optics
-from ..storage.memory import keep_flat
 from .finished import complete
 from .hashes import file_hash
 from .lesson import Lesson, learn_optics
@@ -126,7 +125,6 @@ def attempt(
     job: Job, plan: Plan, watch: Watch | None, ranges: Ranges, *, resume: bool, since: float | None = None
 ) -> Outcome:
     """Work on one image; an error is part of what became of it."""
-    keep_flat()
     sha256 = hash_of(job.path)  # before it is read: should it change meanwhile, a later look tells
     try:
         outcome = process(*job, plan, watch, since, ranges, resume=resume)

@@ -23,10 +23,6 @@ CONVERTED = 12  # bytes that a value takes besides while it becomes an intensity
 OVERRIDE = "NAPARI_DROPLETS_MEMORY"
 """Environment variable: bytes, or with K, M, G, T after the number, that may be taken instead."""
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-OWN_PIECE, HEAPS = 2**18, 2
-"""Bytes, and heaps at most, see `keep_flat`."""
-MMAP_THRESHOLD, ARENA_MAX = -3, -8
-"""Numbers of options in glibc's malloc.h."""
 UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -103,25 +99,8 @@ def give_back() -> None:
     Arrays of some megabytes leave it in pieces that larger ones cannot use. Only with the library of most Linux systems
     (glibc); others do it by themselves, or not at all.
     """
-    if (trim := _of_c_library("malloc_trim")) is not None:
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
-
-
-def keep_flat() -> None:
-    """Let the memory of this process stay what it is, however long it works: for batches, and for glibc too.
-
-    Arrays of `OWN_PIECE` bytes or more are pieces of the system's own, which go back as soon as they are freed; the
-    library else takes them from its heap once it has seen a few, between small objects that stay. And threads share
-    few heaps instead of having one each.
-    """
-    if (option := _of_c_library("mallopt")) is not None:
-        option(MMAP_THRESHOLD, OWN_PIECE)
-        option(ARENA_MAX, HEAPS)
-
-
-def _of_c_library(name: str) -> Any:
-    """A function of the C library, None where it has none of that name or is another one than Linux's."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def in_words(size: float) -> str:

@@ -122,7 +122,7 @@ def look_again(setup, state):
 
 
 def test_more_rows_of_pixels_than_fit_into_an_array_are_passed_over_in_parts(photograph, monkeypatch):
-    image, settings = as_image(photograph[0]), Settings()
+    image, settings = as_image(photograph[0][:, :-7]), Settings()  # else its rows fill the last part, too
     setup, state = prepare(image, start_of(image, None, settings), None, settings)
     state, _ = loop.move_droplets(setup, state, 0.5)
     raw, pixels = evidence.padded(len(setup.anchor), state.mean), state.pixels

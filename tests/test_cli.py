@@ -586,6 +586,14 @@ def test_measured_and_exported(picture, out, stand_in):
     assert statistics["D50"][1] <= statistics["D50"][0] <= statistics["D50"][2]
 
 
+def test_kinds_of_export_given_twice_are_all_written():
+    from napari_droplets.cli.options import parser
+
+    asked = parser().parse_args(["track", "movie.tif", "-o", "out", "--export", "geff", "--export", "trackmate"])
+    assert list(asked.track_exports) == ["geff", "trackmate"]
+    assert list(parser().parse_args(["track", "movie.tif", "-o", "out"]).track_exports) == []
+
+
 def test_excel_without_its_library_is_found_out_before_any_work(picture, out, stand_in, capfd, monkeypatch):
     monkeypatch.setattr("napari_droplets.series.plan.find_spec", lambda name: None)
     assert call("fit", picture, "-o", out, "--export", "xlsx") == 2

@@ -154,7 +154,7 @@ def test_light_outside_is_none_around_discs_and_some_around_lenses():
     for image in (plain, shining):
         grid = start.grid_of((128, 128), droplets.radius, "uniform")
         ground = start.empty_slide(image, grid, covered(*circles, (128, 128), 0.7), 0.01)
-        lights.append(start.light_outside(image, ground, *circles, 0.7))
+        lights.append(start.light_outside(image, ground, *circles, 0.7).there)
     assert lights[0] < 0.01
     assert lights[1] > 0.03
     assert outline_trust(lights[0], 0.0) > 0.98
@@ -183,7 +183,7 @@ def test_nothing_is_compiled_anew_where_less_of_the_surroundings_is_seen():
     v, u = np.mgrid[:128, :128]
     nearest = np.argmin(np.hypot(u[..., None] - droplets.x, v[..., None] - droplets.y), -1)
     half = ground._replace(empty=ground.empty & (u < droplets.x[nearest]))
-    assert np.isfinite(start.light_outside(image, half, *circles, 0.7))
+    assert np.isfinite(start.light_outside(image, half, *circles, 0.7).there)
     assert len(client.live_executables()) <= before
 
 
@@ -195,7 +195,7 @@ def test_light_that_cannot_be_seen_is_not_a_number():
     ground = start.empty_slide(
         image, start.grid_of((64, 64), droplets.radius, "uniform"), covered(*circles, (64, 64), 0.7), 0.01
     )
-    assert np.isnan(start.light_outside(image, ground, *circles, 0.7))
+    assert np.isnan(start.light_outside(image, ground, *circles, 0.7).there)
 
 
 def test_pixels_are_trusted_where_they_show_the_edge_of_all():

@@ -20,6 +20,7 @@ from .candidates import likely, pinned_rows
 from .loop import empty_glow, init
 from .start import (
     INITIAL_BLUR,
+    UNSEEN,
     compositions_under,
     empty_slide,
     first_compositions,
@@ -104,13 +105,13 @@ def prepare(
     recognized = np.isfinite(start.x_sd) if start.x_sd is not None else np.zeros(n, bool)
     learning = settings.learn_optics or optics is None
     # of use only where optics are learned
-    light = light_outside(image, ground, *here, INITIAL_BLUR) if learning else float("nan")
+    light = light_outside(image, ground, *here, INITIAL_BLUR) if learning else UNSEEN
     if optics is None:
         length = float(np.median(here[2]))  # of those that take part: the others depend on what found them
         composition = first_compositions(image, ground, place, form, settings.seed, known, present)
         weights = first_optics(image, ground, here, composition[present], form, length, settings.seed)
         shared = Shared(weights, empty_glow(form.channels), np.float32(np.log(INITIAL_BLUR)), np.float32(length))
-        glow = light_outside(image, ground, here[0], here[1], here[2], INITIAL_BLUR, everywhere=False) > GLOW_FROM
+        glow = light.seen > GLOW_FROM
     else:
         shared = shared_of(optics, settings.scale)
         composition = compositions_under(shared, image, ground, place, form, settings.seed)
@@ -132,7 +133,7 @@ def prepare(
         grid,
         learning,
         settings.noise,
-        light,
+        light.there,
         glow,
         settings.seed,
         given=optics is not None,

@@ -160,25 +160,28 @@ def disc_colors(image: Pixels, x: np.ndarray, y: np.ndarray, radius: np.ndarray)
     return sampled(image, at_x, at_y).mean(1)
 
 
-def light_outside(
-    image: Pixels,
-    ground: Ground,
-    x: np.ndarray,
-    y: np.ndarray,
-    radius: np.ndarray,
-    blur: float,
-    *,
-    everywhere: bool = True,
-) -> float:
+class Light(NamedTuple):
     """Light that droplets leave on the empty slide around them, over what they change inside of their outline.
 
-    Root mean square, over `RING`, of the glow that fits the median droplet's surroundings where these are empty: next
-    to small droplets the blurred outline hides the inner part of it. Unless light `everywhere` is asked for, what is
-    hidden counts as dark. NaN where droplets are too small, or too close, for their surroundings to be seen.
+    Root mean squares over `RING`; NaN where droplets are too small, or too close, for their surroundings to be seen.
     """
+
+    there: float
+    """That of the glow which fits what is seen: next to small droplets the blurred outline hides the inner part."""
+    seen: float
+    """What is hidden counts as dark."""
+
+
+UNSEEN = Light(float("nan"), float("nan"))
+
+
+def light_outside(
+    image: Pixels, ground: Ground, x: np.ndarray, y: np.ndarray, radius: np.ndarray, blur: float
+) -> Light:
+    """The light around the median droplet, where its surroundings are empty."""
     large = radius * (RING[0] - 1) > blur  # else the blurred edge is taken for light
     if large.sum() < 3:
-        return float("nan")
+        return UNSEEN
     angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     distance = np.linspace(*RING, 3)
     dx, dy = (np.outer(distance, f(angle)).ravel() for f in (np.cos, np.sin))
@@ -190,15 +193,15 @@ def light_outside(
     light = np.where(inside[..., None], image[iy, ix] - ground.field[iy, ix], np.nan)
     seen = inside.sum(0) >= max(3, 0.05 * large.sum())
     if seen.sum() < 12:
-        return float("nan")
+        return UNSEEN
     usual = np.nanmedian(light[:, seen], 0)
     basis = np.asarray(glow_basis(dx, dy)).T
-    shown = basis @ np.linalg.pinv(basis[seen], rcond=KNOWN_GLOW)
-    shown = shown if everywhere else shown * seen[:, None]
+    fitted = basis @ np.linalg.pinv(basis[seen], rcond=KNOWN_GLOW)
     doubt = 0.5 * np.pi * np.nanvar(light[:, seen], 0) / inside.sum(0)[seen, None]  # variance of a median
-    light_there = max(np.mean((shown @ usual) ** 2) - np.mean(shown**2 @ doubt), 0)
+    square = (fitted @ usual) ** 2 - fitted**2 @ doubt
     change = disc_colors(image, x, y, radius) - _ground_at(ground, (x, y, radius))
-    return float(np.sqrt(light_there) / max(np.sqrt(np.mean(change**2)), 1e-6))
+    inside_of_it = max(float(np.sqrt(np.mean(change**2))), 1e-6)
+    return Light(*(max(float(np.mean(s)), 0.0) ** 0.5 / inside_of_it for s in (square, square * seen[:, None])))
 
 
 def first_compositions(

@@ -56,8 +56,16 @@ def together(*calls):
         raise errors[0]
 
 
+def nobody_compiles():
+    """Wait for what other tests have compiled ahead of need; nobody else waits for it."""
+    for thread in threading.enumerate():
+        if thread.name == "napari-droplets compiling":
+            thread.join(60)
+
+
 @pytest.fixture(autouse=True)
 def nothing_made(monkeypatch):
+    nobody_compiles()
     monkeypatch.setattr(service, "_made", set())
 
 
@@ -130,6 +138,7 @@ def discs_of(channels=1):
 @pytest.fixture(scope="module")
 def two_fits():
     """Two fits in two threads, of forms that no other test has: who traces their steps, and who traces at all."""
+    nobody_compiles()
     steps, anything, change = Watch(0.1), Watch(0.0), optics.color_change
 
     def in_steps(weights, inputs, composition):

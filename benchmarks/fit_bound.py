@@ -129,17 +129,18 @@ def cells(
     beneath = jnp.broadcast_to(jnp.asarray(ground, jnp.float32)[:, None], (optics.channels, CELL**2))
     along = jnp.asarray(basis, jnp.float32)
 
-    def cell(state: jax.Array, composition: jax.Array) -> jax.Array:
-        everywhere = lambda a: jnp.broadcast_to(a[..., None], (*a.shape, CELL**2))  # noqa: E731
-        droplet = Droplet(*(everywhere(state[k]) for k in range(3)), everywhere(composition + state[3:] @ along))
-        return layer(beneath, droplet, position, shared).T
-
     @jax.jit
     def one(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        state, composition = pair
-        tangents = jnp.eye(len(state), dtype=jnp.float32)
-        derivative = jax.vmap(lambda t: jax.jvp(lambda s: cell(s, composition), (state,), (t,))[1])(tangents)
-        return cell(state, composition), derivative.reshape(len(state), -1).T
+        state, composition = (jnp.broadcast_to(a[:, None], (len(a), CELL**2)) for a in pair)
+
+        def draw(state: jax.Array) -> jax.Array:
+            x, y, radius, *change = state
+            droplet = Droplet(x, y, radius, composition + along.T @ jnp.stack(change))
+            return layer(beneath, droplet, position, shared)
+
+        colors, pull = jax.vjp(draw, state)  # a pixel depends on its own copy of the state alone
+        slopes = jnp.stack([pull(jnp.zeros_like(colors).at[c].set(1.0))[0] for c in range(len(colors))])
+        return colors.T, slopes.transpose(2, 0, 1).reshape(-1, len(state))
 
     def all_cells(states: np.ndarray, composition: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values, jacobian = jax.lax.map(one, (states.astype(np.float32), composition.astype(np.float32)))

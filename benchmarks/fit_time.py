@@ -144,11 +144,11 @@ def single_pass(shared: Path) -> Figures:
 
     image, settings = as_image(sample()[0]), nd.Settings()
     setup, state = prepare(image, start_of(image, None, settings), None, settings)
-    rows, crowded = len(state.pixels.row), state.pixels.crowded
+    rows, ends = len(state.pixels.row), (state.pixels.crowded, state.pixels.within)
     raw = evidence.padded(len(setup.anchor), state.mean)
 
     def measure() -> Any:
-        return evidence.pass_over(raw, setup.anchor, state.shared, state.rows, rows, crowded, setup.form)
+        return evidence.pass_over(raw, setup.anchor, state.shared, state.rows, rows, ends, setup.form)
 
     # as many pixels as droplets cover: neither those listed twice nor the rim that lists have around droplets
     radius = circles(setup, state.mean)[2]

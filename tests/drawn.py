@@ -6,7 +6,7 @@ import numpy as np
 
 import napari_droplets as nd
 from napari_droplets.inference.steps import gauss_newton
-from napari_droplets.model.assignment import Pixels, covered_pixels
+from napari_droplets.model.assignment import REACH, Pixels, covered_pixels
 from napari_droplets.model.optics import initial_weights
 from napari_droplets.model.outline import GLOW_TERMS
 from napari_droplets.model.picture import draw
@@ -84,7 +84,7 @@ def optics(seed=0, form=FORM, glow=0.0):
     return Shared(weights, shine.astype(np.float32), np.float32(np.log(BLUR)), np.float32(5))
 
 
-def scene(x, y, radius, shape=(48, 64), noise=NOISE, seed=0, form=FORM, glow=0.0):
+def scene(x, y, radius, shape=(48, 64), noise=NOISE, seed=0, form=FORM, glow=0.0, reach=REACH):
     """Droplets of random compositions, drawn by the model."""
     rng = np.random.default_rng(seed)
     x, y, radius = (np.asarray(a, float) for a in (x, y, radius))
@@ -96,7 +96,7 @@ def scene(x, y, radius, shape=(48, 64), noise=NOISE, seed=0, form=FORM, glow=0.0
     composition = constrained(raw[: len(x), PLACE:].T, form.composition).T
     clean = draw(x, y, radius, composition, ground, shared)
     image = clean + noise * np.random.default_rng(seed).standard_normal(clean.shape, np.float32)
-    pixels = covered_pixels(x, y, radius, shape, blur=BLUR)
+    pixels = covered_pixels(x, y, radius, shape, blur=BLUR, reach=reach)
     rows = rows_of(pixels, image, ground, LEAST_DROPLETS)
     anchor = gauss_newton.anchors_of(x, y, radius, LEAST_DROPLETS)
     return Scene(x, y, radius, raw, anchor, shared, ground, clean, image, pixels, rows)
@@ -115,7 +115,7 @@ def crowd(**changes):
 def sums_of(scene, raw=None, shared=None):
     """Sums of `gauss_newton.measure`, and the colors drawn."""
     raw = scene.raw if raw is None else raw
-    rows, crowded = (gauss_newton.blocks_of(n) for n in (len(scene.pixels.row), scene.pixels.crowded))
+    ends = len(scene.pixels.row), scene.pixels.crowded, scene.pixels.within
     shared = scene.shared if shared is None else shared
-    found, drawn = gauss_newton.measure(raw, scene.anchor, shared, scene.rows, rows, crowded, FORM)
+    found, drawn = gauss_newton.measure(raw, scene.anchor, shared, scene.rows, *map(gauss_newton.blocks_of, ends), FORM)
     return gauss_newton.Sums(*(np.asarray(a, float)[: scene.size] for a in found)), np.asarray(drawn)

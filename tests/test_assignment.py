@@ -76,7 +76,7 @@ def test_rows_hold_one_droplet_each_and_those_with_others_come_first():
     assert not beside[pixels.crowded :].any()
     away = np.hypot(pixels.x - x[pixels.row, None], pixels.y - y[pixels.row, None])
     assert (away <= reach_of(radius)[pixels.row, None] + 1e-9)[pixels.weight > 0].all()
-    for part in (pixels.row[: pixels.crowded], pixels.row[pixels.crowded :]):
+    for part in np.split(pixels.row, [pixels.crowded, pixels.within]):
         assert (np.diff(part) >= 0).all()
     empty = (pixels.weight == 0).sum(1)
     assert (empty < ROW).all()

@@ -14,6 +14,7 @@ from napari_droplets.inference.steps.gauss_newton import (
     measure,
     white_noise,
 )
+from napari_droplets.model.outline import GLOW_REACH
 from napari_droplets.model.problem import BLOCK, FAR, Form
 
 H = 0.001
@@ -179,7 +180,7 @@ def test_another_image_of_like_size_traces_nothing():
 def test_precisions_do_not_mix():
     case = apart()
     with jax.numpy_dtype_promotion("strict"):
-        measure.trace(case.raw, case.anchor, case.shared, case.rows, blocks_of(9), blocks_of(1), FORM)
+        measure.trace(case.raw, case.anchor, case.shared, case.rows, blocks_of(9), blocks_of(1), blocks_of(5), FORM)
 
 
 def test_padded_rows_and_droplets_say_nothing():
@@ -193,10 +194,29 @@ def test_padded_rows_and_droplets_say_nothing():
 
 
 def gathered(case, blocks):
-    found, _ = measure(
-        case.raw, case.anchor, case.shared, case.rows, np.int32(blocks), blocks_of(case.pixels.crowded), FORM
-    )
+    ends = blocks_of(case.pixels.crowded), blocks_of(case.pixels.within)
+    found, _ = measure(case.raw, case.anchor, case.shared, case.rows, np.int32(blocks), *ends, FORM)
     return jax.device_get(found)
+
+
+def test_where_nothing_but_a_glow_is_seen_the_network_is_not_asked():
+    case = scene([30, 90], [30, 32], [14, 11], shape=(64, 128), glow=0.03, reach=GLOW_REACH)
+    rows, within = len(case.pixels.row), case.pixels.within
+    assert 0.3 * rows < within < 0.6 * rows
+    outside = (np.arange(len(case.rows.row)) >= within)[:, None]
+    seen = case.rows._replace(weight=case.rows.weight * outside)
+    glow, whole = (
+        measure(case.raw, case.anchor, case.shared, seen, blocks_of(rows), np.int32(0), blocks_of(last), FORM)
+        for last in (0, rows)
+    )
+    assert np.abs(glow[1][:within] - whole[1][:within]).max() > 0.05  # inside a droplet is more than its glow
+    np.testing.assert_allclose(glow[1][within:rows], whole[1][within:rows], atol=LEAST_NOISE / 4)
+    for name in ("information", "squares", "removed"):
+        found, wanted = (np.asarray(getattr(sums, name))[:2] for sums, _ in (glow, whole))
+        np.testing.assert_allclose(found, wanted, atol=0.02 * np.abs(wanted).max(), err_msg=name)
+    information = sums_of(case)[0].information  # of all pixels
+    deviation = NOISE * np.sqrt(np.einsum("nii->ni", information)[:, :3])  # of the gradient, by noise alone
+    assert (np.abs(glow[0].gradient - whole[0].gradient)[:2, :3] < 0.01 * deviation).all()
 
 
 def test_anchors_of_nothing_lie_in_no_image():

@@ -16,6 +16,7 @@ from napari_droplets.inference import loop, run
 from napari_droplets.inference.api import start_of
 from napari_droplets.inference.prepare import prepare
 from napari_droplets.inference.steps import evidence
+from napari_droplets.inference.steps.gauss_newton import LEAST_NOISE
 from napari_droplets.lazy import LazyPixels
 from napari_droplets.model import assignment
 from napari_droplets.model.assignment import covered_pixels
@@ -113,10 +114,12 @@ def look_again(setup, state):
     seen = evidence.look(setup, other, some)[1]
     expected = evidence.look(setup, other._replace(seen=None))[1]
     mine = some[state.pixels.row]
-    np.testing.assert_allclose(seen.colors[mine], expected.colors[mine], atol=1e-6)
+    # a block of rows is drawn without the network where all of it is beyond outlines, which depends on the others
+    faint = LEAST_NOISE / 4
+    np.testing.assert_allclose(seen.colors[mine], expected.colors[mine], atol=faint)
     for name in ("information", "gradient", "squares"):
         found, anew = getattr(seen.sums, name), getattr(expected.sums, name)
-        np.testing.assert_allclose(found[some], anew[some], rtol=1e-4, atol=1e-5 * np.abs(anew).max())
+        np.testing.assert_allclose(found[some], anew[some], rtol=5e-4, atol=1e-4 * np.abs(anew).max())
         np.testing.assert_array_equal(found[~some], getattr(state.seen.sums, name)[~some])
     assert np.abs(expected.sums.gradient[some] - all_again.sums.gradient[some]).max() > 0
 
@@ -126,7 +129,8 @@ def test_more_rows_of_pixels_than_fit_into_an_array_are_passed_over_in_parts(pho
     setup, state = prepare(image, start_of(image, None, settings), None, settings)
     state, _ = loop.move_droplets(setup, state, 0.5)
     raw, pixels = evidence.padded(len(setup.anchor), state.mean), state.pixels
-    given = raw, setup.anchor, state.shared, state.rows, len(pixels.row), pixels.crowded, setup.form
+    ends = pixels.crowded, pixels.within
+    given = raw, setup.anchor, state.shared, state.rows, len(pixels.row), ends, setup.form
     sums, colors = evidence.pass_over_all(*given)
     learned = loop.learn_shared(setup, state, 1e-3).optics.learned
     look_again(setup, state)

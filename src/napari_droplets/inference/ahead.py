@@ -32,7 +32,7 @@ def make(form: Form, droplets: int, wanted: Callable[[], bool] = lambda: True, *
     shared = Shared(optics, empty_glow(form.channels), np.float32(0), np.float32(1))
     rows = _nothing(form, droplets)
     raw, anchor = np.zeros((droplets, form.dimensions), np.float32), np.ones((droplets, 3), np.float32)
-    pass_over(raw, anchor, shared, rows, 1, 0, form)
+    pass_over(raw, anchor, shared, rows, 1, (0, 1), form)
     if learning and wanted():
         state = optics_step.init(shared)
         rates = Learned(jax.tree.map(lambda a: 0.0, state.learned.shared), 0.0)

@@ -58,7 +58,7 @@ HIDDEN_UNEXPLAINED = 0.003
 """… and the part left unexplained where no light outside could be seen."""
 
 
-NO_PIXELS = Pixels(*np.zeros((6, 0)), 0)
+NO_PIXELS = Pixels(*np.zeros((6, 0)), 0, 0)
 """An empty list."""
 
 

@@ -17,7 +17,9 @@ ROW = 16
 REACH = 1.1
 """Radii from a center up to which pixels are looked at, so that an outline has room to move …"""
 SEEN = 2.0
-"""… and standard deviations of the blur beyond the outline, where 2 % of a droplet is left to be seen."""
+"""… and standard deviations of the blur beyond the outline, where 2 % of a droplet is left to be seen …"""
+FADED = 3.5
+"""… or 0.02 %: less than any noise."""
 AT_ONCE = 1_000_000
 """Pixels that are listed at a time: each takes some 200 bytes meanwhile."""
 MOST_OF_ONE = 1_000_000
@@ -30,7 +32,8 @@ class Pixels(NamedTuple):
     """The pixels that droplets may cover, in R rows of ROW pixels, each row of one droplet.
 
     A pixel near two droplets is listed with each of them, and `other` is the one of the two that the row is not of.
-    With more than two the nearest ones count, distances measured in radii. Rows with others come first.
+    With more than two the nearest ones count, distances measured in radii. Rows with others come first, rows of pixels
+    that nothing but the glow of their droplet reaches come last.
     """
 
     row: Int[np.ndarray, " R"]
@@ -44,13 +47,15 @@ class Pixels(NamedTuple):
     own: Float[np.ndarray, "R S"]
     """1 where the row's droplet is the nearest, so that the pixel is counted there, else 0."""
     crowded: int
-    """Rows with others."""
+    """Rows with others …"""
+    within: int
+    """… and rows but for those that nothing but a glow reaches."""
 
 
-def edge_reach(radius: np.ndarray, blur: float, reach: float = REACH) -> np.ndarray:
-    """(N,) pixels from a center that are looked at."""
+def edge_reach(radius: np.ndarray, blur: float, reach: float = REACH, spread: float = SEEN) -> np.ndarray:
+    """(N,) pixels from a center that are looked at: so many radii, or deviations of the blur beyond the outline."""
     edge = float(np.hypot(blur, PIXEL_VARIANCE**0.5))
-    return np.maximum(reach * radius, radius + SEEN * edge)
+    return np.maximum(reach * radius, radius + spread * edge)
 
 
 def covered_pixels(
@@ -98,13 +103,13 @@ def _step(radius: np.ndarray, most: float) -> np.ndarray:
 
 
 def _together(parts: list[Pixels]) -> Pixels:
-    """One list in the order of one that is made at once: rows with others first, and by droplet."""
+    """One list in the order of one that is made at once: by kind of rows, and by droplet."""
     if not parts:
-        return Pixels(np.zeros(0, np.int32), *np.zeros((5, 0, ROW)), 0)
-    lonely = np.concatenate([np.arange(len(p.row)) >= p.crowded for p in parts])
-    order = np.lexsort((np.concatenate([p.row for p in parts]), lonely))  # stable
-    columns = (np.concatenate(column)[order] for column in zip(*(p[:-1] for p in parts), strict=True))
-    return Pixels(*columns, int((~lonely).sum()))
+        return Pixels(np.zeros(0, np.int32), *np.zeros((5, 0, ROW)), 0, 0)
+    kind = np.concatenate([np.searchsorted([p.crowded, p.within], np.arange(len(p.row)), "right") for p in parts])
+    order = np.lexsort((np.concatenate([p.row for p in parts]), kind))  # stable
+    columns = (np.concatenate(column)[order] for column in zip(*(p[:-2] for p in parts), strict=True))
+    return Pixels(*columns, int((kind < 1).sum()), int((kind < 2).sum()))
 
 
 def _listed(
@@ -137,12 +142,13 @@ def _listed(
     first, partner = _two_nearest(place, distance / radius[subject], len(here))
     lonely = (partner < 0) | (distance >= edge_reach(radius, blur, 1)[subject])[partner]
     other = np.where(lonely, n, subject[partner])
-    # rows of one droplet, those with others first
+    edge = edge_reach(radius, blur, spread=FADED)
+    kind = np.where(other < n, 0, np.where(distance < edge[subject], 1, 2))
     kept = np.flatnonzero(keep)
-    group = (np.where(other < n, 0, n) + subject)[kept]
+    group = (kind * n + subject)[kept]
     order = np.argsort(group, kind="stable")
     kept, group = kept[order], group[order]
-    count = np.bincount(group, minlength=2 * n)
+    count = np.bincount(group, minlength=3 * n)
     rows = -(-count // ROW)
     empty = rows * ROW - count
     slot = np.arange(len(group)) + (np.cumsum(empty) - empty)[group]
@@ -153,13 +159,14 @@ def _listed(
         return out.reshape(-1, ROW)
 
     return Pixels(
-        np.repeat(np.arange(2 * n) % max(n, 1), rows).astype(np.int32),
+        np.repeat(np.arange(3 * n) % max(n, 1), rows).astype(np.int32),
         laid(other, n, np.int32),
         laid(px, 0, np.int32),
         laid(py, 0, np.int32),
         laid(step[subject] ** 2, 0, np.float32),
         laid(first, 0, np.float32),
         int(rows[:n].sum()),
+        int(rows[: 2 * n].sum()),
     )
 
 

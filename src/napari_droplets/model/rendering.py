@@ -57,8 +57,19 @@ def layer(
     change = color_change(shared.optics, jnp.concatenate(inputs), droplet.composition)
     part = jnp.clip(beneath, EDGE, 1 - EDGE) / BRIGHTEST
     inside = BRIGHTEST * jax.nn.sigmoid(jax.scipy.special.logit(part) + change)
-    glow = jnp.einsum("gc,gp->cp", shared.glow, glow_basis(dx, dy))
-    return beneath + covered * (inside - beneath) + (1 - covered) * glow
+    return beneath + covered * (inside - beneath) + (1 - covered) * _glow(dx, dy, shared)
+
+
+def beyond(
+    beneath: Float[Array, "C P"], droplet: Droplet, position: Float[Array, "2 P"], shared: Shared
+) -> Float[Array, "C P"]:
+    """The same where the blurred outline does not reach: nothing but the glow is seen."""
+    dx, dy = (position[0] - droplet.x) / droplet.radius, (position[1] - droplet.y) / droplet.radius
+    return beneath + _glow(dx, dy, shared)
+
+
+def _glow(dx: Float[Array, " P"], dy: Float[Array, " P"], shared: Shared) -> Float[Array, "C P"]:
+    return jnp.einsum("gc,gp->cp", shared.glow, glow_basis(dx, dy))
 
 
 def color(

@@ -37,18 +37,18 @@ def _look_at_list(setup: Setup, state: State, some: np.ndarray | None) -> Seen:
     raw = padded(len(setup.anchor), state.mean)
     pixels, rows = state.pixels, state.rows
     assert rows is not None
-    used, crowded = len(pixels.row), pixels.crowded
+    used, ends = len(pixels.row), (pixels.crowded, pixels.within)
     values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
     if some is None:
-        sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form)
+        sums, colors = pass_over_all(raw, setup.anchor, state.shared, rows, used, ends, setup.form)
         lines = _lines(setup, state)
         squares = np.bincount(pixels.row, _left(pixels, values, colors, lines), setup.size)
         return Seen(Sums(*(s[: setup.size] for s in sums)), colors, squares, _pairs(pixels, setup.size), lines)
     seen = state.seen
     assert seen is not None
     chosen = np.flatnonzero(some[pixels.row])
-    crowded = int(np.searchsorted(chosen, crowded))
-    sums, drawn = pass_over_all(raw, setup.anchor, state.shared, rows, used, crowded, setup.form, chosen)
+    ends = int(np.searchsorted(chosen, ends[0])), int(np.searchsorted(chosen, ends[1]))
+    sums, drawn = pass_over_all(raw, setup.anchor, state.shared, rows, used, ends, setup.form, chosen)
     anew = np.bincount(pixels.row[chosen], _left(pixels, values, drawn, seen.lines, chosen), setup.size)
     seen.colors[chosen] = drawn
     found = seen.with_(some, Sums(*(s[: setup.size] for s in sums)))
@@ -80,8 +80,8 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> Seen
         pixels = counted(setup, alone(pixels, none) if setup.form.renderer == "nearest" else pixels)
         rows = rows_of(pixels, setup.image, state.ground.field, total)
         anchor, used = anchors_of(*setup.anchor[near].T, total), len(pixels.row)
-        raw = padded(total, state.mean[near])
-        sums, drawn = pass_over_all(raw, anchor, state.shared, rows, used, pixels.crowded, setup.form)
+        raw, ends = padded(total, state.mean[near]), (pixels.crowded, pixels.within)
+        sums, drawn = pass_over_all(raw, anchor, state.shared, rows, used, ends, setup.form)
         for whole, part in zip(found, sums, strict=True):
             whole[near[own[near]]] = part[:none][own[near]]
         values = rows.values if used > MOST_ROWS else np.asarray(rows.values)
@@ -104,7 +104,7 @@ def _left(
     for begin in range(0, len(left), LEAST_ROWS):  # of all at once indices and residuals would take too much memory
         now = slice(begin, min(begin + LEAST_ROWS, len(left)))
         rows = now if chosen is None else chosen[now]
-        part = Pixels(*(a[rows] for a in pixels[:-1]), 0)
+        part = Pixels(*(a[rows] for a in pixels[:-2]), 0, 0)
         residual = values[rows] - drawn[now]
         left[now] = ((residual**2).sum(-1) * part.own * part.weight).sum(1)
         if lines is not None:
@@ -139,11 +139,11 @@ def padded(total: int, mean: np.ndarray) -> np.ndarray:
 
 
 def pass_over(
-    raw: np.ndarray, anchor: np.ndarray, shared: Shared, rows: Rows, used: int, crowded: int, form: Form
+    raw: np.ndarray, anchor: np.ndarray, shared: Shared, rows: Rows, used: int, ends: tuple[int, int], form: Form
 ) -> tuple[Sums, Any]:
-    """`gauss_newton.measure` over so many rows, the first `crowded` with pixels of two droplets."""
+    """`gauss_newton.measure` over so many rows; `ends` are those of crowded rows and of rows within outlines."""
     with tracing(("measure", form, len(raw), len(rows.row))):
-        return measure(raw, anchor, shared, rows, blocks_of(used), blocks_of(crowded), form)
+        return measure(raw, anchor, shared, rows, blocks_of(used), *map(blocks_of, ends), form)
 
 
 def pass_over_all(
@@ -152,7 +152,7 @@ def pass_over_all(
     shared: Shared,
     rows: Rows,
     used: int,
-    crowded: int,
+    ends: tuple[int, int],
     form: Form,
     chosen: np.ndarray | None = None,
 ) -> tuple[Sums, np.ndarray]:
@@ -168,8 +168,8 @@ def pass_over_all(
         end, part = min(begin + at_once, count), rows
         if many or chosen is not None:
             part = some_rows(rows, slice(begin, end) if chosen is None else chosen[begin:end], len(raw))
-        together = int(np.clip(crowded - begin, 0, end - begin))
-        sums, drawn = pass_over(raw, anchor, shared, part, end - begin, together, form)
+        crowded, within = (int(np.clip(last - begin, 0, end - begin)) for last in ends)
+        sums, drawn = pass_over(raw, anchor, shared, part, end - begin, (crowded, within), form)
         colors[begin:end] = np.asarray(drawn)[: end - begin]
         found = [np.asarray(s, float) for s in sums]
         total = [a + b for a, b in zip(total, found, strict=True)] if total else found

@@ -2,12 +2,13 @@
 
 Given optics, background and its neighbors a droplet is seen by its own pixels only. One pass gives the gradient of the
 log likelihood and the Gauss-Newton information matrix (Fisher, D x D) of every droplet. It costs one evaluation of the
-optics network and one derivative per channel for each listed pixel, three evaluations where two droplets meet, whatever
-the number of droplets.
+optics network and one derivative per channel for each listed pixel, three evaluations where two droplets meet, none
+where only the glow of one is seen, whatever the number of droplets.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,7 @@ from jaxtyping import Array, Float
 from ...compiling import jit
 from ...image_statistics import weighted_median
 from ...model.problem import BLOCK, FAR, Form, Rows, columns, placed, spread
-from ...model.rendering import Shared, color, layer
+from ...model.rendering import Shared, beyond, color, layer
 
 if TYPE_CHECKING:
     from .evidence import Lines
@@ -87,19 +88,21 @@ def measure(
     rows: Rows,
     blocks: Array,
     crowded: Array,
+    within: Array,
     form: Form,
 ) -> tuple[Sums, Float[Array, "R S C"]]:
-    """Pass over the first `blocks` blocks of rows, of which the first `crowded` have pixels of two droplets.
+    """Pass over the first `blocks` blocks of rows.
 
-    Returns the sums and the colors drawn.
+    Of these the first `crowded` have pixels of two droplets, and those after the first `within` pixels that nothing but
+    the glow of one reaches. Returns the sums and the colors drawn.
     """
     n, d = raw.shape
 
-    def alone(part: Rows, subject: Array, anchors: Array) -> tuple[Array, Array, Array]:
+    def one(drawn: Callable[..., Array], part: Rows, subject: Array, anchors: Array) -> tuple[Array, Array, Array]:
         ground, position = columns(part.ground), jnp.stack([part.x.reshape(-1), part.y.reshape(-1)])
 
         def draw(subject: Array) -> Array:
-            return layer(ground, placed(subject, anchors, form), position, shared)
+            return drawn(ground, placed(subject, anchors, form), position, shared)
 
         colors, pull = jax.vjp(draw, subject)
         return colors, ground, _slopes(pull, colors)
@@ -114,11 +117,14 @@ def measure(
         colors, pull, without = jax.vjp(draw, subject, has_aux=True)
         return colors, without, _slopes(pull, colors)
 
+    kinds = beside, partial(one, layer), partial(one, beyond)
+
     def add(i: Array, carry: tuple[Sums, Array]) -> tuple[Sums, Array]:
         sums, image = carry
         part = Rows(*(jax.lax.dynamic_slice_in_dim(a, i * BLOCK, BLOCK) for a in rows))
         subject, anchors = spread(raw[part.row]), spread(anchor[part.row])
-        colors, without, slopes = jax.lax.cond(i < crowded, beside, alone, part, subject, anchors)
+        kind = (i >= crowded).astype(jnp.int32) + (i >= jnp.maximum(crowded, within)).astype(jnp.int32)
+        colors, without, slopes = jax.lax.switch(kind, kinds, part, subject, anchors)
         values, weight = columns(part.values), part.weight.reshape(-1)
         residual, removed = values - colors, values - without
 

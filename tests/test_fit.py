@@ -434,7 +434,7 @@ def test_the_rate_falls_over_a_cycle_and_the_fit_has_settled_if_its_last_round_g
     for k in range(2 * CYCLE):
         rates.append(schedule.rate)
         loss = -1000.0 * min(k, CYCLE + 3)  # gains to the end of the first cycle, not to that of the second
-        settled.append(schedule.observe(None, Reached(step=k), loss)[1])
+        settled.append(schedule.observe(None, Reached(step=k), loss, loss)[1])
     assert rates[0] == LEARNING_RATE == 2 * rates[CYCLE]
     assert (np.diff(rates[:CYCLE]) < 0).all()
     assert rates[CYCLE - 1] == pytest.approx(LEARNING_RATE / CYCLE)
@@ -445,7 +445,7 @@ def test_a_cycle_ends_with_its_best_state(monkeypatch):
     monkeypatch.setattr(loop, "intensities", lambda *_: 10.0)
     schedule = Schedule()
     losses = [-100.0, -900.0, *[50.0] * (CYCLE - 2)]
-    states = [schedule.observe(None, Reached(step=k, name=k), loss)[0] for k, loss in enumerate(losses)]
+    states = [schedule.observe(None, Reached(step=k, name=k), loss, loss)[0] for k, loss in enumerate(losses)]
     assert [s.name for s in states] == [*range(CYCLE - 1), 1]
     assert states[-1].step == CYCLE - 1  # random numbers go on
 

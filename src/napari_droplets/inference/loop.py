@@ -113,7 +113,7 @@ def listed(setup: Setup, state: State, *, complete: bool) -> State:
     if area.sum() > AT_ONCE:
         give_back()  # what it took to list so many pixels
     pixels = found._replace(row=here[found.row].astype(np.int32), other=np.append(here, setup.size)[found.other])
-    if setup.form.renderer == "nearest":  # a pixel sees one droplet alone
+    if setup.renderer == "nearest":  # a pixel sees one droplet alone
         pixels = alone(pixels, setup.size)
     pixels = counted(setup, pixels)
     rows = rows_of(pixels, setup.image, state.ground.field, len(setup.anchor))
@@ -321,7 +321,7 @@ class Schedule:
         done, within = divmod(self.round, self.cycle)
         return self.first * 0.5**done * (1 - within / self.cycle)
 
-    def observe(self, setup: Setup, state: State, loss: float, told: float = -np.inf) -> tuple[State, bool]:
+    def observe(self, setup: Setup, state: State, loss: float, told: float) -> tuple[State, bool]:
         """Note the loss of a round by which rounds are compared, and the one that is told, see `Info`.
 
         Returns the best state at the end of a cycle, and whether the fit has settled.

@@ -125,7 +125,7 @@ def _judged(types: int, outcome: Outcome, judged: np.ndarray) -> Trial:
     here = state.present
     x, y, radius = (a[here] for a in circles(outcome.setup, state.mean))
     composition = constrained(state.mean[here, PLACE:].T, form.composition).T
-    picture = draw(x, y, radius, composition, state.ground.field, state.shared, form.renderer)
+    picture = draw(x, y, radius, composition, state.ground.field, state.shared, outcome.setup.renderer)
     noise = state.noise
     log_p = -0.5 * ((outcome.setup.image - picture) / noise) ** 2 - np.log(noise) - 0.5 * np.log(2 * np.pi)
     v, u = np.indices(judged.shape) // BLOCK

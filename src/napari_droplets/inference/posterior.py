@@ -190,7 +190,7 @@ class Frame:
             ground = np.asarray(resampled(ground, 1 / self.settings.scale))
             missing = [(0, max(0, n - m)) for n, m in zip((h, w), ground.shape, strict=False)]
             ground = np.pad(ground, [*missing, (0, 0)], mode="edge")[:h, :w]
-        drawn = lazily_drawn(*self._all(setup, state), ground, self._shared(state), setup.form.renderer)
+        drawn = lazily_drawn(*self._all(setup, state), ground, self._shared(state), setup.renderer)
         if large:
             return drawn
         picture = np.empty(drawn.shape, np.float32)
@@ -219,7 +219,7 @@ class Frame:
             channels=form.channels,
             length=float(shared.length) / scale,
             composition=form.composition,
-            renderer=form.renderer,
+            renderer=setup.renderer,
             noise_sd=self.settings.noise or state.noise,
             blur_px=state.blur / scale,
         )
@@ -283,7 +283,7 @@ class Frame:
             "unexplained": unexplained,
             "steps": int(outcome.losses[-1][0]) if outcome.losses else 0,
             "stopped": outcome.stopped,
-            "renderer": setup.form.renderer,
+            "renderer": setup.renderer,
             "seconds": {"total": round(clock.total, 3)} | {n: round(clock.seconds.get(n, 0.0), 3) for n in names},
             "settings": asdict(settings),
             "version": __version__,

@@ -38,7 +38,7 @@ GLOW_FROM = 0.02
 
 def form_of(channels: int, settings: Settings) -> Form:
     """The shape of the program for an image and settings."""
-    return Form(channels, settings.components, settings.composition, settings.renderer)
+    return Form(channels, settings.components, settings.composition)
 
 
 def check_optics(optics: Optics, form: Form, name: str) -> None:
@@ -137,5 +137,6 @@ def prepare(
         glow,
         settings.seed,
         given=optics is not None,
+        renderer=settings.renderer,
     )
     return setup, init(setup, mean, present, shared, ground, noise)

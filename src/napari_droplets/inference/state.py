@@ -49,6 +49,8 @@ class Setup(NamedTuple):
     """(N,) bool, droplets whose pixels are looked at; None for all."""
     given: bool = True
     """Whether optics are known from the beginning: droplets find their places before these are learned on."""
+    renderer: str = "layered"
+    """See `Settings`."""
 
     @property
     def size(self) -> int:

@@ -31,7 +31,6 @@ class Form(NamedTuple):
     channels: int
     types: int
     composition: str = "free"
-    renderer: str = "layered"
 
     @property
     def dimensions(self) -> int:

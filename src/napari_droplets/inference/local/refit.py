@@ -266,6 +266,7 @@ def _localized(
         bool(np.any(shared.glow)),
         settings.seed,
         moving=active,
+        renderer=settings.renderer,
     )
     return setup, init(setup, mean, np.ones(n, bool), shared, ground, setup.noise or fit.optics.noise_sd)
 

@@ -77,7 +77,7 @@ def _look_by_blocks(setup: Setup, state: State, some: np.ndarray | None) -> Seen
         none, total = len(near), bucket(len(near) + 1, LEAST_DROPLETS)
         there, shape = (x[near], y[near], radius[near]), (setup.image.shape[0], setup.image.shape[1])
         pixels = covered_pixels(*there, shape, blur=state.blur, reach=setup.reach, wanted=own[near])
-        pixels = counted(setup, alone(pixels, none) if setup.form.renderer == "nearest" else pixels)
+        pixels = counted(setup, alone(pixels, none) if setup.renderer == "nearest" else pixels)
         rows = rows_of(pixels, setup.image, state.ground.field, total)
         anchor, used = anchors_of(*setup.anchor[near].T, total), len(pixels.row)
         raw, ends = padded(total, state.mean[near]), (pixels.crowded, pixels.within)

@@ -198,11 +198,15 @@ def _count(images: list[Part], presence: np.ndarray, weight: np.ndarray) -> list
     off = np.abs(there - np.array([p.sum() for p in told]))
     variance = np.array([np.sum(p * (1 - p)) for p in told])
 
+    def deviation(terms: np.ndarray) -> np.ndarray:
+        return np.hypot(calibration.count_sd(variance, list(terms)), 0.3)
+
     def surprise(log_terms: np.ndarray) -> float:
-        sd = np.hypot(calibration.count_sd(variance, list(np.exp(log_terms))), 0.3)
+        sd = deviation(np.exp(log_terms))
         return float(weight @ (np.log(sd) + 2.5 * np.log1p((off / sd) ** 2 / 4)))
 
-    return list(np.exp(minimize(surprise, np.log([1.0, 0.1]), method="Nelder-Mead").x))
+    terms = np.exp(minimize(surprise, np.log([1.0, 0.1]), method="Nelder-Mead").x)
+    return list(terms * _factor((off / deviation(terms))[:, None], weight))
 
 
 def held(part: Part, numbers: dict[str, Any]) -> dict[str, float]:

@@ -66,7 +66,8 @@ def test_compositions_follow_the_colors_from_the_start(types, composition, chann
     pixels = image.reshape(160, 160, channels)
     behind = start.disc_colors(state.ground.field, *circles)
     absorbed = -start.logit_change(start.disc_colors(pixels, *circles), behind)
-    absorbed = absorbed / start._thickness(absorbed, truth.radius, np.ones(70, bool))[:, None]  # for their size
+    power = start.thickness(absorbed, truth.radius, np.ones(70, bool))
+    absorbed = absorbed / truth.radius[:, None] ** power
     assert made_of.shape == (70, types)
     assert 0 < made_of.min() < made_of.max() < 1
     if composition == "simplex":

@@ -225,12 +225,13 @@ class Optics:
     Attributes
     ----------
     weights, weights_sd : dict
-        Posterior means and standard deviations of the network's weights by name, as `Dense_0.kernel`, and the
-        coefficients `glow` of the light outside of droplets, float32.
+        Posterior means and standard deviations of the network's weights by name, as `Dense_0.kernel`, the power
+        `thickness` of the radius with which looks grow, and the coefficients `glow` of the light outside of droplets,
+        float32.
     types, channels : int
         Composition components K and image channels C that the network was made for.
     length : float
-        The radius, in pixels, that the network's radius input is measured in (typical radius of the first image).
+        The radius, in pixels, that radii are measured in where looks grow with them (typical one of the first image).
     composition : str
         'free' or 'simplex'.
     renderer : str

@@ -108,8 +108,8 @@ def prepare(
     light = light_outside(image, ground, *here, INITIAL_BLUR) if learning else UNSEEN
     if optics is None:
         length = float(np.median(here[2]))  # of those that take part: the others depend on what found them
-        composition = first_compositions(image, ground, place, form, settings.seed, known, present)
-        weights = first_optics(image, ground, here, composition[present], form, length, settings.seed)
+        composition, power = first_compositions(image, ground, place, form, settings.seed, known, present, length)
+        weights = first_optics(image, ground, here, composition[present], form, length, power, settings.seed)
         shared = Shared(weights, empty_glow(form.channels), np.float32(np.log(INITIAL_BLUR)), np.float32(length))
         glow = light.seen > GLOW_FROM
     else:

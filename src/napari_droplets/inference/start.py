@@ -212,28 +212,29 @@ def first_compositions(
     seed: int,
     known: np.ndarray,
     sure: np.ndarray,
-) -> np.ndarray:
-    """Unconstrained compositions (N, d) from the light that the middles of droplets absorb.
+    length: float,
+) -> tuple[np.ndarray, float]:
+    """Unconstrained compositions (N, d) from the light that the middles of droplets absorb, and their `thickness`.
 
     What components stand for is decided by the `sure` (N,) ones, and by `known` compositions (N, K), NaN elsewhere.
     """
     absorbed = -logit_change(disc_colors(image, *circles), _ground_at(ground, circles))
-    absorbed = absorbed / _thickness(absorbed, circles[2], sure)[:, None]
+    power = thickness(absorbed, circles[2], sure)
+    absorbed = absorbed / (circles[2] / length)[:, None] ** power
     use = sure | np.isfinite(known).all(1)
     if use.sum() <= form.types:
         use = np.ones(len(use), bool)
-    return unconstrained(compositions_of(absorbed, form, seed, known, use), form.composition, START_EDGE)
+    return unconstrained(compositions_of(absorbed, form, seed, known, use), form.composition, START_EDGE), power
 
 
-def _thickness(absorbed: np.ndarray, radius: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """(N,) how much more droplets absorb for their size, 1 at the median: a power of the radius from 0 to 1."""
-    size = np.log(radius / np.median(radius[sure] if sure.any() else radius))
+def thickness(absorbed: np.ndarray, radius: np.ndarray, sure: np.ndarray) -> float:
+    """The power of the radius, from 0 to 1, with which the light (N, C) grows that droplets absorb."""
+    size = np.log(radius)
     strength = 0.5 * np.log(np.mean(absorbed**2, 1) + 1e-6)
     some = np.flatnonzero(sure)[:: max(1, int(sure.sum()) // THICKNESS_DROPLETS)]
     if len(some) < 3 or np.ptp(size[some]) < 0.1:
-        return np.ones(len(radius))
-    power = float(np.clip(theilslopes(strength[some], size[some])[0], 0, 1))
-    return np.exp(power * np.clip(size, -2, 2))
+        return 0.0
+    return float(np.clip(theilslopes(strength[some], size[some])[0], 0, 1))
 
 
 def logit_change(color: np.ndarray, ground: np.ndarray) -> np.ndarray:
@@ -254,11 +255,12 @@ def first_optics(
     composition: np.ndarray,
     form: Form,
     length: float,
+    power: float,
     seed: int,
 ) -> dict[str, np.ndarray]:
     """Random weights but for the last layer, which is fitted to pixels inside of droplets by least squares.
 
-    Droplets have unconstrained compositions (N, d).
+    Droplets have unconstrained compositions (N, d); `power` is that of `thickness`.
     """
     x, y, radius = circles
     rng = np.random.default_rng(seed)
@@ -271,11 +273,11 @@ def first_optics(
     behind = ground.field[py, px]
     made_of = constrained(composition[i].T, form.composition).T
     offset = np.stack([(px - x[i]) / radius[i], (py - y[i]) / radius[i], radius[i] / length], -1)
-    weights = initial_weights(seed, form.channels, form.types)
+    weights = initial_weights(seed, form.channels, form.types) | {"thickness": np.array(power, np.float32)}
     last, width = f"Dense_{len(HIDDEN)}", HIDDEN[-1]
     bare = weights | {f"{last}.kernel": np.eye(width, dtype=np.float32), f"{last}.bias": np.zeros(width, np.float32)}
     hidden = _change(bare, np.concatenate([behind, offset], 1), made_of[:, :0]).T
-    hidden = np.c_[hidden, np.ones(len(hidden))] * ok[:, None]
+    hidden = np.c_[hidden, offset[:, -1] ** power] * ok[:, None]
     mixture = np.c_[np.ones(len(made_of)), made_of]
     design = (mixture[:, :, None] * hidden[:, None, :]).reshape(len(hidden), -1)
     ridge = RIDGE * len(design) * np.eye(design.shape[1])

@@ -1,4 +1,9 @@
-"""Neural optics: one small network that says how any droplet changes the color of a pixel."""
+"""Neural optics: one small network that says how any droplet changes the color of a pixel.
+
+What a droplet looks like does not depend on its size; how strongly it changes colors goes with a power of its radius.
+With the radius as one more input of the network, as published, looks made up for radii that were proposed too large for
+small droplets and too small for large ones, and these stayed so.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +31,13 @@ def color_change(
     """Change of color, in logit space, that droplets make at P pixels.
 
     The network gives the look of a droplet without dyes, and what each component adds to it; components add up as
-    absorbances of dyes do (Beer-Lambert law). Hidden layers 32-16-16, each Dense -> LayerNorm -> ReLU; its weights have
-    flat names, see `weight_shapes`. Inputs (C + 3, P) are background color, dx/r, dy/r, r/length. Pixels come last: on
-    a CPU derivatives are computed three times as fast as with features last.
+    absorbances of dyes do (Beer-Lambert law), and all of it grows with a power of the radius, as the way of light does.
+    Hidden layers 32-16-16, each Dense -> LayerNorm -> ReLU; its weights have flat names, see `weight_shapes`. Inputs
+    (C + 3, P) are background color, dx/r, dy/r for the network, and r/length. Pixels come last: on a CPU derivatives
+    are computed three times as fast as with features last.
     """
-    columns = inputs
+    *_, radius = inputs
+    columns = inputs[:-1]
     for i in range(len(HIDDEN)):
         kernel, bias = weights[f"Dense_{i}.kernel"], weights[f"Dense_{i}.bias"]
         # the mean that LayerNorm takes out of the outputs is taken out of the weights, which are few
@@ -42,7 +49,8 @@ def color_change(
     last = len(HIDDEN)
     looks = weights[f"Dense_{last}.kernel"].T @ columns + weights[f"Dense_{last}.bias"][:, None]
     bare, *parts = jnp.split(looks, len(composition) + 1)
-    return bare + sum(part * fraction for part, fraction in zip(parts, composition, strict=True))
+    look = bare + sum(part * fraction for part, fraction in zip(parts, composition, strict=True))
+    return look * radius ** weights["thickness"]
 
 
 @jax.custom_vjp
@@ -73,7 +81,7 @@ def _mean(columns: Array) -> Array:
 
 
 def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarray]:
-    """Random weights by flat names: kernels normal with variance 1 / inputs (LeCun), biases 0, scales 1."""
+    """Random weights by flat names: kernels normal with variance 1 / inputs (LeCun), scales 1, all else 0."""
     rng = np.random.default_rng(seed)
     last = f"Dense_{len(HIDDEN)}.kernel"
     weights = {}
@@ -88,8 +96,8 @@ def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarra
 @cache
 def weight_shapes(channels: int, types: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights by flat names, sorted."""
-    widths = (channels + 3, *HIDDEN, channels * (1 + types))  # a look without dyes, then one for each component
-    shapes: dict[str, tuple[int, ...]] = {}
+    widths = (channels + 2, *HIDDEN, channels * (1 + types))  # a look without dyes, then one for each component
+    shapes: dict[str, tuple[int, ...]] = {"thickness": ()}
     for i, shape in enumerate(itertools.pairwise(widths)):
         shapes |= {f"Dense_{i}.bias": shape[1:], f"Dense_{i}.kernel": shape}
     for i, width in enumerate(HIDDEN):

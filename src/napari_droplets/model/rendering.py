@@ -35,8 +35,8 @@ class Shared(NamedTuple):
     """What all droplets of an image share.
 
     `optics` are the network's weights, `glow` (G, C) the coefficients of the light around droplets, in intensities,
-    `log_blur` the logarithm of the standard deviation of the blur in pixels, `length` the radius in pixels that the
-    network's radius input is measured in.
+    `log_blur` the logarithm of the standard deviation of the blur in pixels, `length` the radius in pixels that
+    radii are measured in where thickness follows from them.
     """
 
     optics: Weights

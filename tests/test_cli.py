@@ -441,6 +441,21 @@ def test_plain_progress_is_a_line_a_stage_and_one_now_and_then(monkeypatch):
     assert len(said) == 3 + 6
 
 
+def test_time_left_counts_from_the_first_image_on(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("napari_droplets.cli.terminal.time.monotonic", lambda: now[0])
+    lines = ProgressLines(4, stream=(stream := io.StringIO()))
+    now[0] = 100.0  # while optics of all are learned
+    lines.begin("a.png")
+    now[0] = 103.0
+    lines.end("a.png")
+    lines.begin("b.png")
+    assert stream.getvalue().splitlines() == [
+        "[1/4] a.png: reading",
+        "[2/4] b.png: reading (all images: about 9 s left)",
+    ]
+
+
 def test_a_terminal_gets_a_bar_with_loss_and_count():
     stream = io.StringIO()
     stream.isatty = lambda: True
@@ -680,8 +695,8 @@ def test_progress_of_many_images_says_what_runs_and_how_long_it_takes(monkeypatc
         "a.tif: begun",
         "b.tif: begun",
         "[0/4] a.tif: reading; b.tif: fitting 50%",
-        "[1/4] about 90 s left; b.tif: fitting 50%",
-        "[2/4] about 72 s left; b.tif: fitting 50%",
+        "[1/4] about 72 s left; b.tif: fitting 50%",
+        "[2/4] about 60 s left; b.tif: fitting 50%",
     ]
 
 

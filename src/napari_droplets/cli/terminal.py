@@ -30,7 +30,12 @@ class Pace:
     """How fast images get done, and when all will be."""
 
     def __init__(self) -> None:
-        self.start, self.done = time.monotonic(), 0
+        self.start, self.done = math.nan, 0
+
+    def begin(self) -> None:
+        """One is begun; time counts from the first on, as what precedes it, as learning optics, is done once."""
+        if math.isnan(self.start):
+            self.start = time.monotonic()
 
     def one_more(self) -> None:
         """One more is done; those that were there already do not count."""
@@ -77,6 +82,7 @@ class ProgressLines:
     def begin(self, name: str) -> None:
         """The next image is begun."""
         self.begun += 1
+        self.pace.begin()
         self.running = True
         self.name = name if self.n_images == 1 else f"[{self.begun}/{self.n_images}] {name}"
         left = self.pace.left(1 + self.n_images - self.begun)

@@ -39,6 +39,7 @@ class ProgressOfMany:
     def begin(self, name: str) -> None:
         """A worker has begun an image."""
         self.running[name] = "reading"
+        self.pace.begin()
         if not self.terminal and not self.quiet:
             print(f"{name}: begun", file=self.stream, flush=True)
         self.refresh()

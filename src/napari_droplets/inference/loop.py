@@ -45,6 +45,8 @@ DAMPING = (0.1, 0.01)
 """Of steps of droplets, while optics are learned and at the end; see `droplet_step.step`."""
 RELIST = 3
 """Rounds after which background and lists of pixels follow the droplets."""
+MOST_HIDDEN = 0.9
+"""Part of the image that may lie within reach of glows: in a crowd the background is read between outlines instead."""
 MOST_LISTED = 50_000
 """Pixels inside of droplets from which a fit learns; where there are more, a part of each droplet's …"""
 LEAST_LISTED = 24
@@ -87,8 +89,10 @@ def grounded(setup: Setup, state: State) -> State:
     150 MB, as the image has.
     """
     x, y, radius = (a[state.present] for a in circles(setup, state.mean))
-    hidden = covered(x, y, radius, setup.image.shape[:2], state.blur, setup.reach)
-    slide = empty_slide(setup.image, setup.grid, hidden, state.noise, setup.counted, state.ground.field)
+    shape = setup.image.shape[:2]
+    reached = covered(x, y, radius, shape, state.blur, setup.reach)
+    hidden = reached if np.mean(reached) <= MOST_HIDDEN else covered(x, y, radius, shape, state.blur)
+    slide = empty_slide(setup.image, setup.grid, reached, state.noise, setup.counted, state.ground.field, hidden)
     return state._replace(ground=slide)
 
 

@@ -87,16 +87,20 @@ def empty_slide(
     noise: float,
     counted: np.ndarray | None = None,
     before: Pixels | None = None,
+    hidden: np.ndarray | None = None,
 ) -> Ground:
-    """Fit the background to the pixels that are not `covered` (H, W), without those that stand out.
+    """Fit the background to the pixels that are not `hidden` (H, W), without those that stand out.
 
-    What stands out is told from the field `before`, or else by fitting repeatedly.
+    Empty are those that are not `covered` (H, W); by default these are fitted. What stands out is told from the field
+    `before`, or else by fitting repeatedly.
     """
-    empty = ~covered if counted is None else ~covered & counted
-    seen = bool(empty.any())
+    empty, read = (
+        ~some if counted is None else ~some & counted for some in (covered, covered if hidden is None else hidden)
+    )
+    seen = bool(read.any())
     field = before
     for _ in range(FITTED_ANEW if before is None and seen else 1):
-        coefficients, deviations = grid.fit(image, _weights(image, field, empty, noise), noise)
+        coefficients, deviations = grid.fit(image, _weights(image, field, read, noise), noise)
         field = field_of(image, grid, coefficients)
     assert field is not None
     left = (np.sum((image[b.slices] - field[b.slices])[empty[b.slices]] ** 2) for b in blocks(image.shape))

@@ -38,8 +38,9 @@ MEDIAN_OF = 50_000
 """Pixels, about, that tell how much they usually differ from it."""
 RIDGE = 5e-5
 """Of that fit, for each pixel: keeps the last layer from large weights that cancel."""
-THICKNESS_DROPLETS = 500
-"""Droplets, at most, that tell how what they absorb grows with their size."""
+THICKNESS_DROPLETS, THICKNESS_RADIUS = 500, 4.0
+"""Droplets, at most, that tell how what they absorb grows with their size, and their least radius in pixels: what the
+middles of smaller ones show is dimmed by any blur."""
 SAMPLED = 20_000
 """Pixels inside of droplets that the first optics are fitted to, at most."""
 PALETTE, SIZES = 512, 4
@@ -235,7 +236,8 @@ def thickness(absorbed: np.ndarray, radius: np.ndarray, sure: np.ndarray) -> flo
     """The power of the radius, from 0 to 1, with which the light (N, C) grows that droplets absorb."""
     size = np.log(radius)
     strength = 0.5 * np.log(np.mean(absorbed**2, 1) + 1e-6)
-    some = np.flatnonzero(sure)[:: max(1, int(sure.sum()) // THICKNESS_DROPLETS)]
+    clear = np.flatnonzero(sure & (radius >= THICKNESS_RADIUS))
+    some = clear[:: max(1, len(clear) // THICKNESS_DROPLETS)]
     if len(some) < 3 or np.ptp(size[some]) < 0.1:
         return 0.0
     return float(np.clip(theilslopes(strength[some], size[some])[0], 0, 1))

@@ -11,7 +11,7 @@ RNG = np.random.default_rng(0)
 
 def test_number_of_parameters():
     shapes = optics.weight_shapes(channels=3, types=10)
-    assert sum(int(np.prod(s)) for s in shapes.values()) == 1682
+    assert sum(int(np.prod(s)) for s in shapes.values()) == 1714
     assert list(shapes) == sorted(shapes)
     assert {k: v.shape for k, v in optics.initial_weights(0, 3, 10).items()} == shapes
 
@@ -21,7 +21,7 @@ def test_network_equals_its_formula():
     inputs = RNG.normal(size=(5, 6)).astype(np.float32)
     inputs[:, 5] = [0.3, 0.8, 1.0, 1.7, 4.0]  # radii
     composition = RNG.uniform(size=(5, 2)).astype(np.float32)
-    x = inputs[:, :5]
+    x = np.c_[inputs[:, :5], optics.SIZE_INPUT * np.log(inputs[:, 5])]
     for i in range(3):
         x = x @ weights[f"Dense_{i}.kernel"] + weights[f"Dense_{i}.bias"]
         x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)

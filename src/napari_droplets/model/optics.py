@@ -1,8 +1,8 @@
 """Neural optics: one small network that says how any droplet changes the color of a pixel.
 
-What a droplet looks like does not depend on its size; how strongly it changes colors goes with a power of its radius.
-With the radius as one more input of the network, as published, looks made up for radii that were proposed too large for
-small droplets and too small for large ones, and these stayed so.
+How strongly a droplet changes colors goes with a power of its radius; what it looks like depends on its size weakly.
+With the radius as an input like any other, as published, looks make up for radii that were proposed too large for small
+droplets and too small for large ones, and these stay so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ HIDDEN = (32, 16, 16)
 """Widths of the hidden layers; as published but for the last, of 8 there: all looks are mixed from its outputs."""
 OUTPUT_SCALE = 0.1
 """Of the last kernel at the start: droplets start nearly invisible rather than in random colors."""
+SIZE_INPUT = 0.3
+"""Of the log radius as an input of the network. At 1 looks follow whatever sizes were proposed; at 0 small and large
+droplets look alike, which those of the published photograph do not."""
 EPSILON = 1e-6
 """Added to the variance that a layer is normalized by."""
 
@@ -33,11 +36,11 @@ def color_change(
     The network gives the look of a droplet without dyes, and what each component adds to it; components add up as
     absorbances of dyes do (Beer-Lambert law), and all of it grows with a power of the radius, as the way of light does.
     Hidden layers 32-16-16, each Dense -> LayerNorm -> ReLU; its weights have flat names, see `weight_shapes`. Inputs
-    (C + 3, P) are background color, dx/r, dy/r for the network, and r/length. Pixels come last: on a CPU derivatives
-    are computed three times as fast as with features last.
+    (C + 3, P) are background color, dx/r, dy/r and r/length. Pixels come last: on a CPU derivatives are computed three
+    times as fast as with features last.
     """
-    *_, radius = inputs
-    columns = inputs[:-1]
+    radius = inputs[-1]
+    columns = jnp.concatenate([inputs[:-1], SIZE_INPUT * jnp.log(radius)[None]])
     for i in range(len(HIDDEN)):
         kernel, bias = weights[f"Dense_{i}.kernel"], weights[f"Dense_{i}.bias"]
         # the mean that LayerNorm takes out of the outputs is taken out of the weights, which are few
@@ -96,7 +99,7 @@ def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarra
 @cache
 def weight_shapes(channels: int, types: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights by flat names, sorted."""
-    widths = (channels + 2, *HIDDEN, channels * (1 + types))  # a look without dyes, then one for each component
+    widths = (channels + 3, *HIDDEN, channels * (1 + types))  # a look without dyes, then one for each component
     shapes: dict[str, tuple[int, ...]] = {"thickness": ()}
     for i, shape in enumerate(itertools.pairwise(widths)):
         shapes |= {f"Dense_{i}.bias": shape[1:], f"Dense_{i}.kernel": shape}

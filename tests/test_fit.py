@@ -15,6 +15,7 @@ import napari_droplets as nd
 from napari_droplets.compare import compare, match
 from napari_droplets.inference import ahead, loop
 from napari_droplets.inference.loop import CYCLE, LEARNING_RATE, Schedule
+from napari_droplets.inference.prepare import prepare
 from napari_droplets.inference.steps import evidence
 from napari_droplets.model import rendering
 from napari_droplets.training.scenes.physical import physical_image
@@ -425,6 +426,23 @@ class Reached(SimpleNamespace):
 
     def _replace(self, **changes):
         return Reached(**vars(self) | changes)
+
+
+def test_in_a_crowd_that_glows_the_background_is_read_between_outlines():
+    """Nothing of it lies beyond the reach of glows, and from nothing it would fall for the color of droplets."""
+    shape = (145, 145)
+    truth = lattice(shape, [9.0], gap=1.15)
+    image = discs(truth.x, truth.y, truth.radius, shape, 0.35, 0.8, noise=0.01)
+    settings = nd.Settings(types=1)
+    start = nd.Droplets(truth.x, truth.y, truth.radius, p_present=np.ones(len(truth)))
+    setup, state = prepare(nd.Image(image), start, None, settings)
+    setup = setup._replace(glow=True)
+    wrong = state.ground._replace(field=np.full_like(state.ground.field, 0.8) - 0.02)
+    ground = loop.grounded(setup, state._replace(ground=wrong)).ground
+    assert np.abs(ground.field - 0.8).max() < 0.02
+    covered = np.min(np.hypot(*(np.mgrid[:145, :145][..., None] - np.stack([truth.y, truth.x])[:, None, None])), -1)
+    assert ground.empty.mean() < 0.02  # what counts as empty is beyond the glows all the same
+    assert not ground.empty[covered < 1.8 * 9].any()
 
 
 def test_radii_proposed_too_large_for_small_droplets_and_too_small_for_large_ones_do_not_stay_so():

@@ -184,6 +184,7 @@ def bare_network(pixels: int, channels: int, types: int) -> Callable[[], Any]:
     )
     rng = np.random.default_rng(0)
     inputs, composition = (rng.standard_normal((n, pixels)).astype(np.float32) for n in (channels + 3, types))
+    inputs[-1] = np.exp(inputs[-1])  # radii
     weights = jax.device_put(initial_weights(0, channels, types))
     return lambda: program(weights, inputs, composition)
 

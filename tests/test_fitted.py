@@ -223,7 +223,7 @@ def test_contrast_is_what_a_droplet_alone_changes_in_the_image():
     fit = made()
     weights = fit.optics.weights
     weights["Dense_0.kernel"][3:6] *= 3  # outer and inner parts differ, small and large
-    weights["thickness"] = np.array(0.5, np.float32)
+    weights["thickness"] = np.array([0.5], np.float32)
     # an image saturates at white, contrast does not: so weak that nothing gets there
     weights["Dense_3.kernel"] = np.random.default_rng(3).normal(0, 0.05, (16, 9)).astype(np.float32)
     weights["glow"] += 0.02

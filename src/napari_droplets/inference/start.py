@@ -279,7 +279,7 @@ def first_optics(
     behind = ground.field[py, px]
     made_of = constrained(composition[i].T, form.composition).T
     offset = np.stack([(px - x[i]) / radius[i], (py - y[i]) / radius[i], radius[i] / length], -1)
-    weights = initial_weights(seed, form.channels, form.types) | {"thickness": np.array(power, np.float32)}
+    weights = initial_weights(seed, form.channels, form.types) | {"thickness": np.array([power], np.float32)}
     last, width = f"Dense_{len(HIDDEN)}", HIDDEN[-1]
     bare = weights | {f"{last}.kernel": np.eye(width, dtype=np.float32), f"{last}.bias": np.zeros(width, np.float32)}
     hidden = _change(bare, np.concatenate([behind, offset], 1), made_of[:, :0]).T

@@ -100,7 +100,7 @@ def initial_weights(seed: int, channels: int, types: int) -> dict[str, np.ndarra
 def weight_shapes(channels: int, types: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the weights by flat names, sorted."""
     widths = (channels + 3, *HIDDEN, channels * (1 + types))  # a look without dyes, then one for each component
-    shapes: dict[str, tuple[int, ...]] = {"thickness": ()}
+    shapes: dict[str, tuple[int, ...]] = {"thickness": (1,)}
     for i, shape in enumerate(itertools.pairwise(widths)):
         shapes |= {f"Dense_{i}.bias": shape[1:], f"Dense_{i}.kernel": shape}
     for i, width in enumerate(HIDDEN):

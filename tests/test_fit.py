@@ -428,19 +428,25 @@ class Reached(SimpleNamespace):
         return Reached(**vars(self) | changes)
 
 
-def test_in_a_crowd_that_glows_the_background_is_read_between_outlines():
+@pytest.mark.parametrize("beside", [0, 150])
+def test_in_a_crowd_that_glows_the_background_is_read_between_outlines(beside):
     """Nothing of it lies beyond the reach of glows, and from nothing it would fall for the color of droplets."""
     shape = (145, 145)
     truth = lattice(shape, [9.0], gap=1.15)
     image = discs(truth.x, truth.y, truth.radius, shape, 0.35, 0.8, noise=0.01)
     settings = nd.Settings(types=1)
     start = nd.Droplets(truth.x, truth.y, truth.radius, p_present=np.ones(len(truth)))
-    setup, state = prepare(nd.Image(image), start, None, settings)
+    image = np.pad(image, [(0, 0), (0, beside), (0, 0)])  # what is beside it does not count
+    counted = np.arange(image.shape[1]) < 145 if beside else None
+    counted = counted if counted is None else np.broadcast_to(counted, image.shape[:2])
+    setup, state = prepare(nd.Image(image), start, None, settings, counted)
     setup = setup._replace(glow=True)
     wrong = state.ground._replace(field=np.full_like(state.ground.field, 0.8) - 0.02)
     ground = loop.grounded(setup, state._replace(ground=wrong)).ground
-    assert np.abs(ground.field - 0.8).max() < 0.02
-    covered = np.min(np.hypot(*(np.mgrid[:145, :145][..., None] - np.stack([truth.y, truth.x])[:, None, None])), -1)
+    assert np.abs(ground.field[:, :145] - 0.8).max() < 0.02
+    covered = np.min(
+        np.hypot(*(np.mgrid[:145, : 145 + beside][..., None] - np.stack([truth.y, truth.x])[:, None, None])), -1
+    )
     assert ground.empty.mean() < 0.02  # what counts as empty is beyond the glows all the same
     assert not ground.empty[covered < 1.8 * 9].any()
 

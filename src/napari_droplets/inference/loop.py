@@ -46,7 +46,8 @@ DAMPING = (0.1, 0.01)
 RELIST = 3
 """Rounds after which background and lists of pixels follow the droplets."""
 MOST_HIDDEN = 0.9
-"""Part of the image that may lie within reach of glows: in a crowd the background is read between outlines instead."""
+"""Part of the pixels that count that may lie within reach of glows: in a crowd the background is read between outlines
+instead."""
 MOST_LISTED = 50_000
 """Pixels inside of droplets from which a fit learns; where there are more, a part of each droplet's …"""
 LEAST_LISTED = 24
@@ -91,7 +92,8 @@ def grounded(setup: Setup, state: State) -> State:
     x, y, radius = (a[state.present] for a in circles(setup, state.mean))
     shape = setup.image.shape[:2]
     reached = covered(x, y, radius, shape, state.blur, setup.reach)
-    hidden = reached if np.mean(reached) <= MOST_HIDDEN else covered(x, y, radius, shape, state.blur)
+    crowd = np.mean(reached if setup.counted is None else reached[setup.counted]) > MOST_HIDDEN
+    hidden = covered(x, y, radius, shape, state.blur) if crowd else reached
     slide = empty_slide(setup.image, setup.grid, reached, state.noise, setup.counted, state.ground.field, hidden)
     return state._replace(ground=slide)
 

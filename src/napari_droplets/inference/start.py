@@ -95,9 +95,8 @@ def empty_slide(
     Empty are those that are not `covered` (H, W); by default these are fitted. What stands out is told from the field
     `before`, or else by fitting repeatedly.
     """
-    empty, read = (
-        ~some if counted is None else ~some & counted for some in (covered, covered if hidden is None else hidden)
-    )
+    some = True if counted is None else counted
+    empty, read = ~covered & some, ~(covered if hidden is None else hidden) & some
     seen = bool(read.any())
     field = before
     for _ in range(FITTED_ANEW if before is None and seen else 1):
